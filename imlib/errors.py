@@ -1,0 +1,109 @@
+"""What can go wrong, in words: every error that imlib raises on purpose descends from `ImlibError`.
+
+A message names the bad value, what was allowed and what to do next. None holds a password: URLs appear in them
+only in their masked form.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AccessDeniedError",
+    "CodecError",
+    "ConfigurationError",
+    "ImlibError",
+    "InvalidValueError",
+    "NotConnectedError",
+    "NotEmptyError",
+    "NotFoundError",
+    "ReadOnlyError",
+    "SchemaError",
+    "UnavailableError",
+    "UnsupportedServerError",
+    "WrongTypeError",
+]
+
+_SHOWN = 120
+
+
+class ImlibError(Exception):
+    """The base of every error that imlib raises on purpose."""
+
+
+class CodecError(ImlibError, ValueError):
+    """An entry that is no valid session, or a session that no entry can hold.
+
+    Parameters
+    ----------
+    field : object
+        What was given as the hash field; when a `SessionStatus` is constructed, the name of the attribute.
+    value : object
+        What was given as the hash value; when a `SessionStatus` is constructed, the attribute's bad value.
+    reason : str
+        Why it was refused, and what would have been allowed.
+
+    Notes
+    -----
+    The three are kept whole as attributes; the message shortens long ones.
+    """
+
+    def __init__(self, field: object, value: object, reason: str) -> None:
+        super().__init__(field, value, reason)
+        self.field = field
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} (field {shortened(self.field)}, value {shortened(self.value)})"
+
+
+class ConfigurationError(ImlibError, ValueError):
+    """An argument, URL or environment variable that imlib cannot work with."""
+
+
+class NotConnectedError(ImlibError):
+    """A model was asked for before `imlib.connect()`, or used after `close()`."""
+
+
+class ReadOnlyError(ImlibError):
+    """A write was asked of a deployment that was connected with ``read_only=True``."""
+
+
+class NotEmptyError(ImlibError):
+    """A lesson or sample was about to write into a Redis or SQL database that holds something."""
+
+
+class UnavailableError(ImlibError):
+    """A server is not there, does not answer in time, or went away in the middle."""
+
+
+class AccessDeniedError(ImlibError):
+    """A server is there and refuses the user, the password or the command."""
+
+
+class UnsupportedServerError(ImlibError):
+    """What answers is not the kind of server that was expected, or too old a version of it."""
+
+
+class WrongTypeError(ImlibError):
+    """A Redis key holds another type than imlib expects there."""
+
+
+class NotFoundError(ImlibError, LookupError):
+    """A user, chat or message that was asked for does not exist."""
+
+
+class InvalidValueError(ImlibError, ValueError):
+    """A value outside its column's width, length or set; refused before the database sees it."""
+
+
+class SchemaError(ImlibError):
+    """A database whose tables or columns differ from what an operation needs."""
+
+
+def shortened(value: object) -> str:
+    """Return the repr of a value, cut to a length that leaves a message readable."""
+    try:
+        text = repr(value[:_SHOWN] if isinstance(value, (str, bytes)) else value)
+    except Exception as problem:  # a value's own repr may do anything, and a message must not fail over it
+        text = f"<{type(value).__name__} whose repr raises {type(problem).__name__}>"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

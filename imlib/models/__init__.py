@@ -1,0 +1,1 @@
+"""The server's models, one a module; reached through a deployment."""

@@ -1,0 +1,133 @@
+"""Dialogs: a user's list of conversations, with what is unread in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from imlib.constants import PeerType
+from imlib.errors import InvalidValueError
+from imlib.models.records import Dialog, Peer
+from imlib.models.sql import Database, check_int, check_limit, check_peer, lock_users, upsert
+from imlib.schema import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from imlib.connect import Clients
+
+__all__ = ["DialogModel"]
+
+_DIALOGS = tables["user_dialogs"]
+_PEERS = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
+
+
+class DialogModel:
+    """Operations on ``user_dialogs``; lists are newest first, by ``date2`` and then by the newest message."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._database = Database(clients)
+
+    def get_dialogs_by_offset_date(
+        self, user_id: int, exclude_pinned: bool = False, offset_date: int = 0, limit: int = 100
+    ) -> list[Dialog]:
+        """Return dialogs whose ``date2`` is before `offset_date` (Unix seconds; 0: from the newest)."""
+        where = [_DIALOGS.c.is_pinned == 0] if exclude_pinned else []
+        if check_int("offset_date", offset_date) > 0:
+            where.append(_DIALOGS.c.date2 < offset_date)
+        return self._list(user_id, *where, limit=check_limit(limit))
+
+    def get_dialogs_by_user_id_and_type(self, user_id: int, peer_type: int) -> list[Dialog]:
+        """Return a user's dialogs with peers of one type; UNKNOWN or EMPTY: of every type."""
+        if peer_type in (PeerType.UNKNOWN, PeerType.EMPTY):
+            return self._list(user_id)
+        check_peer(Peer(peer_type, 0), _PEERS)
+        return self._list(user_id, _DIALOGS.c.peer_type == int(peer_type))
+
+    def get_pinned_dialogs(self, user_id: int) -> list[Dialog]:
+        """Return the dialogs that a user has pinned."""
+        return self._list(user_id, _DIALOGS.c.is_pinned == 1)
+
+    def create_or_update_by_last_message(
+        self, user_id: int, peer_type: int, peer_id: int, top_message: int, unread_mentions: bool = False
+    ) -> Dialog:
+        """Count a message that came in: the dialog gets one more unread, and it as its newest message.
+
+        Parameters
+        ----------
+        user_id : int
+            The dialog's owner, who exists.
+        peer_type, peer_id : int
+            The other side, as the owner sees it.
+        top_message : int
+            The message's id.
+        unread_mentions : bool
+            Whether it mentions the owner: one more of these too.
+
+        Raises
+        ------
+        NotFoundError, InvalidValueError
+        """
+
+        def work(connection: Connection) -> Dialog:
+            lock_users(connection, [user_id])
+            peer = Peer(peer_type, peer_id)
+            self.count_message(connection, [(user_id, peer)], top_message, {user_id} if unread_mentions else set())
+            at = (_DIALOGS.c.user_id == user_id, _DIALOGS.c.peer_type == int(peer_type), _DIALOGS.c.peer_id == peer_id)
+            return Dialog.from_row(connection.execute(Dialog.select(_DIALOGS).where(*at)).one())
+
+        return self._database.write("DialogModel.create_or_update_by_last_message", work)
+
+    def count_message(
+        self,
+        connection: Connection,
+        owners: Sequence[tuple[int, Peer]],
+        top_message: int,
+        mentioned: set[int],
+        *,
+        date: int | None = None,
+    ) -> None:
+        """Within a transaction, count an incoming message in the dialogs of `owners`: for the other models."""
+        rows = [
+            self._row(user_id, peer, top_message, date)
+            | {"unread_count": 1, "unread_mentions_count": int(user_id in mentioned)}
+            for user_id, peer in owners
+        ]
+        counts = ("unread_count", "unread_mentions_count")
+        if rows:
+            upsert(
+                connection,
+                _DIALOGS,
+                rows,
+                lambda new: (
+                    {name: _DIALOGS.c[name] + new[name] for name in counts}
+                    | {"top_message": new.top_message, "date2": new.date2}
+                ),
+            )
+
+    def mark_sent(
+        self, connection: Connection, user_id: int, peer: Peer, top_message: int, *, date: int | None = None
+    ) -> None:
+        """Within a transaction, note a message in its sender's own dialog, where nothing is unread then."""
+        row = self._row(user_id, peer, top_message, date)
+        row |= {"unread_count": 0, "unread_mentions_count": 0, "read_inbox_max_id": top_message}
+        upsert(connection, _DIALOGS, [row], lambda new: {name: new[name] for name in row if name not in _KEY})
+
+    def _row(self, user_id: int, peer: Peer, top_message: int, date: int | None) -> dict[str, int]:
+        check_peer(peer, _PEERS)
+        when = self._database.now if date is None else date
+        if check_int("top_message", top_message) < 1:
+            raise InvalidValueError(f"top_message is {top_message}; allowed is a message's id, 1 or more")
+        key = {"user_id": user_id, "peer_type": int(peer.peer_type), "peer_id": peer.peer_id}
+        return key | {"top_message": top_message, "date2": when}
+
+    def _list(self, user_id: int, *where: sa.ColumnElement[bool], limit: int | None = None) -> list[Dialog]:
+        newest = (_DIALOGS.c.date2.desc(), _DIALOGS.c.top_message.desc(), _DIALOGS.c.id.desc())
+        statement = Dialog.select(_DIALOGS).where(_DIALOGS.c.user_id == check_int("user_id", user_id), *where)
+        with self._database.read() as connection:
+            return [Dialog.from_row(row) for row in connection.execute(statement.order_by(*newest).limit(limit))]
+
+
+_KEY = frozenset({"user_id", "peer_type", "peer_id"})

@@ -1,0 +1,203 @@
+"""Sequences: numbers that no two callers get and none of which is left out, whatever becomes of Redis.
+
+The row of ``seq_updates_ngen`` is the truth; the Redis key ``seq_updates_ngen_{name}`` is its mirror.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, sqlite
+
+from imlib.errors import ImlibError, InvalidValueError, shortened
+from imlib.models.sql import AFTER_COMMIT, Database, check_int
+from imlib.schema import tables
+from imlib.wire import exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from redis import Redis
+    from sqlalchemy.engine import Connection
+
+    from imlib.connect import Clients
+
+__all__ = ["REDIS_KEY_PREFIX", "SequenceModel"]
+
+REDIS_KEY_PREFIX: Final = "seq_updates_ngen_"
+
+_MIRROR_TIMEOUT_S: Final = 0.25
+_NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
+_LARGEST: Final = 2**63 - 1
+_log: Final = logging.getLogger("imlib")
+
+# Compared as digits: Lua's numbers are doubles. What is no number is somebody else's, and stays.
+_RAISE: Final = """
+for i, key in ipairs(KEYS) do
+  local held, new = redis.call('GET', key), ARGV[i]
+  local lower = not held or held:match('^%-%d+$')
+    or (held:match('^%d+$') and (#held < #new or (#held == #new and held < new)))
+  if lower then redis.call('SET', key, new) end
+end
+return 0
+"""
+
+
+class SequenceModel:
+    """The numbers of ``seq_updates_ngen``.
+
+    Parameters
+    ----------
+    clients : Clients
+    mirror : bool
+        Whether Redis is told and asked. Without it nothing is slower, and a server that reads the Redis keys, or
+        left them ahead of their rows, is not heeded.
+
+    Notes
+    -----
+    A number is promised once it was returned, or once the caller's own transaction with it was committed: it is
+    never handed out again, and the ones before it were handed out or promised too. A process that is killed
+    between commit and return loses one number at most. Where the table is MyISAM, as the deployed server made it,
+    an increment stays after a ROLLBACK: then numbers are missing, never doubled.
+
+    Rows are incremented in SQL. Where Redis is ahead (a server died between its INCR and its UPDATE) the row is
+    raised to it first. After the commit Redis is raised, never lowered; a Redis that is gone or slow costs up to
+    half a second and no number. The deployed server must not issue the same names at the same time: it takes its
+    numbers from Redis alone.
+    """
+
+    def __init__(self, clients: Clients, *, mirror: bool = True) -> None:
+        self._database = Database(clients)
+        self._mirror = _Mirror(clients) if mirror else None
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Begin a transaction that `next_id` can join, committed at the end of a ``with`` block.
+
+        Unlike one of SQLAlchemy's own it has Redis follow after its commit, and on SQLite it holds the write lock
+        from its beginning, so that what it reads stays true until it writes.
+        """
+        return self._database.transaction("SequenceModel.transaction")
+
+    def next_id(self, name: str, *, connection: Connection | None = None) -> int:
+        """Return the next number of a sequence; the first is 1.
+
+        Parameters
+        ----------
+        name : str
+            1 to 255 of ``0-9 a-z _ . -``; a user's pts is the sequence ``str(user_id)``.
+        connection : sqlalchemy.Connection, optional
+            Of a transaction on the primary that the number becomes part of: see `transaction`.
+
+        Raises
+        ------
+        InvalidValueError
+            The name has other characters, or the sequence stands at 2**63 - 1.
+        UnavailableError, ReadOnlyError
+            No number was handed out.
+        """
+        return self.next_ids(name, 1, connection=connection)[0]
+
+    def next_ids(self, name: str, n: int, *, connection: Connection | None = None) -> range:
+        """Return the next `n` numbers of a sequence, which follow each other; otherwise as `next_id`."""
+        if check_int("n", n, 64) < 1:
+            raise InvalidValueError(f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}")
+        _check_name(name)
+        last = self._database.write(
+            "SequenceModel.next_ids", lambda own: self.advance(own, [name], n)[name], connection
+        )
+        return range(last - n + 1, last + 1)
+
+    def current(self, name: str) -> int:
+        """Return the last number that was handed out, as the row has it; 0 for a name that is new."""
+        sequences = tables["seq_updates_ngen"]
+        statement = sa.select(sequences.c.seq).where(sequences.c.seq_name == _check_name(name))
+        with self._database.read(primary=True) as connection:
+            return int(connection.scalar(statement) or 0)
+
+    def advance(self, connection: Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
+        """Within a transaction, advance each name by `n` and return its last number: for the other models."""
+        wanted = [_check_name(name) for name in names]
+        floors = self._mirror.read(wanted) if self._mirror else {}
+        reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}
+        after = connection.get_execution_options().get(AFTER_COMMIT)
+        # A Redis that did not answer when it was read is not waited for again.
+        if self._mirror and floors is not None and after is not None:
+            after.append(partial(self._mirror.raise_to, reached))
+        return reached
+
+
+def _check_name(name: object) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidValueError(
+            f"sequence name {shortened(name)}; allowed are 1 to 255 of 0-9 a-z _ . - (MySQL folds case, Redis doesn't)"
+        )
+    return name
+
+
+def _advance(connection: Connection, name: str, n: int, floor: int) -> int:
+    sequences = tables["seq_updates_ngen"]
+    seq, lite = sequences.c.seq, connection.dialect.name == "sqlite"
+    reached = sa.case((seq < floor, floor), else_=seq) + n
+    # LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a SELECT.
+    value = reached if lite else sa.func.last_insert_id(reached)
+    update = sequences.update().where(sequences.c.seq_name == name, seq <= _LARGEST - n).values(seq=value)
+    new = {"seq_name": name, "seq": 0}
+    for last in (False, True):
+        if floor <= _LARGEST - n and (result := connection.execute(update)).rowcount:
+            if lite:
+                return int(connection.scalars(sa.select(seq).where(sequences.c.seq_name == name)).one())
+            return int(result.lastrowid)
+        if not last:
+            keep = (
+                sqlite.insert(sequences).values(new).on_conflict_do_nothing()
+                if lite
+                else mysql.insert(sequences).values(new).on_duplicate_key_update(seq=seq)
+            )
+            connection.execute(keep)
+    raise InvalidValueError(f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}")
+
+
+class _Mirror:
+    """The Redis keys; nothing that goes wrong there leaves this class."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._impatient: tuple[Redis, Redis] | None = None
+
+    def read(self, names: list[str]) -> dict[str, int] | None:
+        """Return the numbers that Redis holds, or None if it does not answer."""
+        try:
+            (reply,) = exchange(self._client(), [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
+        except ImlibError as problem:
+            _log.info("sequences go on without Redis: %s", problem)
+            return None
+        if isinstance(reply, Exception):
+            return None
+        held = zip(names, reply, strict=True)
+        numbers = {name: int(value) for name, value in held if value and re.fullmatch(rb"-?[0-9]{1,19}", value)}
+        return {name: number for name, number in numbers.items() if number <= _LARGEST}
+
+    def raise_to(self, reached: Mapping[str, int]) -> None:
+        """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
+        keys = [REDIS_KEY_PREFIX + name for name in reached]
+        try:
+            exchange(self._client(), [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
+        except ImlibError as problem:
+            _log.info("a sequence in Redis stays behind its row: %s", problem)
+
+    def _client(self) -> Redis:
+        """Return a client of the same server that waits for a fraction of a second only."""
+        from redis import ConnectionPool, Redis
+
+        patient = self._clients.redis
+        if self._impatient is None or self._impatient[0] is not patient:
+            pool = patient.connection_pool
+            options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
+            hasty = ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs | options)
+            self._impatient = (patient, Redis(connection_pool=hasty))
+        return self._impatient[1]

@@ -1,0 +1,87 @@
+"""What a given database lacks of the 20 tables, or has beside them; for one that the deployed server made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from imlib.engines import translate
+from imlib.schema import tables
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+__all__ = ["SchemaReport", "check_schema"]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaReport:
+    """How a database differs from the 20 tables: columns as ``table.column``, indexes as ``table(a, b)``."""
+
+    missing_tables: list[str] = field(default_factory=list)
+    missing_columns: list[str] = field(default_factory=list)
+    """Operations that need these raise `imlib.errors.SchemaError`."""
+    required_columns: list[str] = field(default_factory=list)
+    """Extra, NOT NULL and without a default: imlib cannot insert into these tables."""
+    extra_columns: list[str] = field(default_factory=list)
+    extra_tables: list[str] = field(default_factory=list)
+    missing_indexes: list[str] = field(default_factory=list)
+    """Everything works without them; reads that would use them scan the table."""
+    not_transactional: list[str] = field(default_factory=list)
+    """Tables, such as MyISAM's, that keep a write after a ROLLBACK: a sequence then has a gap."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every operation of every model can work."""
+        return not (self.missing_tables or self.missing_columns or self.required_columns)
+
+    def __str__(self) -> str:
+        found = [(name.replace("_", " "), getattr(self, name)) for name in self.__slots__]
+        return "\n".join(f"{what}: {', '.join(names)}" for what, names in found if names) or "as imlib makes it"
+
+
+def check_schema(engine: Engine) -> SchemaReport:
+    """Compare a database's tables with the 20 of this module; nothing is changed.
+
+    Raises
+    ------
+    ImlibError
+        What `imlib.engines.translate` makes of a failure.
+    """
+    report = SchemaReport()
+    try:
+        inspector = sa.inspect(engine)
+        present = set(inspector.get_table_names())
+        for table in tables.values():
+            if table.name in present:
+                _compare(table, inspector, report)
+    except sa.exc.SQLAlchemyError as error:
+        raise translate(error, engine) from error
+    report.missing_tables.extend(sorted(tables.keys() - present))
+    report.extra_tables.extend(sorted(present - tables.keys()))
+    return report
+
+
+def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> None:
+    found = {column["name"]: column for column in inspector.get_columns(table.name)}
+    ours = [column.name for column in table.c]
+    report.missing_columns.extend(f"{table.name}.{name}" for name in ours if name not in found)
+    for name in sorted(found.keys() - set(ours)):
+        required = not found[name]["nullable"] and found[name].get("default") is None
+        (report.required_columns if required else report.extra_columns).append(f"{table.name}.{name}")
+    held = [[*index["column_names"]] for index in inspector.get_indexes(table.name)]
+    held += [[*key["column_names"]] for key in inspector.get_unique_constraints(table.name)]
+    keys: list[sa.UniqueConstraint | sa.Index] = [*table.indexes]
+    keys += [key for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
+    wanted = [[column.name for column in key.columns] for key in keys]
+    report.missing_indexes.extend(
+        sorted(
+            f"{table.name}({', '.join(names)})"
+            for names in wanted
+            if not any(names == index[: len(names)] for index in held)
+        )
+    )
+    if inspector.get_table_options(table.name).get("mysql_engine", "InnoDB") != "InnoDB":
+        report.not_transactional.append(table.name)

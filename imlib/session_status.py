@@ -1,0 +1,284 @@
+"""One online session and its codec: a record to a Redis key, hash field and hash value, and back.
+
+There are two wire layouts. The specification's is written by default; the deployed server (telegramd) writes
+another. The separator alone tells them apart, so a reader never guesses::
+
+                 documented (the specification)         deployed (telegramd)
+    key          online_{user_id}                       online_{user_id}
+    field        {auth_key_id}_{session_id}             {auth_key_id}@{session_id}
+    value        {now}_{server_id}_{netlib_session_id}  {server_id}@{netlib_session_id}@{now}
+
+Source: type SessionStatus and the design notes of the specification.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Self
+
+from imlib.errors import CodecError
+
+__all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "user_id_from_key"]
+
+KEY_PREFIX: Final = "online_"
+
+_INT32: Final = (-(2**31), 2**31 - 1)
+_INT64: Final = (-(2**63), 2**63 - 1)
+WIDTHS: Final = {
+    "user_id": _INT32,
+    "auth_key_id": _INT64,
+    "session_id": _INT64,
+    "server_id": _INT32,
+    "netlib_session_id": _INT64,
+    "now": _INT64,
+}
+FIELD_PARTS: Final = ("auth_key_id", "session_id")
+
+
+class Layout(StrEnum):
+    """How a session is spelled in Redis.
+
+    Examples
+    --------
+    >>> Layout.DEPLOYED.separator, Layout.DEPLOYED.value_parts
+    ('@', ('server_id', 'netlib_session_id', 'now'))
+    """
+
+    DOCUMENTED = "documented"
+    """The specification's: ``_`` between the parts, the time first in the value."""
+    DEPLOYED = "deployed"
+    """telegramd's: ``@`` between the parts, the time last in the value."""
+
+    @property
+    def separator(self) -> str:
+        """The one character between two parts."""
+        return "_" if self is Layout.DOCUMENTED else "@"
+
+    @property
+    def value_parts(self) -> tuple[str, str, str]:
+        """The attributes of `SessionStatus` that the hash value holds, in their order."""
+        if self is Layout.DOCUMENTED:
+            return ("now", "server_id", "netlib_session_id")
+        return ("server_id", "netlib_session_id", "now")
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """One client instance that is online: which user, device and session, reported by which server, when.
+
+    Parameters
+    ----------
+    user_id : int
+        int32. The user; names the Redis key.
+    auth_key_id : int
+        int64, signed: half of all real ones are negative. Identifies a device.
+    session_id : int
+        int64, signed. Identifies a session of that device; (auth_key_id, session_id) is one client instance.
+    server_id : int
+        int32. The server that holds the client's connection.
+    netlib_session_id : int
+        int64. That server's own number of the connection.
+    now : int
+        int64, Unix seconds. When the server reported the session.
+
+    Raises
+    ------
+    CodecError
+        A value is no integer, or lies outside its width.
+
+    Notes
+    -----
+    Anything with ``__index__`` is taken as an integer (numpy's integers too) and kept as `int`; `bool` is refused.
+    Source: type SessionStatus of the specification.
+
+    Examples
+    --------
+    >>> status = SessionStatus(7, -9223372036854775808, 9223372036854775807, 1, 42, 1512270533)
+    >>> status.to_key(), status.to_field(), status.to_value()
+    ('online_7', '-9223372036854775808_9223372036854775807', '1512270533_1_42')
+    >>> status.to_value(Layout.DEPLOYED)
+    '1@42@1512270533'
+    """
+
+    user_id: int
+    auth_key_id: int
+    session_id: int
+    server_id: int
+    netlib_session_id: int
+    now: int
+
+    def __post_init__(self) -> None:
+        # The first line passes nearly always and is written for speed; what it lets through to the second is
+        # looked at value by value.
+        if not (
+            type(self.user_id) is type(self.auth_key_id) is type(self.session_id) is int
+            and type(self.server_id) is type(self.netlib_session_id) is type(self.now) is int
+            and -0x80000000 <= self.user_id <= 0x7FFFFFFF
+            and -0x8000000000000000 <= self.auth_key_id <= 0x7FFFFFFFFFFFFFFF
+            and -0x8000000000000000 <= self.session_id <= 0x7FFFFFFFFFFFFFFF
+            and -0x80000000 <= self.server_id <= 0x7FFFFFFF
+            and -0x8000000000000000 <= self.netlib_session_id <= 0x7FFFFFFFFFFFFFFF
+            and -0x8000000000000000 <= self.now <= 0x7FFFFFFFFFFFFFFF
+        ):
+            for name in WIDTHS:
+                object.__setattr__(self, name, check_width(name, getattr(self, name)))
+
+    def to_key(self) -> str:
+        """Return the name of the Redis key that holds all sessions of this user."""
+        return f"online_{self.user_id}"
+
+    def to_field(self, layout: Layout = Layout.DOCUMENTED) -> str:
+        """Return the hash field that names this session within its user's key."""
+        if layout == "documented":
+            return f"{self.auth_key_id}_{self.session_id}"
+        return f"{self.auth_key_id}{Layout(layout).separator}{self.session_id}"
+
+    def to_value(self, layout: Layout = Layout.DOCUMENTED) -> str:
+        """Return the hash value: when the session was reported, by which server, on which connection."""
+        if layout == "documented":
+            return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
+        return Layout(layout).separator.join(str(getattr(self, part)) for part in Layout(layout).value_parts)
+
+    @classmethod
+    def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
+        """Decode one entry of a user's hash; the layout is recognised by its separator.
+
+        Parameters
+        ----------
+        field, value : str or bytes
+            The hash field and the hash value, as Redis gave them.
+        user_id : int
+            int32. Whose hash it is: the entry itself does not say (see `user_id_from_key`).
+
+        Returns
+        -------
+        SessionStatus
+
+        Raises
+        ------
+        CodecError
+            The entry is not one that `to_field` and `to_value` of either layout could have written. No input
+            raises anything else.
+
+        Examples
+        --------
+        >>> SessionStatus.from_key_value("-5_6", b"1512270533_1_42", user_id=7).session_id
+        6
+        >>> SessionStatus.from_key_value("-5@6", "1512270533_1_42", user_id=7)
+        Traceback (most recent call last):
+        ...
+        imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of one layout \
+(field '-5@6', value '1512270533_1_42')
+        """
+        # Decode leniently, then compare: an entry is canonical exactly when encoding the result gives it back.
+        # int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts; none of them survives that.
+        try:
+            text = field if isinstance(field, str) else str(field, "ascii")
+            stamp = value if isinstance(value, str) else str(value, "ascii")
+            if "@" in text:
+                auth_key_id, session_id = text.split("@")
+                server_id, netlib_session_id, now = stamp.split("@")
+            else:
+                auth_key_id, session_id = text.split("_")
+                now, server_id, netlib_session_id = stamp.split("_")
+            a, s, i, n, t = (
+                int(auth_key_id),
+                int(session_id),
+                int(server_id),
+                int(netlib_session_id),
+                int(now),
+            )
+            status = cls(user_id, a, s, i, n, t)
+            if "@" in text:
+                if f"{a}@{s}" == text and f"{i}@{n}@{t}" == stamp:
+                    return status
+            elif f"{a}_{s}" == text and f"{t}_{i}_{n}" == stamp:
+                return status
+        except (ValueError, TypeError):
+            pass
+        raise CodecError(field, value, _reason(field, value, user_id))
+
+
+def user_id_from_key(key: str | bytes) -> int:
+    """Return whose sessions a Redis key holds.
+
+    Raises
+    ------
+    CodecError
+        The key is not ``online_`` and a canonical int32.
+
+    Examples
+    --------
+    >>> user_id_from_key(b"online_-7")
+    -7
+    """
+    try:
+        text = key if isinstance(key, str) else str(key, "ascii")
+        user_id = int(text.removeprefix(KEY_PREFIX))
+        if f"{KEY_PREFIX}{user_id}" == text and _INT32[0] <= user_id <= _INT32[1]:
+            return user_id
+    except (ValueError, TypeError):
+        pass
+    problem = _ascii_problem("key", key) or "the key is not online_ and a user id, an int32 in plain decimal"
+    raise CodecError(key, None, problem)
+
+
+def check_width(name: str, value: object) -> int:
+    """Return a value of the attribute ``name`` as an `int`, or raise `CodecError` if it is none or too wide."""
+    if isinstance(value, bool):
+        raise CodecError(name, value, f"{name} must be an integer, not a bool")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # anything may stand here; TypeError says it is no integer
+    except Exception as problem:
+        raise CodecError(name, value, f"{name} must be an integer, not {type(value).__name__}") from problem
+    low, high = WIDTHS[name]
+    if not low <= number <= high:
+        raise CodecError(name, value, f"{name} is outside its width, {low} to {high}")
+    return number
+
+
+_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
+
+
+def _reason(field: object, value: object, user_id: object) -> str:
+    """Say why an entry was refused: the slow path, taken once a refusal is certain."""
+    for what, given in (("field", field), ("value", value)):
+        if problem := _ascii_problem(what, given):
+            return problem
+    text, stamp = _text(field), _text(value)
+    layout = Layout.DEPLOYED if "@" in text else Layout.DOCUMENTED
+    separator, other = ("@", "_") if layout is Layout.DEPLOYED else ("_", "@")
+    if separator in text and other in stamp and separator not in stamp:
+        return f"the field is separated by {separator!r}, the value by {other!r}: both must be of one layout"
+    for what, given, names in (("field", text, FIELD_PARTS), ("value", stamp, layout.value_parts)):
+        parts = given.split(separator)
+        if len(parts) != len(names):
+            wanted = separator.join(f"{{{name}}}" for name in names)
+            return f"the {what} has {len(parts)} part{'s' if len(parts) > 1 else ''}, {wanted} has {len(names)}"
+        for name, part in zip(names, parts, strict=True):
+            if not part:
+                return f"{name} is empty"
+            if not _DECIMAL.fullmatch(part):
+                return f"{name} is no plain decimal integer (no sign but '-', no leading zero, no space)"
+            low, high = WIDTHS[name]
+            # More digits than any width has need no conversion: Python refuses it beyond some thousands.
+            if len(part) > 20 or not low <= int(part) <= high:
+                return f"{name} is outside its width, {low} to {high}"
+    try:
+        check_width("user_id", user_id)
+    except CodecError as problem:
+        return problem.reason
+    return "the entry is not what either layout would write"
+
+
+def _text(given: object) -> str:
+    return given if isinstance(given, str) else str(given, "ascii")  # type: ignore[call-overload]  # ASCII bytes by now
+
+
+def _ascii_problem(what: str, given: object) -> str | None:
+    if not isinstance(given, (str, bytes)):
+        return f"the {what} must be str or bytes, not {type(given).__name__}"
+    return None if given.isascii() else f"the {what} holds characters that are not ASCII"

@@ -1,0 +1,172 @@
+"""Many Redis commands in one round trip, and a Redis client's errors in our words.
+
+redis-py's pipelines cost several microseconds a command in Python; a connection of its pool can be sent packed
+commands, and its parser asked for the replies, at a fraction of that: pool, login, TLS and errors stay redis-py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from imlib.errors import (
+    AccessDeniedError,
+    ImlibError,
+    UnavailableError,
+    UnsupportedServerError,
+    WrongTypeError,
+)
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+__all__ = ["exchange", "flat", "in_our_words", "seconds"]
+
+Command = Sequence[str | bytes | int]
+
+_PIECE_BYTES = 16_384
+
+
+def exchange(client: Redis, commands: Iterable[Command]) -> list[Any]:
+    """Send commands in one round trip and return their replies in order.
+
+    Parameters
+    ----------
+    client : redis.Redis
+    commands : iterable of commands
+        Each a sequence of its words. They are sent as they come, so that the server works on the first while the
+        last is still being made; no reply is waited for before all are sent.
+
+    Returns
+    -------
+    list
+        What the server answered: bytes, int, list (or dict), None; for a command it refused, the
+        `redis.exceptions.ResponseError`, not raised, so that one refusal hides no other reply.
+
+    Raises
+    ------
+    UnavailableError, AccessDeniedError, UnsupportedServerError
+        The round trip itself failed. Nothing is sent twice.
+    """
+    pool = client.connection_pool
+    with in_our_words(client):
+        connection: Any = pool.get_connection()  # Any: redis-py does not type its connections' methods
+        try:
+            count = 0
+            for packed, length in _pieces(commands):
+                connection.send_packed_command([packed])
+                count += length
+            return _read(connection, count)
+        except BaseException:
+            # Replies may still be on their way: whoever gets this connection next must not read them.
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
+
+
+def _pieces(commands: Iterable[Command]) -> Iterator[tuple[bytes, int]]:
+    """Pack commands into pieces worth a system call, each with the number of commands in it."""
+    import hiredis
+
+    pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
+    piece: list[bytes] = []
+    size = 0
+    for command in commands:
+        piece.append(pack_command(tuple(command)))
+        size += len(piece[-1])
+        if size >= _PIECE_BYTES:
+            yield b"".join(piece), len(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece), len(piece)
+
+
+def _read(connection: Any, count: int) -> list[Any]:
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import ResponseError
+
+    parser: Any = getattr(connection, "_parser", None)
+    reader = getattr(parser, "_reader", None)
+    replies: list[Any] = []
+    if reader is None or connection.protocol != 2:
+        # A fake's connection, or a client that a caller made: redis-py's own way, at several times the cost.
+        for _ in range(count):
+            try:
+                replies.append(connection.read_response())
+            except ResponseError as refusal:
+                replies.append(refusal)
+        return replies
+    from redis._parsers.hiredis import NOT_ENOUGH_DATA
+
+    while len(replies) < count:
+        reply = reader.gets()
+        if reply is NOT_ENOUGH_DATA:
+            parser.read_from_socket()
+        elif isinstance(reply, RedisConnectionError):
+            raise reply
+        else:
+            replies.append(reply)
+    return replies
+
+
+@contextmanager
+def in_our_words(client: Redis) -> Iterator[None]:
+    """Raise what redis-py raises inside as an `ImlibError` of one clear line, with the original as its cause."""
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError) as problem:
+        raise translated(problem, where(client)) from problem
+
+
+def translated(problem: Exception, server: str) -> ImlibError:
+    """Return the `ImlibError` that says what a redis-py error means, without any password."""
+    from redis import exceptions as theirs
+
+    said = str(problem).strip().rstrip(".") or type(problem).__name__
+    match problem:
+        case theirs.AuthenticationError() | theirs.AuthorizationError():
+            return AccessDeniedError(
+                f"Redis at {server} refuses the login: {said}. Check user and password in redis_url or IMLIB_REDIS_URL."
+            )
+        case theirs.NoPermissionError():
+            return AccessDeniedError(f"Redis at {server} does not allow this user the command: {said}.")
+        case theirs.TimeoutError():
+            return UnavailableError(
+                f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
+            )
+        case theirs.InvalidResponse():
+            return UnsupportedServerError(
+                f"what answers at {server} does not speak Redis's protocol. Check host and port in redis_url."
+            )
+        case theirs.ResponseError() if said.startswith("WRONGTYPE"):
+            return WrongTypeError(f"a key at {server} holds another type than expected: {said}.")
+        case theirs.ResponseError():
+            return UnavailableError(f"Redis at {server} refused: {said}.")
+        case _:
+            return UnavailableError(
+                f"Redis at {server} cannot be reached: {said}. Start it, or check redis_url or IMLIB_REDIS_URL."
+            )
+
+
+def where(client: Redis) -> str:
+    """Return a client's server in a form for messages: a path or host:port/db, never a login."""
+    options = client.connection_pool.connection_kwargs
+    if path := options.get("path"):
+        return str(path)
+    if "server" in options:
+        return "fakeredis"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+
+
+def flat(reply: Any) -> list[bytes]:
+    """Return an HGETALL reply as field, value, field, value; a fake gives a dict."""
+    return reply if isinstance(reply, list) else [word for pair in reply.items() for word in pair]
+
+
+def seconds(reply: Sequence[Any]) -> float:
+    """Return a TIME reply in Unix seconds."""
+    return int(reply[0]) + int(reply[1]) / 1_000_000

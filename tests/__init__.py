@@ -1,0 +1,1 @@
+"""What imlib promises, tested."""

@@ -1,0 +1,1 @@
+"""What make runs: the tour, the refresh of the notebooks' outputs, the set-up."""

@@ -1,0 +1,43 @@
+"""Run notebooks in place, each in a fresh kernel on servers of its own, and leave them fit for a commit.
+
+    python -m tools.refresh [NOTEBOOK ...]
+
+Without names: all of them. The diff is then read by a person.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tools.notebook import NOTEBOOKS, NotebookError, execute, normalise, read, write
+
+
+def refresh(path: Path) -> bool:
+    """Renew the outputs of the notebook at `path`, unless it fails; return whether it changed."""
+    before = path.read_bytes()
+    notebook = read(path)
+    execute(notebook, path.name, path.parent)
+    normalise(notebook)
+    write(notebook, path)
+    return path.read_bytes() != before
+
+
+def main(arguments: list[str]) -> int:
+    """Refresh the notebooks that are named, or all; return the exit code."""
+    paths = [Path(argument) for argument in arguments] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    failed = 0
+    for path in paths:
+        try:
+            print(f"{path.name}: {'changed' if refresh(path) else 'as it was'}")
+        except NotebookError as error:
+            failed += 1
+            print(error, file=sys.stderr)
+        except FileNotFoundError:
+            failed += 1
+            print(f"{path}: no such notebook", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

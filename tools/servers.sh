@@ -1,0 +1,26 @@
+#!/bin/sh
+# Installs what is missing of Debian's redis-server and mariadb-server. The tests start private instances of their own.
+set -eu
+
+missing=
+PATH=$PATH:/usr/sbin:/usr/local/sbin
+command -v redis-server >/dev/null || missing="$missing redis-server"
+command -v mariadbd >/dev/null || missing="$missing mariadb-server"
+if [ -z "$missing" ]; then
+    echo 'redis-server and mariadb-server are installed.'
+    exit 0
+fi
+
+as_root=
+[ "$(id -u)" -eq 0 ] || as_root=sudo
+if ! command -v apt-get >/dev/null; then
+    echo "imlib: no apt-get on this system: install$missing with its own package manager" >&2
+    exit 1
+fi
+if [ -n "$as_root" ] && ! command -v sudo >/dev/null; then
+    echo "imlib: neither root nor sudo: have an administrator run apt-get install$missing" >&2
+    exit 1
+fi
+$as_root apt-get update --quiet
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $missing
+echo "Installed:$missing. Debian may have started them as services; the tests do not use those."

@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from imlib.connect import FallbackWarning
+from imlib.connect import FallbackWarning  # isort: split
+
+# Behind imlib.connect, whose loading gives that name to the module: here the function takes it.
+from imlib.access import (
+    connect,
+    get_account_model,
+    get_chat_model,
+    get_dialog_model,
+    get_message_model,
+    get_online_status_model,
+    get_sequence_model,
+    get_updates_model,
+    get_user_model,
+)
 from imlib.constants import (
     CHECK_ONLINE_TIMEOUT,
     MESSAGE_BOX_TYPE_INCOMING,
@@ -30,9 +43,7 @@ from imlib.constants import (
     PeerType,
     TokenType,
 )
-
-# Behind imlib.connect: the function takes the name that loading the module of that name has given to it.
-from imlib.deployment import Deployment, connect, get_online_status_model
+from imlib.deployment import Deployment
 from imlib.errors import (
     AccessDeniedError,
     CodecError,
@@ -98,7 +109,14 @@ __all__ = [
     "WrongTypeError",
     "__version__",
     "connect",
+    "get_account_model",
+    "get_chat_model",
+    "get_dialog_model",
+    "get_message_model",
     "get_online_status_model",
+    "get_sequence_model",
+    "get_updates_model",
+    "get_user_model",
     "system_clock",
 ]
 

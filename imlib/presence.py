@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     from imlib.session_columns import SessionColumns
 
-__all__ = ["Batch", "Malformed", "malformed_in", "measure_skew", "online_in", "read_users", "scan_batches"]
+__all__ = ["Batch", "Malformed", "malformed_in", "measure_skew", "online_in", "read_users", "scan_batches", "scan_keys"]
 
 BATCH_KEYS = 1000
+_LARGE = 1000
+"""Fields above which a hash is read in parts of about as many."""
 _COLUMNAR_FROM = 100
 """How many entries it takes for decoding by the column to be worth its start."""
 
@@ -85,35 +87,52 @@ def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, 
     """Read every presence key, about ``size`` at a time, never holding more than one batch.
 
     SCAN promises to return what is there from its start to its end, and no more than that: a key may come twice, and
-    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well.
+    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well. Each key's
+    size is asked first: one HGETALL of 100,000 fields holds a server for 30 ms, so large hashes are read in parts.
     """
-    cursor = 0
-    while True:
-        with in_our_words(client):
-            reply: Any = client.scan(cursor, match=f"{KEY_PREFIX}*", count=size)
-        cursor, scanned = reply
+    for scanned in scan_keys(client, f"{KEY_PREFIX}*", size):
         keys, user_ids, nobodys = [], [], []
-        for key in dict.fromkeys(scanned):
+        for key in scanned:
             try:
                 user_ids.append(user_id_from_key(key))
                 keys.append(key)
             except CodecError as refusal:
                 nobodys.append(Malformed(key, None, None, refusal.reason))
-        if scanned:
-            batch = _read(client, keys, user_ids, clock, ttl=ttl)
-            batch.problems.extend(nobodys)
-            yield batch
+        lengths = exchange(client, [("HLEN", key) for key in keys]) if keys else []
+        large = {key for key, length in zip(keys, lengths, strict=True) if isinstance(length, int) and length > _LARGE}
+        batch = _read(client, keys, user_ids, clock, ttl=ttl, large=large)
+        batch.problems.extend(nobodys)
+        yield batch
+
+
+def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
+    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists with a key come."""
+    cursor = 0
+    while True:
+        with in_our_words(client):
+            reply: Any = client.scan(cursor, match=pattern, count=size)
+        cursor, keys = reply
+        if keys:
+            yield list(dict.fromkeys(keys))
         if cursor == 0:
             return
 
 
-def _read(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | None, *, ttl: bool) -> Batch:
+def _read(
+    client: Redis,
+    keys: list[bytes],
+    user_ids: list[int],
+    clock: Clock | None,
+    *,
+    ttl: bool,
+    large: Collection[bytes] = (),
+) -> Batch:
     from redis.exceptions import NoPermissionError, ResponseError
 
-    asked: list[tuple[str | bytes, ...]] = [("TIME",), *(("HGETALL", key) for key in keys)]
-    if ttl:
-        asked += [("PTTL", key) for key in keys]
-    told, *replies = exchange(client, asked)
+    # HLEN in HGETALL's place keeps the replies in step.
+    asked: list[tuple[str | bytes, ...]] = [("TIME",)]
+    asked += [(b"HLEN" if key in large else b"HGETALL", key) for key in keys]
+    told, *replies = exchange(client, [*asked, *(("PTTL", key) for key in keys if ttl)])
     if clock is not None:
         instant = clock()
     else:
@@ -123,6 +142,8 @@ def _read(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | 
     owners: list[int] = []
     problems: list[Malformed] = []
     for at, reply in enumerate(replies[: len(keys)]):
+        if keys[at] in large and isinstance(reply, int):
+            reply = _hash_in_parts(client, keys[at])
         if isinstance(reply, NoPermissionError):
             raise translated(reply, where(client)) from reply
         if isinstance(reply, ResponseError):
@@ -137,6 +158,23 @@ def _read(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | 
     left = replies[len(keys) :] or [None] * len(keys)
     ttls_ms = [one if isinstance(one, int) and one >= 0 else None for one in left]
     return Batch(keys, user_ids, fields, values, owners, ttls_ms, instant, problems)
+
+
+def _hash_in_parts(client: Redis, key: bytes) -> Any:
+    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it came last."""
+    from redis.exceptions import ResponseError
+
+    found: dict[bytes, bytes] = {}
+    cursor: bytes | int = 0
+    while True:
+        (reply,) = exchange(client, [("HSCAN", key, cursor, "COUNT", _LARGE)])
+        if isinstance(reply, ResponseError):
+            return reply
+        cursor, part = reply
+        words = flat(part)
+        found.update(zip(words[::2], words[1::2], strict=True))
+        if int(cursor) == 0:
+            return found
 
 
 def online_in(batch: Batch) -> list[list[SessionStatus]]:

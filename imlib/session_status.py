@@ -176,8 +176,8 @@ class SessionStatus:
         # Decode leniently, then compare: an entry is canonical exactly when encoding the result gives it back.
         # int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts; none of them survives that.
         try:
-            text = field if isinstance(field, str) else str(field, "ascii")
-            stamp = value if isinstance(value, str) else str(value, "ascii")
+            text = field if isinstance(field, str) else bytes.decode(field, "ascii")
+            stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
             if "@" in text:
                 auth_key_id, session_id = text.split("@")
                 server_id, netlib_session_id, now = stamp.split("@")
@@ -216,7 +216,7 @@ def user_id_from_key(key: str | bytes) -> int:
     -7
     """
     try:
-        text = key if isinstance(key, str) else str(key, "ascii")
+        text = key if isinstance(key, str) else bytes.decode(key, "ascii")
         user_id = int(text.removeprefix(KEY_PREFIX))
         if f"{KEY_PREFIX}{user_id}" == text and _INT32[0] <= user_id <= _INT32[1]:
             return user_id

@@ -118,6 +118,13 @@ def server(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, str]]:
         yield request.param, url
 
 
+@pytest.fixture(scope="module", params=[one for one in BACKENDS if one.is_real], ids=str)
+def real_server(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, str]]:
+    """Give each backend that is a server, and its URL; a module takes it with its name, as above."""
+    with serve(request.param) as url:
+        yield request.param, url
+
+
 @pytest.fixture
 def stage(server: tuple[Backend, str], tmp_path: Path) -> Iterator[Stage]:
     """Give an empty stage; a module takes it with ``stage = backends.stage``, and `server` with it."""

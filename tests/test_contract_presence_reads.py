@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import imlib
 from imlib.models.online_status import OnlineCount
 from tests import backends
-from tests.backends import START, Backend, Stage
+from tests.backends import START, Stage
 
 # pytest finds fixtures by the names of a module.
 server = backends.server
@@ -247,27 +245,3 @@ def test_a_count_counts_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> N
     assert OnlineCount(5, 10) == stage.model.count_online()
     found = [bad.key for bad in stage.model.malformed()]
     assert len(set(found)) == len(found)
-
-
-@pytest.fixture
-def own_clock(server: tuple[Backend, str], tmp_path: Path) -> Iterator[imlib.Deployment]:
-    """Give a deployment that is read by its server's clock, as real ones are."""
-    backend, url = server
-    if not backend.is_real:
-        pytest.skip("the imitation has this machine's clock")
-    with imlib.connect(url, f"sqlite:///{tmp_path / 'imlib.db'}", scratch=True, lease=backend.lease) as deployment:
-        yield deployment
-
-
-@pytest.mark.parametrize("wrong_by", [-3600, 0, 3600])
-def test_the_readers_clock_is_rediss_own(
-    own_clock: imlib.Deployment, monkeypatch: pytest.MonkeyPatch, wrong_by: int
-) -> None:
-    """However wrong this machine's clock is, the server's decides."""
-    redis: Any = own_clock.redis
-    told = redis.time()[0]
-    live, dead = (imlib.SessionStatus(7, 1, number, 1, 1, told - age) for number, age in ((1, 5), (2, 17)))
-    own_clock.online_status.renew([live, dead])
-    monkeypatch.setattr("time.time", lambda: float(told + wrong_by))
-    assert [live] == own_clock.online_status.get_online_by_user_id(7)
-    assert OnlineCount(1, 1) == own_clock.online_status.count_online()

@@ -86,7 +86,7 @@ def backend() -> str:
 
     with imlib.connect() as deployment:
         # What connecting found out; a user that may not ask for INFO, and fakeredis, could not tell it again.
-        return f"{deployment._clients.server} and SQLite {sqlite3.sqlite_version}"
+        return f"{deployment.server} and SQLite {sqlite3.sqlite_version}"
 
 
 def run(paths: list[Path]) -> list[Stop]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from imlib.lease import Clock, horizon
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches
@@ -22,7 +24,9 @@ __all__ = ["read_sessions"]
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
-def read_sessions(client: Redis, clock: Clock | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_sessions(
+    client: Redis, clock: Clock | None, progress: Callable[[int], object] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     r"""Scan all presence keys into the frames ``sessions`` and ``malformed``.
 
     Parameters
@@ -30,6 +34,8 @@ def read_sessions(client: Redis, clock: Clock | None) -> tuple[pd.DataFrame, pd.
     client : redis.Redis
     clock : callable or None
         The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each batch.
+    progress : callable, optional
+        Called after each batch with the number of its sessions.
 
     Returns
     -------
@@ -42,44 +48,55 @@ def read_sessions(client: Redis, clock: Clock | None) -> tuple[pd.DataFrame, pd.
         key, field, value, reason, all str; bytes that are not ASCII as ``\xNN``; None where the key itself is the
         trouble.
     """
-    frames = [_frame(_NOTHING, decode_columns([], []))]
+    parts: list[dict[str, NDArray[Any]]] = [_columns(_NOTHING, decode_columns([], []))]
     malformed: set[Malformed] = set()
     for batch in scan_batches(client, clock, ttl=True):
         columns = decode_columns(batch.fields, batch.values)
-        frames.append(_frame(batch, columns))
+        parts.append(_columns(batch, columns))
         malformed.update(malformed_in(batch, columns))
-    # The empty frame gives the columns and dtypes where there is nothing, and adds no row where there is.
-    return _one_row_a_session(pd.concat(frames, ignore_index=True)), _malformed_frame(malformed)
+        if progress is not None:
+            progress(len(columns))
+    # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
+    found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    return _frame(found), _malformed_frame(malformed)
 
 
 _NOTHING = Batch([], [], [], [], [], [], 0, [])
 
 
-def _frame(batch: Batch, columns: SessionColumns) -> pd.DataFrame:
+def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
     owners = np.array(batch.owners, dtype=np.intp)[columns.row]
-    layouts = np.where(columns.deployed, Layout.DEPLOYED.value, Layout.DOCUMENTED.value)
-    return pd.DataFrame(
-        {
-            "user_id": np.array(batch.user_ids, dtype=np.int32)[owners],
-            "auth_key_id": columns.auth_key_id,
-            "session_id": columns.session_id,
-            "server_id": columns.server_id,
-            "netlib_session_id": columns.netlib_session_id,
-            "now": columns.now,
-            "reported_at": _datetimes(columns.now),
-            "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
-            "online": columns.now > horizon(batch.clock),
-            "layout": pd.array(layouts, dtype="str"),
-            "key_ttl_s": np.array(batch.ttls_ms, dtype=np.float64)[owners] / 1000,  # None becomes NaN
-        }
-    )
+    return {
+        "user_id": np.array(batch.user_ids, dtype=np.int32)[owners],
+        "auth_key_id": columns.auth_key_id,
+        "session_id": columns.session_id,
+        "server_id": columns.server_id,
+        "netlib_session_id": columns.netlib_session_id,
+        "now": columns.now,
+        "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
+        "online": columns.now > horizon(batch.clock),
+        "deployed": columns.deployed,
+        "key_ttl_s": np.array(batch.ttls_ms, dtype=np.float64)[owners] / 1000,  # None becomes NaN
+    }
 
 
-def _one_row_a_session(sessions: pd.DataFrame) -> pd.DataFrame:
-    name = ["user_id", "auth_key_id", "session_id"]
-    # "documented" sorts behind "deployed": of two spellings the later one stays, at a tie the documented one.
-    ordered = sessions.sort_values([*name, "now", "layout"], kind="stable")
-    return ordered.drop_duplicates(name, keep="last", ignore_index=True)
+def _frame(found: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    """Put the columns into order, one row a session: of several the latest report, at a tie the documented one."""
+    order = np.lexsort([~found["deployed"], found["now"], *(found[name] for name in reversed(_NAME))])
+    for name in found:
+        found[name] = found[name][order]
+    differs = np.logical_or.reduce([found[name][1:] != found[name][:-1] for name in _NAME])
+    last = np.append(differs, [True] * bool(len(order)))
+    if not last.all():
+        found = {name: column[last] for name, column in found.items()}
+    layouts = pa.DictionaryArray.from_arrays(pa.array(found["deployed"].astype(np.int8)), [*Layout])
+    sessions = pd.DataFrame({name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False)
+    sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
+    sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
+    return sessions
+
+
+_NAME = ("user_id", "auth_key_id", "session_id")
 
 
 def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:

@@ -1,0 +1,239 @@
+"""The way in: `connect`, and the eight accessors of the specification over the deployment that was connected last."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TypeVar
+
+from imlib.connect import EMBEDDED, Clients, FallbackWarning, open_redis
+from imlib.deployment import Deployment
+from imlib.embedded import Embedded, find_server
+from imlib.errors import ConfigurationError, NotConnectedError, NotEmptyError
+from imlib.lease import Clock, Lease, system_clock
+from imlib.session_status import Layout
+from imlib.urls import ServerUrl
+from imlib.wire import in_our_words
+
+if TYPE_CHECKING:
+    from imlib.models.account import AccountModel
+    from imlib.models.chat import ChatModel
+    from imlib.models.dialog import DialogModel
+    from imlib.models.message import MessageModel
+    from imlib.models.online_status import OnlineStatusModel
+    from imlib.models.sequence import SequenceModel
+    from imlib.models.updates import UpdatesModel
+    from imlib.models.user import UserModel
+
+__all__ = [
+    "connect",
+    "get_account_model",
+    "get_chat_model",
+    "get_dialog_model",
+    "get_message_model",
+    "get_online_status_model",
+    "get_sequence_model",
+    "get_updates_model",
+    "get_user_model",
+]
+
+_current: Deployment | None = None
+
+
+def connect(
+    redis_url: str | None = None,
+    database_url: str | None = None,
+    replica_url: str | None = None,
+    *,
+    read_only: bool = False,
+    scratch: bool = False,
+    layout: Layout | str = Layout.DOCUMENTED,
+    lease: Lease | str = "auto",
+    clock: Clock = system_clock,
+) -> Deployment:
+    """Connect to a deployment; without URLs, to a private real server and a SQLite file of its own.
+
+    Parameters
+    ----------
+    redis_url : str, optional
+        ``redis://[user:password@]host[:port][/db]``, ``rediss://...`` or ``unix:///path``; else the environment
+        variable IMLIB_REDIS_URL; else ``embedded://``, a private server that ends with this process.
+    database_url : str, optional
+        ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else IMLIB_DATABASE_URL; else
+        ``embedded://``, a SQLite file that goes with this process.
+    replica_url : str, optional
+        A replica for plain reads; else IMLIB_REPLICA_URL; else there is none.
+    read_only : bool
+        Refuse every write of every model with `ReadOnlyError`.
+    scratch : bool
+        For lessons: refuse servers that are not empty, and empty them at close.
+    layout : Layout or str
+        What is written: ``documented``, or ``deployed`` beside telegramd's own servers. Both are read.
+    lease : Lease or str
+        ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key beside deployed
+        servers, whose HSET would clear it.
+    clock : callable
+        Unix seconds, in place of Redis's and this machine's clock; a `TurnedClock` in lessons.
+
+    Returns
+    -------
+    Deployment
+        Also the one that `get_online_status_model` and its siblings use from now on. An embedded or scratch
+        database has the twenty tables; in any other imlib makes none by itself.
+
+    Raises
+    ------
+    ConfigurationError
+        An argument or URL is not one of these.
+    UnavailableError, AccessDeniedError, UnsupportedServerError
+        A server cannot be used; the message says why.
+    NotEmptyError
+        ``scratch=True`` and there is something in it.
+
+    Warns
+    -----
+    FallbackWarning
+        There is less than was asked for: no server program to embed, or no field lease on this server.
+    """
+    global _current
+    if scratch and read_only:
+        raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
+    layout = _choice(Layout, layout, "layout", list(Layout))
+    asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
+    named = {
+        "redis": redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED,
+        "database": database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED,
+        "replica": replica_url or os.environ.get("IMLIB_REPLICA_URL") or "",
+    }
+    with ExitStack() as stack:
+        private: list[Embedded] = []
+
+        def embedded() -> Embedded:
+            if not private:
+                private.append(Embedded(find_server() if named["redis"] == EMBEDDED else None))
+                stack.callback(private[0].close)
+            return private[0]
+
+        redis, server, redis_named = open_redis(named["redis"], embedded)
+        stack.callback(redis.close)
+        from imlib.engines import make_engine, ping
+
+        database = ServerUrl(embedded().database_url if named["database"] == EMBEDDED else named["database"])
+        # An embedded database is imlib's own: its tables are made even where the models may only look.
+        named_one = named["database"] != EMBEDDED
+        engine = make_engine(database.whole(), read_only=read_only and named_one)
+        stack.callback(engine.dispose)
+        ping(engine)
+        replica = engine
+        if named["replica"]:
+            replica = make_engine(named["replica"], read_only=True)
+            stack.callback(replica.dispose)
+            ping(replica)
+        clients = Clients(
+            redis,
+            engine,
+            replica,
+            server,
+            layout,
+            _lease(asked, layout, server.field_lease),
+            clock,
+            read_only,
+        )
+        if scratch:
+            _check_empty(clients)
+        if scratch or not named_one:
+            from imlib.schema import create_all
+
+            create_all(engine)
+        urls = (redis_named, database, ServerUrl(named["replica"]) if named["replica"] else None)
+        _current = Deployment(clients, urls, scratch=scratch, stack=stack.pop_all())
+    return _current
+
+
+def get_account_model() -> AccountModel:
+    """Return the model of devices, notification settings and privacy, or raise `NotConnectedError`."""
+    return _connected().accounts
+
+
+def get_chat_model() -> ChatModel:
+    """Return the model of groups, or raise `NotConnectedError`."""
+    return _connected().chats
+
+
+def get_dialog_model() -> DialogModel:
+    """Return the model of lists of conversations, or raise `NotConnectedError`."""
+    return _connected().dialogs
+
+
+def get_message_model() -> MessageModel:
+    """Return the model of messages and their boxes, or raise `NotConnectedError`."""
+    return _connected().messages
+
+
+def get_online_status_model() -> OnlineStatusModel:
+    """Return the model of presence, or raise `NotConnectedError`."""
+    return _connected().online_status
+
+
+def get_sequence_model() -> SequenceModel:
+    """Return the model of numbers without gaps, or raise `NotConnectedError`."""
+    return _connected().sequences
+
+
+def get_updates_model() -> UpdatesModel:
+    """Return the model of how far a device has got, or raise `NotConnectedError`."""
+    return _connected().updates
+
+
+def get_user_model() -> UserModel:
+    """Return the model of users and their contacts, or raise `NotConnectedError`."""
+    return _connected().users
+
+
+def _connected() -> Deployment:
+    if _current is None or _current.closed:
+        state = "no deployment is connected" if _current is None else "the deployment is closed"
+        raise NotConnectedError(
+            f"{state}: call imlib.connect() first. Without URLs it starts a private server; "
+            "IMLIB_REDIS_URL and IMLIB_DATABASE_URL name yours."
+        )
+    return _current
+
+
+_Choice = TypeVar("_Choice", Layout, Lease)
+
+
+def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _Choice:
+    try:
+        return kind(value)
+    except ValueError:
+        raise ConfigurationError(f"{name} is {value!r}: allowed are {', '.join(map(str, allowed))}") from None
+
+
+def _lease(asked: Lease | str, layout: Layout, field_lease: str | None) -> Lease:
+    if asked == "auto":
+        return Lease.FIELD if field_lease and layout is Layout.DOCUMENTED else Lease.KEY
+    if asked == Lease.FIELD and not field_lease:
+        warnings.warn(
+            "imlib: this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have): "
+            "the key lease is used instead; the answers are the same, dead sessions stay longer.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+        return Lease.KEY
+    return Lease(asked)
+
+
+def _check_empty(clients: Clients) -> None:
+    from sqlalchemy import inspect
+
+    with in_our_words(clients.redis):
+        keys = clients.redis.dbsize()
+    tables = inspect(clients.engine).get_table_names()
+    if keys or tables:
+        holds = f"the Redis database holds {keys} keys" if keys else f"the SQL database holds {len(tables)} tables"
+        raise NotEmptyError(
+            f"{holds}, and scratch=True empties what it uses: nothing was touched. "
+            "Name an empty database (redis://.../1), or none at all for a private server."
+        )

@@ -17,7 +17,7 @@ def notebook_style() -> None:
     import matplotlib as mpl
     import pandas as pd
 
-    for option, value in {"width": 120, "max_columns": 20, "max_rows": 60, "max_colwidth": 120}.items():
+    for option, value in {"width": 200, "max_columns": 20, "max_rows": 60, "max_colwidth": 120}.items():
         pd.set_option(f"display.{option}", value)
     mpl.rcParams.update(
         {

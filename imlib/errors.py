@@ -17,6 +17,7 @@ __all__ = [
     "NotFoundError",
     "ReadOnlyError",
     "SchemaError",
+    "SnapshotError",
     "UnavailableError",
     "UnsupportedServerError",
     "WrongTypeError",
@@ -98,6 +99,10 @@ class InvalidValueError(ImlibError, ValueError):
 
 class SchemaError(ImlibError):
     """A database whose tables or columns differ from what an operation needs."""
+
+
+class SnapshotError(ImlibError):
+    """A snapshot that could not be taken whole, saved, read or compared."""
 
 
 def shortened(value: object) -> str:

@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from imlib.errors import CodecError
 
-__all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "user_id_from_key"]
+__all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "parse_int64", "user_id_from_key"]
 
 KEY_PREFIX: Final = "online_"
 
@@ -224,6 +224,14 @@ def user_id_from_key(key: str | bytes) -> int:
         pass
     problem = _ascii_problem("key", key) or "the key is not online_ and a user id, an int32 in plain decimal"
     raise CodecError(key, None, problem)
+
+
+def parse_int64(text: bytes) -> int | None:
+    """Return a canonical decimal int64 as a number, and None for anything else."""
+    if not text.isascii() or not _DECIMAL.fullmatch(text.decode()) or len(text) > 20:
+        return None
+    number = int(text)
+    return number if _INT64[0] <= number <= _INT64[1] else None
 
 
 def check_width(name: str, value: object) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import warnings
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from html import escape
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from imlib.connect import Clients, FallbackWarning, RedisServer
 from imlib.errors import ConfigurationError, ImlibError
@@ -159,11 +160,58 @@ class Deployment:
 
         return UserModel(self._clients, self.accounts)
 
-    def snapshot(self) -> Snapshot:
-        """Return what Redis holds now as DataFrames; nothing is written to what is looked at."""
+    def snapshot(
+        self,
+        *,
+        tables: Collection[str] | Mapping[str, Collection[str]] | None = None,
+        where: Mapping[str, Any] | None = None,
+        limit: int = 1_000_000,
+        user_ids: Collection[int] | None = None,
+        unmask: Collection[str] = (),
+        mask_key: bytes | None = None,
+        keep_incomplete: bool = False,
+        progress: bool = False,
+    ) -> Snapshot:
+        """Return what Redis and the SQL database hold now as DataFrames; nothing is written to what is looked at.
+
+        Parameters
+        ----------
+        tables : collection of str, or mapping of str to collection of str, optional
+            The tables to read, or for each the columns; by default every table that exists, whole.
+        where : mapping, optional
+            For a table a condition: a SQLAlchemy expression, or ``("pts > :pts", {"pts": 7})`` with bound parameters.
+        limit : int
+            Rows of a table at the most; ``info`` says which tables were cut.
+        user_ids : collection of int, optional
+            Only what belongs to these users, in Redis and in all tables.
+        unmask : collection of str
+            Masked columns to show as they are, each by name: ``devices.token``.
+        mask_key : bytes, optional
+            Makes the tokens of masked values comparable between snapshots that are given the same; by default each has
+            a random key, which is never kept.
+        keep_incomplete : bool
+            Keep what was read of Redis when the database fails; ``info["incomplete"]`` then says why.
+        progress : bool
+            Show a progress bar in a terminal or notebook.
+
+        Raises
+        ------
+        UnavailableError, AccessDeniedError
+            A server failed or refused; there is no half snapshot.
+        """
         from imlib.snapshot import take
 
-        return take(self._clients)
+        return take(
+            self._clients,
+            tables=tables,
+            where=where,
+            limit=limit,
+            user_ids=user_ids,
+            unmask=unmask,
+            mask_key=mask_key,
+            keep_incomplete=keep_incomplete,
+            progress=progress,
+        )
 
     def turn(self, seconds: float) -> None:
         """Turn the clock of a scratch deployment; Redis's deadlines move along, and what is past goes.

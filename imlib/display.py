@@ -16,9 +16,12 @@ def notebook_style() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl
     import pandas as pd
+    from cycler import cycler
 
     for option, value in {"width": 200, "max_columns": 20, "max_rows": 60, "max_colwidth": 120}.items():
         pd.set_option(f"display.{option}", value)
+    # Lines differ in more than colour, and none has a colour that means a state.
+    lines = cycler(color=["#000000", "#B5446E", "#1B8A6B", "#6A4C93"]) + cycler(linestyle=["-", "--", ":", "-."])
     mpl.rcParams.update(
         {
             "figure.figsize": (5.6, 3.4),
@@ -30,6 +33,7 @@ def notebook_style() -> None:
             "axes.grid": True,
             "grid.color": "#E4E4E4",
             "axes.axisbelow": True,
+            "axes.prop_cycle": lines,
             "hatch.linewidth": 0.8,
             "legend.frameon": False,
             "legend.fontsize": 9,

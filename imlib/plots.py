@@ -16,16 +16,17 @@ from imlib.session_status import SessionStatus
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.patches import Patch
 
     from imlib.deployment import Deployment
 
-__all__ = ["STATES", "Watched", "curves", "fields_held", "lease_left", "lease_timeline", "watch"]
+__all__ = ["STATES", "Watched", "fields_held", "lease_left", "lease_timeline", "watch"]
 
 STATES: Final = {"online": ("#2B7BBA", ""), "stale": ("#F2B447", "////"), "expired": ("#E6E6E6", "..")}
 """Colours and hatches. online: it counts; stale: it no longer does, but Redis holds it; expired: Redis forgot it."""
 Beats = Mapping[SessionStatus, Collection[int]]
-_LINES: Final = (("--", "o"), (":", "s"), ("-.", "^"), ("-", "D"))
+_LINES: Final = ("--", ":", "-.")
 
 
 class Watched(NamedTuple):
@@ -55,27 +56,26 @@ def watch(
     ----------
     deployment, clock
         A scratch deployment with one user at most, and its clock.
-    beats : mapping of SessionStatus to collection of int
+    beats : mapping
         The seconds, from 0, at which each session reports.
-    names : mapping of str to str, optional
+    names : mapping, optional
         What to call a session, by its documented field.
     """
     import pandas as pd
 
     looks = []
     for second in range(seconds + 1):
-        if second:
-            deployment.turn(1)
+        deployment.turn(min(second, 1))
         due = [replace(status, now=int(clock())) for status, at in beats.items() if second in at]
         deployment.online_status.renew(due)
         looks.append(deployment.snapshot().sessions.assign(second=second))
     held = pd.concat(looks)
     fields = held["auth_key_id"].astype(str) + "_" + held["session_id"].astype(str)
     held["name"] = fields.replace(dict(names or {}))
-    every = pd.RangeIndex(seconds + 1, name="second")
-    online = held.pivot(index="second", columns="name", values="online").reindex(every)[held["name"].unique()]
+    every, order = pd.RangeIndex(seconds + 1, name="second"), held["name"].unique()
+    online = held.pivot(index="second", columns="name", values="online").reindex(every)[order]
     state = online.astype("object").replace({True: "online", False: "stale"}).fillna("expired")
-    age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[online.columns]
+    age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[order]
     ttl = held.groupby("second")["key_ttl_s"].first().round().reindex(every, fill_value=0)
     return Watched(ttl, age, state.where(online.notna().cummax(), None))
 
@@ -88,14 +88,16 @@ def lease_timeline(watched: Watched) -> tuple[Axes, Axes]:
     clocks.step(watched.ttl.index, watched.ttl, where="post", color="black", linewidth=2, label="key's TTL")
     for at, name in enumerate(watched.state):
         age, state = watched.age[name], watched.state[name]
-        clocks.step(age.index, age, where="post", color="#555555", linestyle=_LINES[at % 4][0], label=f"age of {name}")
+        clocks.step(age.index, age, where="post", color="#555555", linestyle=_LINES[at % 3], label=f"age of {name}")
         # One bar a run of equal states, so that a hatch is not cut up by the seconds.
         for _, run in state.dropna().groupby(state.ne(state.shift()).cumsum()):
-            colour, hatch = STATES[run.iloc[0]]
-            span = [(run.index[0], len(run))]
+            (colour, hatch), span = STATES[run.iloc[0]], [(run.index[0], len(run))]
             bars.broken_barh(span, (at - 0.35, 0.7), facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
     clocks.axhline(CHECK_ONLINE_TIMEOUT, color="black", linewidth=0.8)
-    clocks.set(ylabel="seconds", yticks=(0, 5, 10, 17, *range(25, int(watched.age.max().max()) + 1, 10)))
+    clocks.text(1, CHECK_ONLINE_TIMEOUT, " 17 s", va="center", transform=clocks.get_yaxis_transform())
+    clocks.set(ylabel="seconds")
+    _whole(clocks.yaxis)
+    _whole(bars.xaxis)
     clocks.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
     bars.set(xlabel="time (s)", xlim=(0, len(watched.state)))
     bars.set_yticks(range(watched.state.shape[1]), list(watched.state))
@@ -107,17 +109,18 @@ def lease_timeline(watched: Watched) -> tuple[Axes, Axes]:
 
 def fields_held(watched: Watched, axes: Axes) -> Axes:
     """Draw how many sessions Redis holds over time, and how many of them count."""
-    from matplotlib.ticker import MaxNLocator
-
-    below = (watched.state == "expired").sum(axis=1) * 0
+    # Each look stands for the second after it, the last one too.
+    looks = watched.state.reindex(range(len(watched.state) + 1), method="ffill")
+    below = looks.index * 0
     for state in ("online", "stale"):
-        above = below + (watched.state == state).sum(axis=1)
+        above = below + (looks == state).sum(axis=1).to_numpy()
         colour, hatch = STATES[state]
-        axes.fill_between(below.index, below, above, step="post", facecolor=colour, hatch=hatch, edgecolor="black")
+        axes.fill_between(looks.index, below, above, step="post", facecolor=colour, hatch=hatch, edgecolor="black")
         below = above
-    axes.set(xlabel="time (s)", ylabel="sessions in Redis", xlim=(0, below.index.max()), ylim=0)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(handles=_legend("online", "stale"), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axes.set(xlabel="time (s)", ylabel="sessions in Redis", xlim=(0, len(watched.state)), ylim=0)
+    axes.label_outer()
+    _whole(axes.yaxis)
+    axes.legend(handles=_legend("online", "stale"), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return axes
 
 
@@ -129,18 +132,15 @@ def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
         colour, hatch = STATES[state]
         axes.hist(chosen, bins=edges, facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
     axes.set(xlabel="lease left (s)", ylabel="sessions")
-    axes.legend(handles=_legend("online", "stale"), loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    _whole(axes.yaxis)
+    axes.legend(handles=_legend("online", "stale"), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return axes
 
 
-def curves(frame: pd.DataFrame, ylabel: str, axes: Axes) -> Axes:
-    """Draw each column of a frame over its index, whose name labels the axis; line and marker tell them apart."""
-    for at, name in enumerate(frame):
-        line, marker = _LINES[at % 4]
-        axes.plot(frame.index, frame[name], linestyle=line, marker=marker, markersize=4, label=str(name))
-    axes.set(xlabel=str(frame.index.name), ylabel=ylabel)
-    axes.legend()
-    return axes
+def _whole(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(8, steps=(1, 2, 5, 10), integer=True))
 
 
 def _legend(*states: str) -> list[Patch]:

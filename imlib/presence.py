@@ -78,9 +78,9 @@ class Batch:
     problems: list[Malformed]
 
 
-def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
+def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None, *, ttl: bool = False) -> Batch:
     """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come twice."""
-    return _read(client, [b"online_%d" % user_id for user_id in user_ids], list(user_ids), clock, ttl=False)
+    return _read(client, [b"online_%d" % user_id for user_id in user_ids], list(user_ids), clock, ttl=ttl)
 
 
 def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:

@@ -7,6 +7,7 @@ does not match is handed to the scalar codec, which says why.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -164,25 +165,26 @@ _PARTS: Final = (*FIELD_PARTS, *Layout.DOCUMENTED.value_parts)
 
 def _decode(layout: Layout, fields: pa.Array, values: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which entries are of one layout, and the parts of those in the order of _PARTS."""
-    separator = pa.scalar(layout.separator.encode(), pa.large_binary())
-    entries = pc.binary_join_element_wise(fields, values, separator)
-    valid = np.ones(len(entries), dtype=bool)
-    table = _all_valid(entries, layout)
+    valid = np.ones(len(fields), dtype=bool)
+    table = _all_valid(fields, values, layout)
     if table is None:
-        matched = pc.match_substring_regex(entries, _PATTERNS[layout]).fill_null(False)
+        # Judged with a space between: no part can then pass from the field to the value.
+        matched = pc.match_substring_regex(_joined(fields, values, " "), _PATTERNS[layout]).fill_null(False)
         valid = np.asarray(matched.to_numpy(zero_copy_only=False), dtype=np.bool_)
-        table = _integers(_split(entries.filter(matched), layout))
+        entries = _joined(fields.filter(matched), values.filter(matched), layout.separator)
+        table = _integers(_split(entries, layout))
     written = (*FIELD_PARTS, *layout.value_parts)
     return valid, table if written == _PARTS else table[:, [written.index(name) for name in _PARTS]]
 
 
-def _all_valid(entries: pa.Array, layout: Layout) -> NDArray[np.int64] | None:
+def _all_valid(fields: pa.Array, values: pa.Array, layout: Layout) -> NDArray[np.int64] | None:
     """Return the parts of entries that are all valid, or None if any might not be.
 
     The usual case, told without the regular expression, whose compilation alone costs as much as decoding some
-    thousand entries: no character but digits, ``-`` and the separator; five parts each; no leading zero, no ``-0``;
-    and pyarrow's parser, which then has only misplaced signs, empty parts and int64 left to judge.
+    thousand entries: no character but digits, ``-`` and the separator; five parts each, two of them the field's; no
+    leading zero, no ``-0``; and pyarrow's parser, which then has only misplaced signs, empty parts and int64 to judge.
     """
+    entries = _joined(fields, values, layout.separator)
     if not len(entries) or entries.null_count:
         return None
     _, offsets, data = entries.buffers()
@@ -199,6 +201,9 @@ def _all_valid(entries: pa.Array, layout: Layout) -> NDArray[np.int64] | None:
     bounds = np.frombuffer(offsets, np.int64)[: len(tokens) + 1]
     text = np.append(np.frombuffer(data, np.uint8), np.zeros(2, np.uint8))
     first, second, length = text[bounds[:-1]], text[bounds[:-1] + 1], np.diff(bounds)
+    two_parts = length[:: len(_PARTS)] + 1 + length[1 :: len(_PARTS)]
+    if (two_parts != pc.binary_length(fields).to_numpy(zero_copy_only=False)).any():
+        return None
     if (((first == _ZERO) & (length > 1)) | ((first == _MINUS) & (second == _ZERO) & (length > 1))).any():
         return None
     try:
@@ -208,6 +213,10 @@ def _all_valid(entries: pa.Array, layout: Layout) -> NDArray[np.int64] | None:
     narrow = table[:, (*FIELD_PARTS, *layout.value_parts).index("server_id")]
     low, high = WIDTHS["server_id"]
     return table if (narrow >= low).all() and (narrow <= high).all() else None
+
+
+def _joined(fields: pa.Array, values: pa.Array, between: str) -> pa.Array:
+    return pc.binary_join_element_wise(fields, values, pa.scalar(between.encode(), pa.large_binary()))
 
 
 def _split(entries: pa.Array, layout: Layout) -> pa.Array:
@@ -233,11 +242,11 @@ def _malformed(row: int, field: str | bytes, value: str | bytes) -> MalformedEnt
 
 
 def _binary(entries: Sequence[str | bytes]) -> pa.Array:
-    try:
-        return pa.array(entries, pa.large_binary())
-    except (pa.ArrowException, UnicodeEncodeError, TypeError):
-        # Something is neither bytes nor encodable: it becomes null, matches nothing and gets its reason below.
-        return pa.array([_bytes_or_none(entry) for entry in entries], pa.large_binary())
+    if set(map(type, entries)) <= {str, bytes}:
+        with contextlib.suppress(UnicodeEncodeError):
+            return pa.array(entries, pa.large_binary())
+    # Something is neither str nor bytes, or not encodable: it becomes null, matches nothing and gets its reason below.
+    return pa.array([_bytes_or_none(entry) for entry in entries], pa.large_binary())
 
 
 def _bytes_or_none(entry: object) -> bytes | None:
@@ -262,7 +271,9 @@ def _integer(name: str) -> str:
     return f"(?:0|{_at_most(str(high))}|-(?:{_at_most(str(-low))}))"
 
 
-_PATTERNS: Final[dict[Layout, str]] = {
-    layout: rf"\A{layout.separator.join(_integer(name) for name in (*FIELD_PARTS, *layout.value_parts))}\z"
-    for layout in Layout
-}
+def _pattern(layout: Layout) -> str:
+    field, value = (layout.separator.join(map(_integer, parts)) for parts in (FIELD_PARTS, layout.value_parts))
+    return rf"\A{field} {value}\z"
+
+
+_PATTERNS: Final = {layout: _pattern(layout) for layout in Layout}

@@ -125,8 +125,16 @@ def real_server(request: pytest.FixtureRequest) -> Iterator[tuple[Backend, str]]
         yield request.param, url
 
 
+@pytest.fixture(scope="module")
+def opened(server: tuple[Backend, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Give one stage for all tests of a module, for `stage`."""
+    with on_stage(*server, tmp_path_factory.mktemp("stage")) as one:
+        yield one
+
+
 @pytest.fixture
-def stage(server: tuple[Backend, str], tmp_path: Path) -> Iterator[Stage]:
-    """Give an empty stage; a module takes it with ``stage = backends.stage``, and `server` with it."""
-    with on_stage(*server, tmp_path) as opened:
-        yield opened
+def stage(opened: Stage) -> Iterator[Stage]:
+    """Give an empty stage whose clock shows START; a module takes it with ``stage = backends.stage``, and its kin."""
+    opened.clock.turn(START - opened.clock())
+    yield opened
+    opened.redis.flushall()

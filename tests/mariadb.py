@@ -22,9 +22,11 @@ class PrivateMariaDB:
     ----------
     folder : Path
         Where its data, its socket and its log stand.
+    *arguments : str
+        More of the server's own options.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self.socket = folder / "m.sock"
         self.log = folder / "err.log"
         self._data = folder / "data"
@@ -42,6 +44,7 @@ class PrivateMariaDB:
         self._command += ["--skip-networking", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
         # Tests kill clients, never the machine: nothing needs to reach the disk.
         self._command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", f"--log-error={self.log}"]
+        self._command += arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
         self.start()
@@ -87,8 +90,8 @@ class PrivateMariaDB:
         """Run SQL statements, each ended by a semicolon at the end of a line, as the deployed server's user might."""
         import pymysql
 
-        options = {"unix_socket": str(self.socket), "user": "root", "database": database, "autocommit": True}
-        with pymysql.connect(**options) as connection, connection.cursor() as cursor:
+        opened = pymysql.connect(unix_socket=str(self.socket), user="root", database=database, autocommit=True)
+        with opened as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = ''")
             for statement in script.split(";\n"):
                 if statement.strip():
@@ -96,10 +99,10 @@ class PrivateMariaDB:
 
 
 @contextmanager
-def private_mariadb() -> Iterator[PrivateMariaDB]:
+def private_mariadb(*arguments: str) -> Iterator[PrivateMariaDB]:
     """Give a running `PrivateMariaDB`, and end it and remove its folder afterwards."""
     with private_folder() as folder:
-        server = PrivateMariaDB(folder)
+        server = PrivateMariaDB(folder, *arguments)
         try:
             yield server
         finally:

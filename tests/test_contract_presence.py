@@ -14,6 +14,7 @@ from tests.backends import START, Backend, Stage, on_stage
 
 # pytest finds fixtures by the names of a module.
 server = backends.server
+opened = backends.opened
 stage = backends.stage
 
 
@@ -101,7 +102,9 @@ def test_a_reader_may_bring_its_own_clock(stage: Stage, ahead: float, online: bo
     clock = imlib.lease.skewed(stage.clock, ahead)
     seen = {status.session_id for status in stage.model.get_online_by_user_id(7, clock=clock)}
     assert online == (1 in seen)
-    assert (1 in seen) == (1 in {status.session_id for _, every in stage.model.iter_online(clock=clock) for status in every})
+    assert (1 in seen) == (
+        1 in {status.session_id for _, every in stage.model.iter_online(clock=clock) for status in every}
+    )
     assert len(seen) == stage.model.count_online(clock=clock).sessions
 
 

@@ -14,6 +14,7 @@ from tests.backends import START, Stage
 
 # pytest finds fixtures by the names of a module.
 server = backends.server
+opened = backends.opened
 stage = backends.stage
 
 DOCUMENTED, DEPLOYED = imlib.Layout.DOCUMENTED, imlib.Layout.DEPLOYED
@@ -104,9 +105,7 @@ class TestKeyThatIsNoHash:
         pytest.param(START, START - 30, DOCUMENTED, id="deployed lapsed"),
     ],
 )
-def test_a_session_in_both_layouts_is_one(
-    stage: Stage, documented: int, deployed: int, wins: imlib.Layout
-) -> None:
+def test_a_session_in_both_layouts_is_one(stage: Stage, documented: int, deployed: int, wins: imlib.Layout) -> None:
     """The greater time wins, at a tie the documented spelling, whichever was written first."""
     by_layout = {
         DOCUMENTED: imlib.SessionStatus(7, -42, 1, server_id=1, netlib_session_id=1, now=documented),

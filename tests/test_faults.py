@@ -267,7 +267,9 @@ class TestFewRights:
     def test_reads_and_counts(self, model: OnlineStatusModel) -> None:
         """Everything that looks works."""
         assert [1, 2] == [status.session_id for status in model.get_online_by_user_id(7)]
-        assert {7: 2, 8: 0} == {user_id: len(many) for user_id, many in model.get_online_by_user_id_list([7, 8]).items()}
+        assert {7: 2, 8: 0} == {
+            user_id: len(many) for user_id, many in model.get_online_by_user_id_list([7, 8]).items()
+        }
         assert OnlineCount(1, 2) == model.count_online()
         assert [b"1_03"] == [bad.field for bad in model.malformed()]
 

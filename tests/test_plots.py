@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 import imlib
 from imlib.display import notebook_style
-from imlib.plots import STATES, Watched, curves, fields_held, lease_left, lease_timeline, watch
+from imlib.plots import STATES, Watched, fields_held, lease_left, lease_timeline, watch
 
 NOW = 1_512_270_533
 PHONE = imlib.SessionStatus(7, -42, 1, 3, 99, 0)
@@ -96,17 +96,6 @@ def test_lease_left_is_counted_by_whole_seconds() -> None:
     assert {(17, blue): 1, (1, blue): 1, (0, orange): 2, (-3, orange): 1} == drawn
 
 
-def test_curves_differ_in_more_than_colour() -> None:
-    """Each column is one line with a dash pattern and marker of its own, labelled by its name."""
-    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=pd.Index([0, 1], name="skew (s)"))
-    axes = curves(frame, "reads", axes_of_its_own())
-    first, second = axes.lines
-    assert ["a", "b"] == [str(line.get_label()) for line in axes.lines]
-    assert first.get_linestyle() != second.get_linestyle()
-    assert first.get_marker() != second.get_marker()
-    assert ("skew (s)", "reads") == (axes.get_xlabel(), axes.get_ylabel())
-
-
 def test_states_differ_in_grey() -> None:
     """No two states have the same hatch, nor nearly the same lightness."""
     lightness = sorted(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour, _ in STATES.values())
@@ -120,3 +109,13 @@ def test_notebooks_print_frames_whole() -> None:
     wide = pd.DataFrame([range(12)], columns=[f"column{at}" for at in range(12)])
     assert 2 == len(str(wide).splitlines())
     assert mpl.rcParams["figure.figsize"][0] < 6
+
+
+def test_lines_differ_in_more_than_colour() -> None:
+    """Two lines of a notebook have dash patterns of their own, and no colour that means a state."""
+    notebook_style()
+    first, second = plt.plot([0, 1], [[0, 1], [1, 0]])
+    assert first.get_linestyle() != second.get_linestyle()
+    assert not {to_hex(line.get_color()).upper() for line in (first, second)} & {
+        colour for colour, _ in STATES.values()
+    }

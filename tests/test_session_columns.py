@@ -138,7 +138,12 @@ def test_what_is_given_may_be_any_sequence() -> None:
 @pytest.mark.parametrize("other", [None, 5, 1.5, bytearray(b"-5_6"), memoryview(b"-5_6"), ["-5_6"]], ids=repr)
 def test_what_is_neither_str_nor_bytes_is_malformed(other: Any) -> None:
     """It gets its reason like any other, and costs its neighbours nothing."""
-    for entries in ([(other, GOOD[1]), GOOD], [GOOD, (GOOD[0], other)], [(other, other)], [(other, "\ud800"), DEPLOYED]):
+    for entries in (
+        [(other, GOOD[1]), GOOD],
+        [GOOD, (GOOD[0], other)],
+        [(other, other)],
+        [(other, "\ud800"), DEPLOYED],
+    ):
         assert one_by_one(entries) == by_column(decode(entries))
 
 

@@ -65,7 +65,9 @@ class TestVectors:
         for part in ("field", "value"):
             assert vector[part] == layout["separator"].join(vector["session"][name] for name in layout[part])
 
-    @pytest.mark.parametrize("vector", VECTORS["malformed"], ids=lambda one: ascii((one["kind"], one["field"], one["value"])))
+    @pytest.mark.parametrize(
+        "vector", VECTORS["malformed"], ids=lambda one: ascii((one["kind"], one["field"], one["value"]))
+    )
     def test_malformed(self, vector: dict[str, Any]) -> None:
         """Is refused with exactly its reason, as bytes too where it is ASCII."""
         field, value = entry(vector)
@@ -86,9 +88,13 @@ class TestVectors:
         """The golden example stands there word for word."""
         golden = {one["layout"]: one for one in VECTORS["valid"] if one["name"] == "golden example"}
         field = "-9223372036854775808_9223372036854775807"
-        assert ("online_7", field, "1512270533_1_42") == tuple(golden["documented"][at] for at in ("key", "field", "value"))
+        assert ("online_7", field, "1512270533_1_42") == tuple(
+            golden["documented"][at] for at in ("key", "field", "value")
+        )
         field = "-9223372036854775808@9223372036854775807"
-        assert ("online_7", field, "1@42@1512270533") == tuple(golden["deployed"][at] for at in ("key", "field", "value"))
+        assert ("online_7", field, "1@42@1512270533") == tuple(
+            golden["deployed"][at] for at in ("key", "field", "value")
+        )
 
     def test_every_width_has_both_ends(self) -> None:
         """Each part stands there at its lowest and its highest, in both layouts."""
@@ -130,7 +136,9 @@ class TestWidths:
             assert len(str(caught.value)) < 400
 
     @pytest.mark.parametrize("name", WIDTHS)
-    @pytest.mark.parametrize("value", [True, False, 1.0, float("nan"), "1", b"1", None, [], np.float64(1), np.bool_(True), 1j])
+    @pytest.mark.parametrize(
+        "value", [True, False, 1.0, float("nan"), "1", b"1", None, [], np.float64(1), np.bool_(True), 1j]
+    )
     def test_no_integer(self, name: str, value: Any) -> None:
         """Nothing but an integer is taken, bool least of all."""
         with pytest.raises(CodecError, match=f"^{name} must be an integer, not ") as caught:
@@ -230,7 +238,9 @@ def test_a_tampered_entry_is_refused_or_is_another(status: SessionStatus, layout
     at = data.draw(st.integers(0, len(text) - 1), label="position")
     character = data.draw(st.sampled_from("0123456789-_@+ \n.x１") | st.characters(), label="character")
     keep = data.draw(st.sampled_from([0, 1]), label="insert or replace")
-    parts[which] = data.draw(st.sampled_from([text[:at] + character + text[at + 1 - keep :], text[:at] + text[at + 1 :]]))
+    parts[which] = data.draw(
+        st.sampled_from([text[:at] + character + text[at + 1 - keep :], text[:at] + text[at + 1 :]])
+    )
     try:
         tampered = SessionStatus.from_key_value(*parts, user_id=status.user_id)
     except CodecError as problem:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from imlib.constants import ParticipantType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
-from imlib.models.records import Chat, ChatFull, ChatParticipant, ParticipantState
+from imlib.models.records import Chat, ChatFull, ChatParticipant
 from imlib.models.sql import Database, by_ids, check_int, check_values, insert, lock_users
 from imlib.schema import tables
 
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
 
     from imlib.connect import Clients
 
-__all__ = ["ChatModel"]
+__all__ = ["ChatModel", "ParticipantState"]
+
+
+class ParticipantState(IntEnum):
+    """What ``chat_users.state`` says."""
+
+    PRESENT = 0
+    GONE = 1
+
 
 _CHATS, _PARTICIPANTS = tables["chats"], tables["chat_users"]
 _PRESENT = _PARTICIPANTS.c.state == ParticipantState.PRESENT.value

@@ -96,10 +96,11 @@ class MessageModel:
             date = self._database.now
             message_id = self._store(connection, from_user_id, peer, mark, {"message": text}, MessageType.MESSAGE, date)
             seen_by = {each: self._seen_as(peer, from_user_id, each) for each in sorted({from_user_id, *receivers})}
-            self._deliver(connection, seen_by, from_user_id, message_id, date)
             incoming = [(each, seen_by[each]) for each in sorted(receivers)]
             self._dialogs.count_message(connection, incoming, message_id, set(mentions), date=date)
             self._dialogs.mark_sent(connection, from_user_id, seen_by[from_user_id], message_id, date=date)
+            # Last: where the sequences are MyISAM, what fails after this leaves a gap.
+            self._deliver(connection, seen_by, from_user_id, message_id, date)
             return self._as_sent(connection, from_user_id, message_id)
 
         return self._database.write("MessageModel.send_message", work)
@@ -156,7 +157,6 @@ class MessageModel:
             )
             if date is None:
                 raise NotFoundError(f"no such message: {message_id}; the table messages has no row with this id")
-            # Whether it comes in is judged by the sender: one who is not the owner.
             return self._deliver(connection, {user_id: peer}, from_id, message_id, date, incoming=incoming)[user_id]
 
         return self._database.write("MessageModel.create_message_boxes", work)
@@ -248,23 +248,17 @@ class MessageModel:
         incoming: bool | None = None,
     ) -> dict[int, int]:
         reached = self._sequences.advance(connection, [str(user_id) for user_id in seen_by])
+        pts = {user_id: reached[str(user_id)] for user_id in seen_by}
+        common = {"sender_user_id": from_id, "message_id": message_id, "date2": date, "state": 0, "media_unread": 0}
         rows = []
         for user_id, peer in seen_by.items():
             comes_in = user_id != from_id if incoming is None else incoming
             box = MessageBoxType.INCOMING if comes_in else MessageBoxType.OUTGOING
-            row = {
-                "user_id": user_id,
-                "sender_user_id": from_id,
-                "message_box_type": box.value,
-                "date2": date,
-                "state": 0,
-            }
-            row |= {"peer_type": int(peer.peer_type), "peer_id": peer.peer_id, "message_id": message_id}
-            row |= {"pts": reached[str(user_id)], "media_unread": 0}
-            check_values(connection, _BOXES, row)
-            rows.append(row)
+            row = {"user_id": user_id, "message_box_type": box.value, "pts": pts[user_id]} | common
+            rows.append(row | {"peer_type": int(peer.peer_type), "peer_id": peer.peer_id})
+            check_values(connection, _BOXES, rows[-1])
         connection.execute(_BOXES.insert(), rows)
-        return {user_id: reached[str(user_id)] for user_id in seen_by}
+        return pts
 
     def _of(self, user_id: int, peer: Peer | None = None) -> sa.Select[Any]:
         out = sa.case((_BOXES.c.message_box_type == MessageBoxType.OUTGOING.value, 1), else_=0).label("out")

@@ -28,10 +28,8 @@ __all__ = [
     "Link",
     "Message",
     "NotifySettings",
-    "ParticipantState",
     "Peer",
     "Privacy",
-    "UpdatesState",
     "User",
     "UserFull",
 ]
@@ -43,13 +41,6 @@ class DeviceState(IntEnum):
     REGISTERED = 0
     REGISTERED_AGAIN = 1
     UNREGISTERED = 2
-
-
-class ParticipantState(IntEnum):
-    """What ``chat_users.state`` says."""
-
-    PRESENT = 0
-    GONE = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +86,20 @@ class Record:
     @classmethod
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
         """Build the record from a row that has its columns, among others; numbers become bools and enums."""
-        values = {name: value for name, value in row._mapping.items() if name in cls.__slots__} | extra
-        return cls(**{name: _KINDS.get(name, _as_it_is)(value) for name, value in values.items()})
+        values: dict[str, Any] = {**row._mapping, **extra}
+        return cls(
+            **{name: _as(kind, name, values[name]) for name, kind in cls.__annotations__.items() if name in values}
+        )
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _as(kind: str, name: str, value: Any) -> Any:
+    if kind == "bool":
+        return bool(value)
+    # A number that the deployed server invented later stays a number.
+    return _ENUMS[name]._value2member_map_.get(value, value) if name in _ENUMS else value
 
 
-def _known(kind: type[IntEnum]) -> Any:
-    def convert(value: int) -> int:
-        # A number that the deployed server invented later is no reason to fail.
-        return kind(value) if value in kind._value2member_map_ else value
-
-    return convert
-
-
-_KINDS: dict[str, Any] = {
-    "peer_type": _known(PeerType),
-    "participant_type": _known(ParticipantType),
-    **dict.fromkeys(
-        ("deleted", "has_password", "is_blocked", "is_bot", "is_deleted", "is_hidden", "is_pinned", "is_public"),
-        bool,
-    ),
-    **dict.fromkeys(
-        ("media_unread", "out", "show_previews", "silent"),
-        bool,
-    ),
-}
+_ENUMS: dict[str, type[IntEnum]] = {"peer_type": PeerType, "participant_type": ParticipantType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,16 +289,3 @@ class Message(Record):
         """What a person wrote; None for a body that is not of the kind that send_message stores."""
         text = self.body.get("message") if isinstance(self.body, dict) else None
         return text if isinstance(text, str) else None
-
-
-@dataclass(frozen=True, slots=True)
-class UpdatesState:
-    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is none."""
-
-    auth_key_id: int
-    user_id: int
-    pts: int
-    qts: int
-    seq: int
-    date: int
-    unread_count: int

@@ -114,10 +114,8 @@ class SequenceModel:
 
     def current(self, name: str) -> int:
         """Return the last number that was handed out, as the row has it; 0 for a name that is new."""
-        sequences = tables["seq_updates_ngen"]
-        statement = sa.select(sequences.c.seq).where(sequences.c.seq_name == _check_name(name))
         with self._database.read(primary=True) as connection:
-            return int(connection.scalar(statement) or 0)
+            return int(connection.scalar(_CURRENT, {"name": _check_name(name)}) or 0)
 
     def advance(self, connection: Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
         """Within a transaction, advance each name by `n` and return its last number: for the other models."""
@@ -140,26 +138,31 @@ def _check_name(name: object) -> str:
 
 
 def _advance(connection: Connection, name: str, n: int, floor: int) -> int:
-    sequences = tables["seq_updates_ngen"]
-    seq, lite = sequences.c.seq, connection.dialect.name == "sqlite"
-    reached = sa.case((seq < floor, floor), else_=seq) + n
-    # LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a SELECT.
-    value = reached if lite else sa.func.last_insert_id(reached)
-    update = sequences.update().where(sequences.c.seq_name == name, seq <= _LARGEST - n).values(seq=value)
-    new = {"seq_name": name, "seq": 0}
+    lite = connection.dialect.name == "sqlite"
+    values = {"name": name, "n": n, "floor": floor, "highest": _LARGEST - n}
     for last in (False, True):
-        if floor <= _LARGEST - n and (result := connection.execute(update)).rowcount:
-            if lite:
-                return int(connection.scalars(sa.select(seq).where(sequences.c.seq_name == name)).one())
-            return int(result.lastrowid)
+        if (
+            floor <= _LARGEST - n
+            and (result := connection.execute(_ADVANCE_LITE if lite else _ADVANCE, values)).rowcount
+        ):
+            return int(connection.scalars(_CURRENT, {"name": name}).one() if lite else result.lastrowid)
         if not last:
-            keep = (
-                sqlite.insert(sequences).values(new).on_conflict_do_nothing()
-                if lite
-                else mysql.insert(sequences).values(new).on_duplicate_key_update(seq=seq)
-            )
-            connection.execute(keep)
+            connection.execute(_BEGIN_LITE if lite else _BEGIN, {"seq_name": name, "seq": 0})
     raise InvalidValueError(f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}")
+
+
+# Built once: put together anew for every number they would take longer than the database does.
+_ROWS: Final = tables["seq_updates_ngen"]
+_SEQ: Final = _ROWS.c.seq
+_FLOOR: Final = sa.bindparam("floor", type_=sa.BigInteger())
+_REACHED: Final = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam("n", type_=sa.BigInteger())
+_FITS: Final = _ROWS.update().where(_ROWS.c.seq_name == sa.bindparam("name"), sa.bindparam("highest") >= _SEQ)
+_ADVANCE_LITE: Final = _FITS.values(seq=_REACHED)
+# LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a SELECT.
+_ADVANCE: Final = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
+_BEGIN_LITE: Final = sqlite.insert(_ROWS).on_conflict_do_nothing()
+_BEGIN: Final = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
+_CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name"))
 
 
 class _Mirror:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imlib.models.records import UpdatesState
 from imlib.models.sql import check_int
 
 if TYPE_CHECKING:
     from imlib.connect import Clients
     from imlib.models.message import MessageModel
 
-__all__ = ["UpdatesModel"]
+__all__ = ["UpdatesModel", "UpdatesState"]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatesState:
+    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is none."""
+
+    auth_key_id: int
+    user_id: int
+    pts: int
+    qts: int
+    seq: int
+    date: int
+    unread_count: int
 
 
 class UpdatesModel:

@@ -1,8 +1,8 @@
-"""Redis's presence keys as two frames: the sessions, and what no session can be read from."""
+"""Redis's presence keys as a frame of sessions, and a list of what no session can be read from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from imlib.lease import Clock, horizon
-from imlib.presence import Batch, Malformed, malformed_in, scan_batches
+from imlib.presence import Batch, Malformed, malformed_in, read_users, scan_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import Layout
 
@@ -18,22 +18,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
-__all__ = ["read_sessions"]
+__all__ = ["malformed_frame", "read_sessions"]
 
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
 def read_sessions(
-    client: Redis, clock: Clock | None, progress: Callable[[int], object] | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    r"""Scan all presence keys into the frames ``sessions`` and ``malformed``.
+    client: Redis,
+    clock: Clock | None,
+    user_ids: Sequence[int] | None = None,
+    progress: Callable[[int], object] = lambda _: None,
+) -> tuple[pd.DataFrame, list[Malformed]]:
+    r"""Read presence keys into the frame ``sessions``, and list what cannot be read.
 
     Parameters
     ----------
     client : redis.Redis
     clock : callable or None
         The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each batch.
+    user_ids : sequence of int, optional
+        Whose keys to read; by default all are scanned.
     progress : callable, optional
         Called after each batch with the number of its sessions.
 
@@ -44,21 +49,23 @@ def read_sessions(
         session_id int64, server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC] (NaT
         beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
         expires). A session written in both layouts is one row: the later report, at a tie the documented one.
-    malformed : DataFrame
-        key, field, value, reason, all str; bytes that are not ASCII as ``\xNN``; None where the key itself is the
-        trouble.
+    malformed : list of Malformed
+        Ordered by key and field.
     """
     parts: list[dict[str, NDArray[Any]]] = [_columns(_NOTHING, decode_columns([], []))]
     malformed: set[Malformed] = set()
-    for batch in scan_batches(client, clock, ttl=True):
+    if user_ids is None:
+        batches: Iterable[Batch] = scan_batches(client, clock, ttl=True)
+    else:
+        batches = [read_users(client, list(dict.fromkeys(user_ids)), clock, ttl=True)]
+    for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
         parts.append(_columns(batch, columns))
         malformed.update(malformed_in(batch, columns))
-        if progress is not None:
-            progress(len(columns))
+        progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
     found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return _frame(found), _malformed_frame(malformed)
+    return _frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b""))
 
 
 _NOTHING = Batch([], [], [], [], [], [], 0, [])
@@ -106,10 +113,14 @@ def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
     return pd.Series(times).dt.tz_localize("UTC")
 
 
-def _malformed_frame(malformed: set[Malformed]) -> pd.DataFrame:
+def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:
+    r"""Return what cannot be read as a frame of strings: key, field, value, reason.
+
+    Bytes that are not ASCII stand as ``\xNN``; field and value are missing where the key itself is the trouble.
+    """
+
     def text(raw: bytes | None) -> str | None:
         return None if raw is None else raw.decode("ascii", "backslashreplace")
 
-    ordered = sorted(malformed, key=lambda bad: (bad.key, bad.field or b""))
-    rows = [(text(bad.key), text(bad.field), text(bad.value), bad.reason) for bad in ordered]
+    rows = [(text(bad.key), text(bad.field), text(bad.value), bad.reason) for bad in malformed]
     return pd.DataFrame(rows, columns=["key", "field", "value", "reason"], dtype="str")

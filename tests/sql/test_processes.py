@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_eight_processes_send_to_one_user(url: str) -> None:
         total = processes * each
         boxes = stack.rows("message_boxes", user_id=ann)
         assert list(range(1, total + 1)) == sorted(box["pts"] for box in boxes)
-        assert sorted(sum(ids, [])) == sorted(box["message_id"] for box in boxes)
+        assert sorted(chain.from_iterable(ids)) == sorted(box["message_id"] for box in boxes)
         in_order = [box["message_id"] for box in sorted(boxes, key=lambda box: box["pts"])]
         assert sorted(in_order) == in_order
         dialogs = {row["peer_id"]: row for row in stack.rows("user_dialogs", user_id=ann)}
@@ -103,6 +104,6 @@ def test_many_processes_and_a_redis_that_comes_and_goes(url: str) -> None:
             server.stop()
             server.start()
         got = outcome(running)
-        assert list(range(1, processes * each + 1)) == sorted(sum(got, []))
+        assert list(range(1, processes * each + 1)) == sorted(chain.from_iterable(got))
         assert all(sorted(one) == one for one in got)
         assert processes * each == stack.sequences.current("x")

@@ -1,0 +1,89 @@
+"""Sequences where they are kept twice: Redis's mirror, read before and after SQL, against the table's row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from imlib.presence import Malformed, scan_keys
+from imlib.session_status import parse_int64
+from imlib.wire import exchange
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+__all__ = ["SEQUENCE_PREFIX", "compare_sequences", "read_mirror"]
+
+SEQUENCE_PREFIX = "seq_updates_ngen_"
+
+
+def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple[dict[str, int], list[Malformed]]:
+    """Read the sequences that Redis holds: all, or those of some users' message boxes.
+
+    Returns
+    -------
+    numbers : dict of str to int
+        int64 by name.
+    malformed : list of Malformed
+        Keys that hold no int64 in plain decimal, or another type than a string.
+    """
+    numbers: dict[str, int] = {}
+    malformed: list[Malformed] = []
+    named = None if user_ids is None else [[f"{SEQUENCE_PREFIX}{user_id}".encode() for user_id in user_ids]]
+    for keys in scan_keys(client, f"{SEQUENCE_PREFIX}*") if named is None else named:
+        replies = exchange(client, [("GET", key) for key in keys])
+        for key, reply in zip(keys, replies, strict=True):
+            name = key.removeprefix(SEQUENCE_PREFIX.encode()).decode("ascii", "backslashreplace")
+            if isinstance(reply, bytes):
+                number = parse_int64(reply)
+                if number is None:
+                    malformed.append(Malformed(key, None, reply, "a sequence must be an int64 in plain decimal"))
+                else:
+                    numbers[name] = number
+            elif reply is not None:  # None: gone since SCAN named it
+                malformed.append(Malformed(key, None, None, "the key does not hold a string"))
+    return numbers, malformed
+
+
+def compare_sequences(before: dict[str, int], rows: dict[str, int] | None, after: dict[str, int]) -> pd.DataFrame:
+    """Compare Redis with the table, and blame neither for what was issued meanwhile.
+
+    Parameters
+    ----------
+    before, after : dict of str to int
+        Redis's numbers, read before and after the table.
+    rows : dict of str to int or None
+        The table's; None where it was not read.
+
+    Returns
+    -------
+    DataFrame
+        name str, redis_before Int64, row Int64, redis_after Int64 (missing where there is none), state str: ``agrees``;
+        ``ahead`` (Redis was beyond the row already before it was read: the next number comes from Redis, and the row
+        must be raised first); ``behind`` (Redis was short of the row still after it was read: a deployed server would
+        hand out numbers twice); ``redis only``; ``row only``; ``not read`` (the table). By name.
+    """
+    names = sorted(before.keys() | after.keys() | (rows or {}).keys())
+    records = []
+    for name in names:
+        first, last = before.get(name), after.get(name)
+        row = None if rows is None else rows.get(name)
+        if rows is None:
+            state = "not read"
+        elif row is None:
+            state = "redis only"
+        elif last is None:
+            state = "row only"
+        elif first is not None and first > row:
+            state = "ahead"
+        elif last < row:
+            state = "behind"
+        else:
+            state = "agrees"
+        records.append((name, first, row, last, state))
+    frame = pd.DataFrame(records, columns=["name", "redis_before", "row", "redis_after", "state"], dtype=object)
+    return frame.astype(
+        {"name": "str", "redis_before": "Int64", "row": "Int64", "redis_after": "Int64", "state": "str"}
+    )

@@ -1,0 +1,336 @@
+"""The embedded server ends with its owner, however that ends, and only then; nothing of it stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+import imlib
+from imlib.embedded import Embedded, find_server
+from tests.servers import private_folder, require
+
+GONE_WITHIN_S = 20
+
+# What every owner runs first; it then says where its server is.
+PROLOGUE = """
+import json, os, signal, sys, time
+import imlib
+deployment = imlib.connect("embedded://", "embedded://")
+deployment.online_status.set_online(imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time())))
+print(json.dumps({
+    "server": deployment.redis.info("server")["process_id"],
+    "redis_url": deployment.redis_url.whole(),
+    "database_url": deployment.database_url.whole(),
+}), flush=True)
+"""
+WAIT = "\nsys.stdin.read()\n"
+
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    require("a server to embed", found=find_server() is not None)
+
+
+@dataclass
+class Owner:
+    """A Python process that has connected to an embedded deployment."""
+
+    process: subprocess.Popen[str]
+    server: psutil.Process
+    watchdog: psutil.Process
+    redis_url: str
+    database_url: str
+
+    @property
+    def folder(self) -> Path:
+        """The private folder of server and SQLite file."""
+        return Path(self.redis_url.removeprefix("unix://")).parent
+
+    def is_alive(self) -> bool:
+        """Tell whether the server answers who joins it."""
+        with imlib.connect(self.redis_url, self.database_url) as joined:
+            return joined.online_status.malformed() == []
+
+    def leaves_nothing(self) -> bool:
+        """Wait until server, watchdog and folder are gone."""
+        return until(lambda: not (runs(self.server) or runs(self.watchdog) or self.folder.exists()))
+
+
+@contextmanager
+def owner(then: str = WAIT, *, prologue: str = PROLOGUE, **environment: str) -> Iterator[Owner]:
+    """Start a process that connects and then runs `then`; it is killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", prologue + then],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        said = json.loads(process.stdout.readline() or "null")
+        assert said is not None, process.communicate()[1]
+        server = psutil.Process(said.pop("server"))
+        parent = server.parent()
+        assert parent is not None
+        yield Owner(process, server, parent, **said)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Any) -> bool:
+    """Wait for something to become true, for a while."""
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)  # another process's end can only be polled for
+    return True
+
+
+def runs(process: psutil.Process) -> bool:
+    """Tell whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        pytest.param("deployment.close()\ndeployment.close()", 0, id="close, twice"),
+        pytest.param("", 0, id="interpreter exit"),
+        pytest.param("sys.exit(3)", 3, id="sys.exit"),
+        pytest.param("raise RuntimeError('on purpose')", 1, id="exception"),
+        pytest.param("os._exit(4)", 4, id="exit without clean-up"),
+        pytest.param("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, id="SIGTERM"),
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, id="SIGKILL"),
+    ],
+)
+def test_nothing_stays_behind(end: str, code: int) -> None:
+    """However the owner ends, server, watchdog and folder are gone."""
+    with owner(WAIT + end) as one:
+        assert one.folder.exists()
+        assert runs(one.server)
+        one.process.communicate("")
+        assert code == one.process.returncode
+        assert one.leaves_nothing()
+
+
+def test_gone_as_soon_as_it_is_closed() -> None:
+    """When close() returns, there is nothing left to wait for."""
+    deployment = imlib.connect("embedded://", "embedded://")
+    redis: Any = deployment.redis
+    server = psutil.Process(redis.info("server")["process_id"])
+    folder = Path(redis.connection_pool.connection_kwargs["path"]).parent
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    deployment.close()
+    assert not folder.exists()
+    assert not runs(server)
+
+
+def test_an_interrupt_ends_neither_server_nor_deployment() -> None:
+    """Ctrl-C and a kernel's interrupt go to the owner's whole process group: the server is in none of it."""
+    then = """
+for _ in range(3):
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print(len(deployment.online_status.get_online_by_user_id(7)), flush=True)
+sys.stdin.read()
+"""
+    with owner(then) as one:
+        assert one.process.stdout is not None
+        for _ in range(3):
+            assert "ready\n" == one.process.stdout.readline()
+            os.killpg(one.process.pid, signal.SIGINT)
+            assert "1\n" == one.process.stdout.readline()
+        assert one.is_alive()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+def test_the_watchdog_itself_takes_no_interrupt(sent: signal.Signals) -> None:
+    """Even an interrupt that reaches the watchdog ends nothing; asked to end, it ends the server first."""
+    with owner() as one:
+        one.watchdog.send_signal(sent)
+        assert one.is_alive()
+        one.watchdog.terminate()
+        assert one.leaves_nothing()
+
+
+FORKS = {
+    "os.fork": "child = os.fork()\nif not child: {child}\n",
+    "multiprocessing": (
+        "import multiprocessing\n"
+        "def run(): {child}\n"
+        "process = multiprocessing.get_context('fork').Process(target=run)\nprocess.start()\nchild = process.pid\n"
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("child", ["sys.exit(0)", "deployment.close(); sys.exit(0)"])
+def test_a_forked_childs_end_is_not_the_owners(fork: str, child: str) -> None:
+    """A child inherits the deployment, but its exit, and even its close(), leave the owner's server alone."""
+    then = FORKS[fork].format(child=child) + "os.waitpid(child, 0)\nprint('over', flush=True)" + WAIT
+    with owner(then) as one:
+        assert one.process.stdout is not None
+        assert "over\n" == one.process.stdout.readline()
+        assert one.is_alive()
+        one.process.communicate("")
+        assert one.leaves_nothing()
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_a_living_child_keeps_nothing_alive(fork: str) -> None:
+    """A child holds the watchdog's pipe as well: the owner's death ends the server all the same."""
+    then = FORKS[fork].format(child="time.sleep(600)") + "print(child, flush=True)" + WAIT
+    with owner(then) as one:
+        assert one.process.stdout is not None
+        child = psutil.Process(int(one.process.stdout.readline()))
+        try:
+            one.process.kill()
+            one.process.wait()
+            assert one.leaves_nothing()
+            assert runs(child)
+        finally:
+            child.kill()
+
+
+def test_started_in_a_thread_that_ends() -> None:
+    """The server belongs to the process, and not to the thread that started it."""
+    started: list[imlib.Deployment] = []
+    thread = threading.Thread(target=lambda: started.append(imlib.connect("embedded://", "embedded://")))
+    thread.start()
+    thread.join()
+    with started[0] as deployment:
+        redis: Any = deployment.redis
+        # Long enough for the watchdog to look twice at whose child it is.
+        assert not until_looked_twice(psutil.Process(redis.info("server")["process_id"]))
+        assert redis.ping()
+
+
+def until_looked_twice(server: psutil.Process) -> bool:
+    """Return whether a server ends within two looks of its watchdog."""
+    from imlib.watchdog import LOOK_SECONDS
+
+    try:
+        server.wait(2 * LOOK_SECONDS)
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+def test_a_folder_with_a_long_name() -> None:
+    """A socket's path may have 107 bytes: with a longer TMPDIR a short folder is found, and goes again."""
+    with private_folder() as folder:
+        long = folder / ("a long name " * 10) / "ünd möre"
+        long.mkdir(parents=True)
+        with owner(TMPDIR=str(long)) as one:
+            assert one.is_alive()
+            one.process.communicate("")
+            assert one.leaves_nothing()
+            assert [] == list(long.iterdir())
+
+
+def test_a_folder_with_a_space() -> None:
+    """Its URL says so in a form that another process can use."""
+    with private_folder() as folder:
+        spaced = folder / "a b%20c?d#e"
+        spaced.mkdir()
+        with owner(TMPDIR=str(spaced)) as one:
+            assert one.is_alive()
+            assert 1 == len(list(spaced.iterdir()))
+
+
+def test_another_process_joins() -> None:
+    """By redis_url and database_url a second process sees what the first wrote, and its own end changes nothing."""
+    with owner() as one:
+        joiner = (
+            "import imlib, sys\n"
+            "with imlib.connect(sys.argv[1], sys.argv[2]) as joined:\n"
+            "    print(joined.online_status.get_online_by_user_id(7)[0].netlib_session_id)"
+        )
+        program = [sys.executable, "-c", joiner, one.redis_url, one.database_url]
+        assert "4\n" == subprocess.run(program, capture_output=True, text=True, check=True).stdout
+        assert one.is_alive()
+
+
+def test_two_deployments_are_two() -> None:
+    """Each has a server, a folder and a database of its own, and ends alone."""
+    status = imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time()))
+    with imlib.connect("embedded://", "embedded://") as one, imlib.connect("embedded://", "embedded://") as other:
+        assert one.redis_url.whole() != other.redis_url.whole()
+        assert one.database_url.whole() != other.database_url.whole()
+        one.online_status.set_online(status)
+        assert [] == other.online_status.get_online_by_user_id(7)
+        other.close()
+        assert [status] == one.online_status.get_online_by_user_id(7)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        pytest.param("echo starting; echo 'Fatal: no memory' >&2; exit 1", "Fatal: no memory", id="with last words"),
+        pytest.param("exit 1", "it ended without a word", id="without a word"),
+    ],
+)
+def test_a_server_that_does_not_start(tmp_path: Path, script: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is one line that ends with the server's own last words, and nothing is left."""
+    program = tmp_path / "valkey-server"
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.chmod(0o755)
+    with private_folder() as folder:
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        with pytest.raises(
+            imlib.UnavailableError, match=f"^the embedded server valkey-server did not start: {words}"
+        ) as caught:
+            Embedded(program)
+        assert "\n" not in str(caught.value)
+        assert "IMLIB_REDIS_URL" in str(caught.value)
+        assert [] == list(folder.iterdir())
+
+
+def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up, and ended, after a while."""
+    program = tmp_path / "valkey-server"
+    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr("imlib.embedded.START_SECONDS", 0.3)
+    with private_folder() as folder:
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        with pytest.raises(imlib.UnavailableError, match="no answer within 0.3 s"):
+            Embedded(program)
+        assert [] == list(folder.iterdir())
+
+
+def test_a_server_that_is_killed() -> None:
+    """A clear error where it was; closing still leaves nothing behind."""
+    with owner() as one:
+        one.server.kill()
+        assert until(lambda: not runs(one.server))
+        with pytest.raises(imlib.UnavailableError):
+            imlib.connect(one.redis_url, one.database_url)
+        one.process.communicate("")
+        assert 0 == one.process.returncode
+        assert one.leaves_nothing()

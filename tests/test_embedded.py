@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import Embedded, find_server
-from tests.servers import private_folder, require
+from imlib.embedded import find_server
+from tests.servers import require
 
 GONE_WITHIN_S = 20
 
@@ -38,11 +38,6 @@ print(json.dumps({
 }), flush=True)
 """
 WAIT = "\nsys.stdin.read()\n"
-
-
-@pytest.fixture(autouse=True)
-def _server() -> None:
-    require("a server to embed", found=find_server() is not None)
 
 
 @dataclass
@@ -73,6 +68,7 @@ class Owner:
 @contextmanager
 def owner(then: str = WAIT, *, prologue: str = PROLOGUE, **environment: str) -> Iterator[Owner]:
     """Start a process that connects and then runs `then`; it is killed at the end if it still runs."""
+    require("a server to embed", found=find_server() is not None)
     process = subprocess.Popen(
         [sys.executable, "-c", prologue + then],
         stdin=subprocess.PIPE,
@@ -137,6 +133,7 @@ def test_nothing_stays_behind(end: str, code: int) -> None:
 
 def test_gone_as_soon_as_it_is_closed() -> None:
     """When close() returns, there is nothing left to wait for."""
+    require("a server to embed", found=find_server() is not None)
     deployment = imlib.connect("embedded://", "embedded://")
     redis: Any = deployment.redis
     server = psutil.Process(redis.info("server")["process_id"])
@@ -219,6 +216,7 @@ def test_a_living_child_keeps_nothing_alive(fork: str) -> None:
 
 def test_started_in_a_thread_that_ends() -> None:
     """The server belongs to the process, and not to the thread that started it."""
+    require("a server to embed", found=find_server() is not None)
     started: list[imlib.Deployment] = []
     thread = threading.Thread(target=lambda: started.append(imlib.connect("embedded://", "embedded://")))
     thread.start()
@@ -239,89 +237,6 @@ def until_looked_twice(server: psutil.Process) -> bool:
     except psutil.TimeoutExpired:
         return False
     return True
-
-
-def test_a_folder_with_a_long_name() -> None:
-    """A socket's path may have 107 bytes: with a longer TMPDIR a short folder is found, and goes again."""
-    with private_folder() as folder:
-        long = folder / ("a long name " * 10) / "ünd möre"
-        long.mkdir(parents=True)
-        with owner(TMPDIR=str(long)) as one:
-            assert one.is_alive()
-            one.process.communicate("")
-            assert one.leaves_nothing()
-            assert [] == list(long.iterdir())
-
-
-def test_a_folder_with_a_space() -> None:
-    """Its URL says so in a form that another process can use."""
-    with private_folder() as folder:
-        spaced = folder / "a b%20c?d#e"
-        spaced.mkdir()
-        with owner(TMPDIR=str(spaced)) as one:
-            assert one.is_alive()
-            assert 1 == len(list(spaced.iterdir()))
-
-
-def test_another_process_joins() -> None:
-    """By redis_url and database_url a second process sees what the first wrote, and its own end changes nothing."""
-    with owner() as one:
-        joiner = (
-            "import imlib, sys\n"
-            "with imlib.connect(sys.argv[1], sys.argv[2]) as joined:\n"
-            "    print(joined.online_status.get_online_by_user_id(7)[0].netlib_session_id)"
-        )
-        program = [sys.executable, "-c", joiner, one.redis_url, one.database_url]
-        assert "4\n" == subprocess.run(program, capture_output=True, text=True, check=True).stdout
-        assert one.is_alive()
-
-
-def test_two_deployments_are_two() -> None:
-    """Each has a server, a folder and a database of its own, and ends alone."""
-    status = imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time()))
-    with imlib.connect("embedded://", "embedded://") as one, imlib.connect("embedded://", "embedded://") as other:
-        assert one.redis_url.whole() != other.redis_url.whole()
-        assert one.database_url.whole() != other.database_url.whole()
-        one.online_status.set_online(status)
-        assert [] == other.online_status.get_online_by_user_id(7)
-        other.close()
-        assert [status] == one.online_status.get_online_by_user_id(7)
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        pytest.param("echo starting; echo 'Fatal: no memory' >&2; exit 1", "Fatal: no memory", id="with last words"),
-        pytest.param("exit 1", "it ended without a word", id="without a word"),
-    ],
-)
-def test_a_server_that_does_not_start(tmp_path: Path, script: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error is one line that ends with the server's own last words, and nothing is left."""
-    program = tmp_path / "valkey-server"
-    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    program.chmod(0o755)
-    with private_folder() as folder:
-        monkeypatch.setattr("tempfile.tempdir", str(folder))
-        with pytest.raises(
-            imlib.UnavailableError, match=f"^the embedded server valkey-server did not start: {words}"
-        ) as caught:
-            Embedded(program)
-        assert "\n" not in str(caught.value)
-        assert "IMLIB_REDIS_URL" in str(caught.value)
-        assert [] == list(folder.iterdir())
-
-
-def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given up, and ended, after a while."""
-    program = tmp_path / "valkey-server"
-    program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setattr("imlib.embedded.START_SECONDS", 0.3)
-    with private_folder() as folder:
-        monkeypatch.setattr("tempfile.tempdir", str(folder))
-        with pytest.raises(imlib.UnavailableError, match="no answer within 0.3 s"):
-            Embedded(program)
-        assert [] == list(folder.iterdir())
 
 
 def test_a_server_that_is_killed() -> None:

@@ -60,7 +60,7 @@ class Kernel:
 @pytest.fixture
 def kernel() -> Iterator[Kernel]:
     """Give a kernel that talks over unix sockets in a folder of its own."""
-    from jupyter_client import KernelManager
+    from jupyter_client.manager import KernelManager
 
     require("a server to embed", found=find_server() is not None)
     with private_folder() as folder:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
 from imlib.errors import ImlibError, InvalidValueError, shortened
-from imlib.models.sql import AFTER_COMMIT, Database, check_int
+from imlib.models.sql import AFTER_COMMIT, STEERED, Database, check_int
 from imlib.schema import tables
 from imlib.wire import exchange
 
@@ -122,11 +122,18 @@ class SequenceModel:
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
         reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}
-        after = connection.get_execution_options().get(AFTER_COMMIT)
+        options = connection.get_execution_options()
         # A Redis that did not answer when it was read is not waited for again.
-        if self._mirror and floors is not None and after is not None:
-            after.append(partial(self._mirror.raise_to, reached))
+        if self._mirror and floors is not None and AFTER_COMMIT in options:
+            options[AFTER_COMMIT].append(partial(self._follow, self._mirror, reached, options[STEERED]))
         return reached
+
+    def _follow(self, mirror: _Mirror, reached: dict[str, int], steered: bool) -> None:
+        try:
+            # A caller may have rolled back, to a savepoint perhaps: then only the rows know.
+            mirror.raise_to({name: self.current(name) for name in reached} if steered else reached)
+        except ImlibError as problem:
+            _log.info("a sequence in Redis stays behind its row: %s", problem)
 
 
 def _check_name(name: object) -> str:
@@ -166,7 +173,7 @@ _CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name")
 
 
 class _Mirror:
-    """The Redis keys; nothing that goes wrong there leaves this class."""
+    """The Redis keys."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
@@ -188,10 +195,7 @@ class _Mirror:
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
         keys = [REDIS_KEY_PREFIX + name for name in reached]
-        try:
-            exchange(self._client(), [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
-        except ImlibError as problem:
-            _log.info("a sequence in Redis stays behind its row: %s", problem)
+        exchange(self._client(), [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
 
     def _client(self) -> Redis:
         """Return a client of the same server that waits for a fraction of a second only."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AFTER_COMMIT",
+    "STEERED",
     "Database",
     "by_ids",
     "check_int",
@@ -36,7 +37,9 @@ __all__ = [
 ]
 
 AFTER_COMMIT: Final = "imlib_after_commit"
-"""The execution option that holds what is to be called once the transaction is committed."""
+"""The execution option that holds what is to be called when a transaction of imlib's own has ended well."""
+STEERED: Final = "imlib_steered"
+"""The execution option of a transaction that a caller steers, who may take back what was done in it."""
 
 T = TypeVar("T")
 _ATTEMPTS: Final = 10
@@ -71,7 +74,7 @@ class Database:
     def transaction(self, operation: str) -> Iterator[Connection]:
         """Give a writing transaction on the primary: committed at the end, rolled back by any exception."""
         try:
-            with self._begin(operation) as connection:
+            with self._begin(operation, steered=True) as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             raise translate(error, self.clients.engine) from error
@@ -94,10 +97,10 @@ class Database:
             attempt += 1
 
     @contextmanager
-    def _begin(self, operation: str) -> Iterator[Connection]:
+    def _begin(self, operation: str, *, steered: bool = False) -> Iterator[Connection]:
         self.clients.check_writable(operation)
         after: list[Callable[[], object]] = []
-        options = {WRITING: True, AFTER_COMMIT: after}
+        options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
         with self.clients.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
         for call in after:

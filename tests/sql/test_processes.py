@@ -47,7 +47,7 @@ def test_killed_between_any_two_statements(url: str, operation: str) -> None:
     grown = {table: n - nothing[table] for table, n in outcomes[-1]["rows"].items() if n != nothing[table]}
     people = 3 if operation == "send_message_to_chat" else 2
     sent = {"messages": 1, "message_boxes": people, "user_dialogs": people, "seq_updates_ngen": people}
-    assert {"chats": 1, "chat_users": 3} if operation == "create_chat" else sent == grown
+    assert ({"chats": 1, "chat_users": 3} if operation == "create_chat" else sent) == grown
     with open_stack(url) as stack:
         assert all(row["seq"] == 1 for row in stack.rows("seq_updates_ngen"))
 

@@ -90,9 +90,23 @@ def test_a_transaction_keeps_or_gives_back(stack: Stack) -> None:
         assert range(2, 5) == stack.sequences.next_ids("x", 3, connection=connection)
         connection.rollback()
     assert b"1" == stack.clients.redis.get(KEY)
+    with stack.sequences.transaction() as connection:
+        savepoint = connection.begin_nested()
+        assert range(2, 5) == stack.sequences.next_ids("x", 3, connection=connection)
+        savepoint.rollback()
+    assert b"1" == stack.clients.redis.get(KEY)
+    with pytest.raises(ZeroDivisionError):
+        _fail_after_a_number(stack)
+    assert b"1" == stack.clients.redis.get(KEY)
     with stack.clients.engine.begin() as connection:
         assert 2 == stack.sequences.next_id("x", connection=connection)
     assert (b"1", 3, b"3") == (stack.clients.redis.get(KEY), stack.sequences.next_id("x"), stack.clients.redis.get(KEY))
+
+
+def _fail_after_a_number(stack: Stack) -> None:
+    with stack.sequences.transaction() as connection:
+        stack.sequences.next_id("x", connection=connection)
+        raise ZeroDivisionError
 
 
 def test_names(stack: Stack) -> None:

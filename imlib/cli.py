@@ -1,4 +1,4 @@
-"""The command line: quick looks at a deployment, for people and for scripts. It never writes."""
+"""The command line: quick looks at a deployment, for people and for scripts. Only ``imlib sample`` writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import imlib
+from imlib.connect import EMBEDDED
 from imlib.errors import CodecError, ConfigurationError, ImlibError
 from imlib.presence import measure_skew
 
@@ -28,6 +30,7 @@ Servers are named by environment variables, so that no password stands in a list
   IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
   IMLIB_DATABASE_URL  mysql+pymysql://user:password@host/database, sqlite:///file
   IMLIB_REPLICA_URL   a replica of the database, for reads
+Without any: --sample asks a small made-up world on a private server, at its one instant.
 """
 _EPILOG = """\
 exit codes: 0 yes, found, valid; 1 no, not found, malformed; 2 it could not be told, the reason is on stderr
@@ -36,6 +39,7 @@ examples:
   imlib servers
   imlib who 7 8 9
   imlib who 7 --format json | jq '.[].server_id'
+  imlib who 1 5 --sample
   imlib decode -- -9223372036854775808_9223372036854775807 1512270533_1_42
 """
 
@@ -76,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command(
+    servers = command(
         "servers",
         _servers,
         "what the variables lead to: kinds, versions, lease, clock skew",
@@ -92,6 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     who.add_argument("users", metavar="USER", type=int, nargs="+", help="a user id, an int32")
     who.add_argument("--format", choices=["table", "json", "csv"], default="table", help="table by default")
 
+    for asking in (servers, who):
+        asking.add_argument("--sample", action="store_true", help="ask the sample world; no server is needed")
+
+    sample = command(
+        "sample",
+        _sample,
+        "write a small made-up world, with its planted faults, into empty servers or into files",
+        "Write the sample world into the servers that the variables name; refused unless Redis and all 20 tables\n"
+        "are empty. Presence is a lease: most of it lapses after 15 s, as it would in life.\n\n"
+        "examples:\n  imlib sample\n  imlib sample --export folder",
+    )
+    sample.add_argument("--export", metavar="FOLDER", type=Path, help="write files instead; no server is needed")
+
     decode = command(
         "decode",
         _decode,
@@ -105,20 +122,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _connected() -> imlib.Deployment:
+def _connected(options: argparse.Namespace) -> imlib.Deployment:
+    if options.sample:
+        return _sample_world()
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
-            "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables); imlib --help shows the forms"
+            "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample world with --sample; "
+            "imlib --help shows the forms"
         )
     return imlib.connect(read_only=True)
 
 
+def _sample_world() -> imlib.Deployment:
+    from imlib.sample import NOW
+
+    # connect would read from it, and it is none of the private database.
+    os.environ.pop("IMLIB_REPLICA_URL", None)
+    deployment = imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.TurnedClock(NOW))
+    deployment.load_sample()
+    return deployment
+
+
 def _servers(options: argparse.Namespace) -> int:
-    with _connected() as deployment:
+    with _connected(options) as deployment:
         skew, _ = measure_skew(deployment.redis)
         print(f"redis     {deployment.server} at {deployment.redis_url}")
-        if os.environ.get("IMLIB_DATABASE_URL"):
+        if options.sample or os.environ.get("IMLIB_DATABASE_URL"):
             print(f"database  {deployment.engine.dialect.name} at {deployment.database_url}")
         print(f"lease     {deployment.lease}")
         print(f"skew      this machine's clock is {skew:+.3f} s from Redis's (2 s are allowed)")
@@ -126,7 +156,7 @@ def _servers(options: argparse.Namespace) -> int:
 
 
 def _who(options: argparse.Namespace) -> int:
-    with _connected() as deployment:
+    with _connected(options) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
     rows = [asdict(status) for sessions in online.values() for status in sessions]
@@ -147,6 +177,29 @@ def _who(options: argparse.Namespace) -> int:
     for problem in malformed:
         print(f"imlib: {problem.key!r} {problem.field!r}: {problem.reason}", file=sys.stderr)
     return FOUND if all(online.values()) else NOT_FOUND
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from imlib.sample import PLANTED, export
+
+    if options.export is not None:
+        try:
+            export(options.export)
+        except OSError as problem:
+            raise ConfigurationError(f"{options.export} cannot be written: {problem.strerror}") from problem
+        print(f"the sample world, with {len(PLANTED)} planted faults, is in {options.export}")
+        return FOUND
+    absent = [name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)]
+    if absent:
+        raise ConfigurationError(
+            f"set {' and '.join(absent)} to an empty server: what is not named would be private to this command and "
+            "gone with it. imlib sample --export FOLDER writes files instead"
+        )
+    with imlib.connect() as deployment:
+        deployment.load_sample()
+        print(f"the sample world, with {len(PLANTED)} planted faults, is in {deployment.database_url}")
+        print(f"and in {deployment.redis_url}, where most sessions lapse within 15 s")
+    return FOUND
 
 
 def _decode(options: argparse.Namespace) -> int:

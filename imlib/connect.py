@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from imlib.embedded import Embedded, find_server
 from imlib.errors import ConfigurationError, NotConnectedError, ReadOnlyError, UnsupportedServerError
@@ -175,8 +176,10 @@ def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, Redis
 def _client(url: str) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
     from redis.retry import Retry
 
+    problem = _problem_of(url)
     try:
         client = Redis.from_url(
             url,
@@ -185,18 +188,34 @@ def _client(url: str) -> Redis:
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),  # wire.exchange repeats where it is safe; waiting longer hides the trouble
         )
-        client.connection_pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
-    except (ValueError, TypeError) as problem:
-        raise ConfigurationError(
-            f"redis_url {ServerUrl(url)!r} is not understood: {_without_url(problem, url)}. Allowed are "
-            "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket and "
-            f"{EMBEDDED} for a private server."
-        ) from None  # the original's text may hold the whole URL
-    return client
+        pool = client.connection_pool
+        pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
+        pool.connection_class(**pool.connection_kwargs)  # connects nowhere, but refuses options that it does not know
+    except (ValueError, TypeError, RedisError) as refusal:
+        # Its own words, unless they may hold a part of the password.
+        problem = problem or str(refusal).rpartition("() ")[2].rstrip(".")
+    if problem is None:
+        return client
+    # Outside the except block: the original, which may hold the whole URL, is not even its context.
+    raise ConfigurationError(
+        f"redis_url {ServerUrl(url)!r} is not understood: {problem}. Allowed are "
+        "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket and "
+        f"{EMBEDDED} for a private server."
+    )
 
 
-def _without_url(problem: Exception, url: str) -> str:
-    return str(problem).replace(url, str(ServerUrl(url))).rstrip(".")
+def _problem_of(url: str) -> str | None:
+    """Say what is wrong with a URL where redis-py would look away, or would quote what may be a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "host and port cannot be read (in a password, / ? # [ ] and @ have to be percent-encoded)"
+    if parts.scheme == "unix":
+        return None if parts.path else "it names no socket"
+    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        return "what follows the host is the number of a database"
+    return None
 
 
 def _look_at(client: Redis) -> RedisServer:

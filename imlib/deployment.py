@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -212,6 +212,22 @@ class Deployment:
             keep_incomplete=keep_incomplete,
             progress=progress,
         )
+
+    def load_sample(self) -> None:
+        """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the clock's time.
+
+        Raises
+        ------
+        NotEmptyError
+            Redis or one of the 20 tables holds something: nothing was written.
+        ReadOnlyError, UnavailableError, SchemaError
+        """
+        from imlib.sample import generate, write
+
+        self._clients.check_writable("load_sample")
+        # Turned by nothing: deadlines that are set now count from now.
+        settle = (lambda: None) if self._rehearsal is None else partial(self._rehearsal.turn, 0)
+        write(self._clients, generate(), settle)
 
     def turn(self, seconds: float) -> None:
         """Turn the clock of a scratch deployment; Redis's deadlines move along, and what is past goes.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imlib.session_columns import SessionColumns
 
-__all__ = ["Batch", "Malformed", "malformed_in", "measure_skew", "online_in", "read_users", "scan_batches", "scan_keys"]
+__all__ = ["Batch", "Malformed", "malformed_in", "measure_skew", "online_in", "read_users", "scan_batches", "scan_keys", "user_batches"]
 
 BATCH_KEYS = 1000
 _LARGE = 1000
@@ -61,7 +61,8 @@ class Batch:
     owners : list of int
         For each entry, its key's position in ``keys``.
     ttls_ms : list of (int or None)
-        What was left of each key's time to live, in milliseconds; None where it never expires or was not asked for.
+        What was left of each key's time to live, in milliseconds; None where it never expires or was not asked for,
+        0 where it was gone by then.
     clock : float
         The reader's clock at that time, in Unix seconds: Redis's own unless another was given.
     problems : list of Malformed
@@ -98,11 +99,18 @@ def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, 
                 keys.append(key)
             except CodecError as refusal:
                 nobodys.append(Malformed(key, None, None, refusal.reason))
-        lengths = exchange(client, [("HLEN", key) for key in keys]) if keys else []
-        large = {key for key, length in zip(keys, lengths, strict=True) if isinstance(length, int) and length > _LARGE}
-        batch = _read(client, keys, user_ids, clock, ttl=ttl, large=large)
+        batch = _read_sized(client, keys, user_ids, clock, ttl=ttl)
         batch.problems.extend(nobodys)
         yield batch
+
+
+def user_batches(
+    client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
+) -> Iterator[Batch]:
+    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may come twice."""
+    for at in range(0, len(user_ids), size):
+        some = list(user_ids[at : at + size])
+        yield _read_sized(client, [b"online_%d" % user_id for user_id in some], some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
@@ -116,6 +124,13 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
             yield list(dict.fromkeys(keys))
         if cursor == 0:
             return
+
+
+def _read_sized(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | None, *, ttl: bool) -> Batch:
+    """Read keys, the large hashes among them in parts."""
+    lengths = exchange(client, [("HLEN", key) for key in keys]) if keys else []
+    large = {key for key, length in zip(keys, lengths, strict=True) if isinstance(length, int) and length > _LARGE}
+    return _read(client, keys, user_ids, clock, ttl=ttl, large=large)
 
 
 def _read(
@@ -156,7 +171,8 @@ def _read(
             values += entries[1::2]
             owners += [at] * (len(entries) // 2)
     left = replies[len(keys) :] or [None] * len(keys)
-    ttls_ms = [one if isinstance(one, int) and one >= 0 else None for one in left]
+    # -1: it never expires; -2: it did so between HGETALL and PTTL.
+    ttls_ms = [max(one, 0) if isinstance(one, int) and one != -1 else None for one in left]
     return Batch(keys, user_ids, fields, values, owners, ttls_ms, instant, problems)
 
 

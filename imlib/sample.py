@@ -87,7 +87,7 @@ class World:
             RedisKey(key, "hash", None if key == NO_TTL else ONLINE_TIMEOUT - age[key], entries)
             for key, entries in hashes.items()
         ]
-        keys.append(RedisKey("online_bob", "hash", ONLINE_TIMEOUT, [(b"1_2", b"%d_3_99" % clock)]))
+        keys.append(RedisKey("online_bob", "hash", int(ONLINE_TIMEOUT), [(b"1_2", b"%d_3_99" % clock)]))
         keys.append(RedisKey("online_11", "list", None, [(b"", b"busy")]))
         astray = {"1": 1, "7": -2}
         mirror = {str(row["seq_name"]): int(row["seq"] or 0) for row in self.tables["seq_updates_ngen"]}
@@ -103,7 +103,8 @@ def generate() -> World:
         create_all(engine)
         clock = TurnedClock(NOW - 7 * 86_400)
         nobody = cast("Redis", None)  # never asked: the sequences have no mirror, and nobody is set online
-        clients = Clients(nobody, engine, engine, RedisServer("none", "", None), Layout.DOCUMENTED, Lease.KEY, clock, False)
+        none = RedisServer("none", "", None)
+        clients = Clients(nobody, engine, engine, none, Layout.DOCUMENTED, Lease.KEY, clock, read_only=False)
         with engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
             for table, row in rows_without_a_model():
                 connection.execute(tables[table].insert().values(row))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 __all__ = ["ServerUrl"]
 
-_SECRET_OPTIONS = {"password", "passwd", "ssl_password"}
 _MASK = "***"
-# As far as the last @: a password may hold any of /?#@ that somebody forgot to encode.
-_LOGIN = re.compile(r"^([^:/]+://[^:@/?#]*:).*@", re.DOTALL)
+# Not by urlsplit: what has to be hidden first of all is a password whose /, ?, # or @ somebody forgot to encode, and
+# there a URL's parts end in the wrong places. So a login reaches as far as the last @, with or without a scheme.
+_LOGIN = re.compile(r"^([^:/]+://[^:@/?#]*:|(?![^:/]+://)[^:@]*:).*@", re.DOTALL)
+# Behind a host stands no number: perhaps a password, and the host was forgotten.
+_NO_PORT = re.compile(r"^([^:/]+://(?!\[)[^:@/?#]*:)(?!\d*(?:[/?#]|$))[^@]*$")
+_SECRET_OPTION = re.compile(r"([?&](?:password|passwd|ssl_password)=)[^&]*", re.IGNORECASE)
 
 
 class ServerUrl(str):
@@ -45,18 +47,6 @@ class ServerUrl(str):
 
     def masked(self) -> str:
         """Return the URL with every password in it replaced by ``***``; where it is not clear what is one, more."""
-        text = _LOGIN.sub(rf"\1{_MASK}@", self.whole())
-        try:
-            parts = urlsplit(text)
-        except ValueError:
-            return f"{text.partition(':')[0]}:{_MASK}"  # not readable as a URL: nothing behind the scheme is shown
-        host, colon, port = parts.netloc.rpartition(":")
-        if colon and "@" not in parts.netloc and not port.isdecimal() and not port.endswith("]"):
-            parts = parts._replace(netloc=f"{host}:{_MASK}")  # no port: a password whose @ was forgotten
-        options = parse_qsl(parts.query, keep_blank_values=True)
-        if any(name.lower() in _SECRET_OPTIONS for name, _ in options):
-            masked = [(name, _MASK if name.lower() in _SECRET_OPTIONS else value) for name, value in options]
-            parts = parts._replace(query=urlencode(masked, safe="/*", quote_via=quote))
-        elif parts.netloc in text:
-            return text
-        return urlunsplit(parts)
+        text = _SECRET_OPTION.sub(rf"\1{_MASK}", self.whole())
+        text = _LOGIN.sub(rf"\1{_MASK}@", text)
+        return _NO_PORT.sub(rf"\1{_MASK}", text)

@@ -16,6 +16,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
+from tests.mariadb import PrivateMariaDB, private_mariadb
 from tests.servers import private_folder, private_redis
 from tools.notebook import NOTEBOOKS, ROOT, code_cells, describe, environment, execute, normalise, read
 
@@ -101,21 +102,29 @@ class TestForm:
         assert max(sizes) <= LINES_A_CELL
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[PrivateMariaDB]:
+    """Give a MariaDB server of this process's own, in which every notebook gets a new database."""
+    with private_mariadb() as server:
+        yield server
+
+
 @contextmanager
-def stack(name: str) -> Iterator[dict[str, str]]:
+def stack(name: str, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """Give the environment variables that lead a notebook to the servers of a stack, fresh and empty."""
     if name == "embedded":
         yield {}
     else:
+        server: PrivateMariaDB = request.getfixturevalue("mariadb")
         with private_redis() as redis:
-            yield {"IMLIB_REDIS_URL": redis.url}
+            yield {"IMLIB_REDIS_URL": redis.url, "IMLIB_DATABASE_URL": server.new_database()}
 
 
 @every_notebook
 @pytest.mark.parametrize("name", ["embedded", "debian"])
-def test_every_output_is_the_same(path: Path, name: str) -> None:
+def test_every_output_is_the_same(path: Path, name: str, request: pytest.FixtureRequest) -> None:
     """What the notebook shows is what it shows again, to the letter, on this stack."""
-    with private_folder() as folder, stack(name) as urls:
+    with private_folder() as folder, stack(name, request) as urls:
         run = subprocess.run(
             [
                 sys.executable,

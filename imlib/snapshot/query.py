@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 __all__ = ["select"]
 
+LIMIT_BYTES: Final = 4 << 30
+"""What a query may take while it runs, and its result once more."""
+
 # In this order: the last line makes the others final.
-_LOCKS = (
+_LOCKS: Final = (
     "SET temp_directory = ''",  # nothing spilt to disk; while that may still be said
-    "SET enable_external_access = false",  # no file, no network, no extension
+    "SET autoinstall_known_extensions = false",  # a function's name alone would fetch its extension
+    "SET autoload_known_extensions = false",
+    "SET enable_external_access = false",  # no file, no network
     "SET python_enable_replacements = false",  # no variable of the caller's taken for a table
+    "SET memory_limit = '{limit}B'",
     "SET lock_configuration = true",
 )
+_NULLABLE: Final = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
 
 
 def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
@@ -38,12 +52,13 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     Returns
     -------
     DataFrame
-        Integers keep their width, with NULL too (as pandas' nullable dtypes).
+        Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of integers keep
+        every digit (as Arrow's decimals).
 
     Raises
     ------
     InvalidValueError
-        The query is not one SELECT, or DuckDB refuses it; the message is DuckDB's.
+        The query is not one SELECT, DuckDB refuses it (the message is DuckDB's), or its result is too large.
     """
     import duckdb
 
@@ -55,28 +70,32 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
                 raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {kinds}")
             for name, frame in frames.items():
                 connection.register(name, pa.Table.from_pandas(frame, preserve_index=False))
-            _lock(connection)
-            found: pa.Table = connection.sql(query, params=parameters).to_arrow_table()
-        except duckdb.Error as problem:
-            said = " ".join(str(problem).split())
+            for line in _LOCKS:
+                connection.execute(line.format(limit=LIMIT_BYTES))
+            found = _bounded(connection.sql(query, params=parameters).to_arrow_reader())
+            result: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
+        except (duckdb.Error, pa.ArrowException) as problem:
+            said = " ".join(str(problem).split()).rstrip(".")
             raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
-    result: pd.DataFrame = found.to_pandas(types_mapper=_NULLABLE.get)
     return result
 
 
-def _lock(connection: DuckDBPyConnection) -> None:
-    for line in _LOCKS:
-        connection.execute(line)
+def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
+    """Return all batches as a table, unless they grow beyond what fits: DuckDB's own limit knows nothing of them."""
+    kept: list[pa.RecordBatch] = []
+    left = LIMIT_BYTES
+    for batch in batches:
+        kept.append(batch)
+        left -= batch.nbytes
+        if left < 0:
+            raise InvalidValueError(
+                f"the result is larger than {LIMIT_BYTES:,} bytes: count or group in the query, or add a LIMIT"
+            )
+    return pa.Table.from_batches(kept, batches.schema)
 
 
-_NULLABLE = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
+def _dtype(arrow: pa.DataType) -> Any:
+    """Return the pandas dtype that carries every value of an Arrow type, or None where pandas' own choice does."""
+    if pa.types.is_decimal(arrow) or pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
+        return pd.ArrowDtype(arrow)
+    return _NULLABLE.get(arrow)

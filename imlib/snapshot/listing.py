@@ -1,0 +1,152 @@
+"""Which tables and columns exist, and which rows of them are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.sql import visitors
+
+from imlib.constants import PeerType
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+__all__ = ["LINKS", "Listed", "Where", "about_users", "condition", "list_tables"]
+
+Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
+
+LINKS: Final = (
+    ("auth_users", "auth_id", "user_id"),
+    ("message_boxes", "message_id", "user_id"),
+    ("chat_users", "chat_id", "user_id"),
+    ("users", "phone", "id"),
+)
+"""(table, column, its column that names a user): what leads from users to rows that don't name them."""
+_LED_TO: Final = {
+    "auth_id": LINKS[0],
+    "auth_key_id": LINKS[0],
+    "messages.id": LINKS[1],
+    "chats.id": LINKS[2],
+    "phone_number": LINKS[3],
+}
+
+
+@dataclass
+class Listed:
+    """One table as the database describes it; ``columns`` has each one's declared type."""
+
+    name: str
+    columns: dict[str, str] = field(default_factory=dict)
+    required: set[str] = field(default_factory=set)
+    key: list[str] = field(default_factory=list)
+    at_same_instant: bool = True
+
+    @cached_property
+    def clause(self) -> sa.TableClause:
+        """It for a statement, every name quoted: a table or column may be named like a keyword."""
+        names = (sa.quoted_name(name, quote=True) for name in self.columns)
+        return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
+
+
+def list_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+    """Return the tables by name, and why the others are left out."""
+    return _sqlite_tables(connection) if connection.dialect.name == "sqlite" else _mysql_tables(connection)
+
+
+def _mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+    def ask(what: str) -> Sequence[Any]:
+        return connection.exec_driver_sql(what).all()
+
+    here = "WHERE TABLE_SCHEMA = DATABASE()"
+    safe = {engine for (engine,) in ask("SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")}
+    listed, left_out = {}, {}
+    for name, kind, engine in ask(f"SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES {here}"):
+        if kind in ("BASE TABLE", "SYSTEM VERSIONED"):
+            listed[name] = Listed(name, at_same_instant=engine in safe)
+        else:
+            left_out[name] = f"a {kind.lower()}, no table"
+    columns = "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS"
+    for name, column, declared in ask(f"{columns} {here} ORDER BY ORDINAL_POSITION"):
+        if name in listed:
+            listed[name].columns[column] = declared
+    keys = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS"
+    for name, column in ask(f"{keys} {here} AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX"):
+        if name in listed:
+            listed[name].key.append(column)
+    return dict(sorted(listed.items())), left_out
+
+
+def _sqlite_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+    listed, left_out = {}, {}
+    names = r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    described = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
+    for name, kind in connection.exec_driver_sql(f"{names} ORDER BY name").all():
+        if kind == "view":
+            left_out[name] = "a view, no table"
+            continue
+        try:
+            columns = connection.exec_driver_sql(described, (name,)).all()
+        except sa.exc.DBAPIError as error:
+            left_out[name] = str(error.orig)  # a virtual table whose module isn't there
+            continue
+        keyed = sorted((place, column) for column, _, _, place in columns if place)
+        listed[name] = Listed(
+            name,
+            {column: declared for column, declared, _, _ in columns},
+            {column for column, declared, required, place in columns if required or (place and declared == "INTEGER")},
+            [column for _, column in keyed],
+        )
+    return listed, left_out
+
+
+def condition(listed: Listed, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
+    """Return what a caller asks of a table's rows as part of a statement over `Listed.clause`."""
+    if isinstance(where, str):
+        where = (where, {})
+    if isinstance(where, tuple):
+        return sa.text(f"({where[0]}\n)").bindparams(**where[1])  # the new line ends a comment
+    ours = listed.clause
+
+    def adapted(element: Any, **_: Any) -> Any:
+        # The caller's columns may belong to a table object of imlib.schema's; a second one would be joined.
+        mine = isinstance(element, sa.ColumnClause) and (element.table is None or element.table.name == listed.name)
+        return ours.c.get(element.name) if mine else None
+
+    return visitors.replacement_traverse(where, {}, adapted)
+
+
+def about_users(
+    listed: Listed, user_ids: Collection[int], found: Mapping[tuple[str, str, str], Collection[Any]]
+) -> sa.ColumnElement[bool] | None:
+    """Return which rows of a table are about users, or None where nothing in it leads to one.
+
+    Parameters
+    ----------
+    listed : Listed
+    user_ids : collection of int
+    found : mapping
+        For each of `LINKS` the values that its column has in the users' rows.
+    """
+    columns = listed.clause.c
+    chosen = []
+    for name in listed.columns:
+        link = _LED_TO.get(name) or _LED_TO.get(f"{listed.name}.{name}")
+        if re.fullmatch(r"(.*_)?user_id", name) or (listed.name, name) == ("users", "id"):
+            chosen.append(among(columns[name], user_ids))
+        elif link:
+            chosen.append(among(columns[name], found[link]))
+        elif name == "seq_name":
+            chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
+        elif name == "peer_id" and "peer_type" in columns:
+            chosen.append((columns["peer_type"] == int(PeerType.USER)) & among(columns[name], user_ids))
+    return sa.or_(*chosen) if chosen else None
+
+
+def among(column: sa.ColumnElement[Any], values: Collection[Any]) -> sa.ColumnElement[bool]:
+    """Return that a column has one of the values; they are rendered when executed, for SQLite binds 32,766 at most."""
+    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=True))

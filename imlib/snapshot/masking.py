@@ -1,0 +1,95 @@
+"""Which columns a snapshot hides, and the tokens that stand in for their values."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Collection
+from typing import Any, Final
+
+import pyarrow as pa
+
+from imlib.errors import ConfigurationError
+
+__all__ = ["Masking"]
+
+# Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
+_SAFE: Final = frozenset(
+    f"{table}.{column}"
+    for table, columns in {
+        "apps": "title short_name",
+        "auth_users": "device_model platform system_version app_name app_version country region",
+        "auths": "device_model system_version app_version system_lang_code lang_pack lang_code",
+        "chats": "title",
+        "seq_updates_ngen": "seq_name",
+        "user_notify_settings": "sound",
+        "users": "first_name last_name username country_code",
+    }.items()
+    for column in columns.split()
+)
+# Secret whatever their type, in any table: whoever holds one can act as somebody else.
+_SECRET: Final = re.compile(r"(.*_)?(access_hash|salt|code|pin|secret|token|password|passwd)", re.IGNORECASE)
+_TOKEN_BYTES: Final = 10
+_SHORTEST_KEY: Final = 16
+_PREFIX: Final = "masked:"
+
+
+class Masking:
+    """What is hidden, under one key: equal values get equal tokens, in whichever column or table they stand.
+
+    Parameters
+    ----------
+    key : bytes or None
+        16 bytes or more; None for a random one. The key is in no repr, and nothing returns it.
+    unmask : collection of str
+        ``table.column`` of what is to be shown as it is.
+
+    Attributes
+    ----------
+    key_id : str
+        Equal for equal keys; the key doesn't follow from it.
+
+    Examples
+    --------
+    >>> masking = Masking(b"a key for this example", unmask=["users.phone"])
+    >>> masking.hides("users", "phone", pa.large_string()), masking.hides("users", "about", pa.large_string())
+    (False, True)
+    >>> masking.tokens(pa.array(["+7", None, b"+7".decode()])).to_pylist()
+    ['masked:9a45fc0a99a21bd5fc43', None, 'masked:9a45fc0a99a21bd5fc43']
+    """
+
+    __slots__ = ("_keyed", "_unmask", "key_id")
+
+    def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
+        if key is not None and len(key) < _SHORTEST_KEY:
+            raise ConfigurationError(f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret")
+        # Hashed first, for a caller's key may be longer than the hash takes.
+        key = hashlib.blake2b(secrets.token_bytes(32) if key is None else key, digest_size=64).digest()
+        self._keyed = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES)
+        self.key_id = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id").hexdigest()
+        self._unmask = frozenset(unmask)
+
+    def hides(self, table: str, column: str, dtype: pa.DataType) -> bool:
+        """Return whether a column is hidden: text, binary or secret, not known to be safe and not asked for."""
+        name = f"{table}.{column}"
+        if name in self._unmask:
+            return False
+        if _is_words(dtype):
+            return name not in _SAFE
+        return _SECRET.fullmatch(column) is not None
+
+    def tokens(self, values: pa.Array) -> pa.Array:
+        """Return the tokens of values as strings; NULL stays NULL, and each value is hashed once."""
+        encoded = values.dictionary_encode()
+        tokens = [self._token(word) for word in encoded.dictionary.to_pylist()]
+        return pa.array(tokens, pa.large_string()).take(encoded.indices)
+
+    def _token(self, value: Any) -> str:
+        keyed = self._keyed.copy()
+        keyed.update(value if isinstance(value, bytes) else str(value).encode())
+        return _PREFIX + keyed.hexdigest()
+
+
+def _is_words(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_large_string(dtype) or pa.types.is_large_binary(dtype))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from imlib.connect import EMBEDDED, Clients, FallbackWarning, open_redis
 from imlib.deployment import Deployment
 from imlib.embedded import Embedded, find_server
-from imlib.errors import ConfigurationError, NotConnectedError, NotEmptyError
+from imlib.errors import ConfigurationError, NotConnectedError
 from imlib.lease import Clock, Lease, system_clock
+from imlib.scratch import check_empty
 from imlib.session_status import Layout
 from imlib.urls import ServerUrl
-from imlib.wire import in_our_words
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -141,7 +141,7 @@ def connect(
             read_only,
         )
         if scratch:
-            _check_empty(clients)
+            check_empty(clients)
         if scratch or not named_one:
             from imlib.schema import create_all
 
@@ -223,17 +223,3 @@ def _lease(asked: Lease | str, layout: Layout, field_lease: str | None) -> Lease
         )
         return Lease.KEY
     return Lease(asked)
-
-
-def _check_empty(clients: Clients) -> None:
-    from sqlalchemy import inspect
-
-    with in_our_words(clients.redis):
-        keys = clients.redis.dbsize()
-    tables = inspect(clients.engine).get_table_names()
-    if keys or tables:
-        holds = f"the Redis database holds {keys} keys" if keys else f"the SQL database holds {len(tables)} tables"
-        raise NotEmptyError(
-            f"{holds}, and scratch=True empties what it uses: nothing was touched. "
-            "Name an empty database (redis://.../1), or none at all for a private server."
-        )

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import imlib
-from imlib.connect import EMBEDDED
+from imlib.cli_common import FAILED, FOUND, NOT_FOUND, add_format, add_sample, complain, connected, show
+from imlib.cli_snapshot import add_commands
 from imlib.errors import CodecError, ConfigurationError, ImlibError
 from imlib.presence import measure_skew
 
 __all__ = ["main"]
 
-FOUND: Final = 0
-NOT_FOUND: Final = 1
-FAILED: Final = 2
-
 _DESCRIPTION = """\
-Look at an IM server's state: who is online, and what an entry in Redis says.
+Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it, what changed.
 
 Servers are named by environment variables, so that no password stands in a list of processes:
   IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
@@ -40,6 +35,10 @@ examples:
   imlib who 7 8 9
   imlib who 7 --format json | jq '.[].server_id'
   imlib who 1 5 --sample
+  imlib snapshot monday
+  imlib audit monday
+  imlib audit --sample
+  imlib diff monday tuesday
   imlib decode -- -9223372036854775808_9223372036854775807 1512270533_1_42
 """
 
@@ -56,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ImlibError as problem:
-        print(f"imlib: {problem}", file=sys.stderr)
+        complain(problem)
         return FAILED
     except BrokenPipeError:
         # Whoever read has read enough. The interpreter would complain of it once more when it flushes at its end.
@@ -84,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         "servers",
         _servers,
         "what the variables lead to: kinds, versions, lease, clock skew",
-        "Connect to the servers that the variables name and say what was found there.",
+        "Connect to the servers that the variables name and say what was found there.\n\nexample:\n  imlib servers",
     )
     who = command(
         "who",
@@ -94,10 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 0: every one is online; 1: somebody is not.\n\nexample:\n  imlib who 7 8 --format csv",
     )
     who.add_argument("users", metavar="USER", type=int, nargs="+", help="a user id, an int32")
-    who.add_argument("--format", choices=["table", "json", "csv"], default="table", help="table by default")
-
+    add_format(who)
     for asking in (servers, who):
-        asking.add_argument("--sample", action="store_true", help="ask the sample world; no server is needed")
+        add_sample(asking)
+
+    add_commands(command)
 
     sample = command(
         "sample",
@@ -122,30 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _connected(options: argparse.Namespace) -> imlib.Deployment:
-    if options.sample:
-        return _sample_world()
-    if not os.environ.get("IMLIB_REDIS_URL"):
-        raise ConfigurationError(
-            "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
-            "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample world with --sample; "
-            "imlib --help shows the forms"
-        )
-    return imlib.connect(read_only=True)
-
-
-def _sample_world() -> imlib.Deployment:
-    from imlib.sample import NOW
-
-    # connect would read from it, and it is none of the private database.
-    os.environ.pop("IMLIB_REPLICA_URL", None)
-    deployment = imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.TurnedClock(NOW))
-    deployment.load_sample()
-    return deployment
-
-
 def _servers(options: argparse.Namespace) -> int:
-    with _connected(options) as deployment:
+    with connected(options) as deployment:
         skew, _ = measure_skew(deployment.redis)
         print(f"redis     {deployment.server} at {deployment.redis_url}")
         if options.sample or os.environ.get("IMLIB_DATABASE_URL"):
@@ -156,16 +134,12 @@ def _servers(options: argparse.Namespace) -> int:
 
 
 def _who(options: argparse.Namespace) -> int:
-    with _connected(options) as deployment:
+    with connected(options) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
     rows = [asdict(status) for sessions in online.values() for status in sessions]
-    if options.format == "json":
-        print(json.dumps(rows, indent=1))
-    elif options.format == "csv":
-        writer = csv.DictWriter(sys.stdout, list(imlib.SessionStatus.__dataclass_fields__))
-        writer.writeheader()
-        writer.writerows(rows)
+    if options.format != "table":
+        show(rows, list(imlib.SessionStatus.__dataclass_fields__), options.format)
     else:
         for user_id, sessions in online.items():
             print(f"user {user_id}: {'online' if sessions else 'offline'}")
@@ -175,7 +149,7 @@ def _who(options: argparse.Namespace) -> int:
                     f"server {one.server_id}, connection {one.netlib_session_id}, reported at {one.now}"
                 )
     for problem in malformed:
-        print(f"imlib: {problem.key!r} {problem.field!r}: {problem.reason}", file=sys.stderr)
+        complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
     return FOUND if all(online.values()) else NOT_FOUND
 
 
@@ -206,7 +180,7 @@ def _decode(options: argparse.Namespace) -> int:
     try:
         status = imlib.SessionStatus.from_key_value(options.field, options.value, user_id=options.user)
     except CodecError as refusal:
-        print(f"imlib: {refusal.reason}", file=sys.stderr)
+        complain(refusal.reason)
         return NOT_FOUND
     for name, value in asdict(status).items():
         print(f"{name:18}{value}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
@@ -12,14 +11,14 @@ from html import escape
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from imlib.connect import Clients, FallbackWarning, RedisServer
-from imlib.errors import ConfigurationError, ImlibError
+from imlib.connect import Clients, RedisServer
+from imlib.errors import ConfigurationError, InvalidValueError
 from imlib.lease import Lease, TurnedClock
 from imlib.models.online_status import OnlineStatusModel
 from imlib.rehearsal import Rehearsal
+from imlib.scratch import empty
 from imlib.session_status import Layout
 from imlib.urls import ServerUrl
-from imlib.wire import in_our_words
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -235,7 +234,7 @@ class Deployment:
         Parameters
         ----------
         seconds : float
-            How far, forwards.
+            How far; not negative.
 
         Raises
         ------
@@ -243,6 +242,10 @@ class Deployment:
             The deployment has no clock of its own: ``imlib.connect(scratch=True, clock=imlib.TurnedClock(...))``.
         """
         self._clients.check_open()
+        if seconds < 0:
+            raise InvalidValueError(
+                f"the clock cannot be turned by {seconds}: what Redis has deleted does not come back"
+            )
         if self._rehearsal is None:
             raise ConfigurationError(
                 "only a scratch deployment's clock can be turned: "
@@ -256,7 +259,7 @@ class Deployment:
             return
         try:
             if self._scratch and os.getpid() == self._owner:  # a forked child leaves its parent's lesson alone
-                _empty(self._clients)
+                empty(self._clients)
         finally:
             self._clients.closed = True
             self._stack.close()
@@ -293,16 +296,3 @@ class Deployment:
             "access": "read only" if self.read_only else "scratch: emptied at close" if self._scratch else "",
         }
         return {name: value for name, value in facts.items() if value}
-
-
-def _empty(clients: Clients) -> None:
-    from sqlalchemy import MetaData
-
-    try:
-        with in_our_words(clients.redis):
-            clients.redis.flushdb()
-        found = MetaData()
-        found.reflect(clients.engine)
-        found.drop_all(clients.engine)
-    except ImlibError as problem:
-        warnings.warn(f"imlib: the scratch deployment could not be emptied: {problem}", FallbackWarning, stacklevel=4)

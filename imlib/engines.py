@@ -6,6 +6,7 @@ dates of deployed tables, utf8mb4, writers on SQLite that queue instead of faili
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,13 +69,13 @@ def make_engine(url: str | URL, *, read_only: bool = False) -> Engine:
     UnavailableError
         ``read_only`` and there is no such SQLite file.
     """
-    try:
+    parsed = None
+    with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # their texts may hold a password: not even chained
         parsed = make_url(url)
-    except sa.exc.ArgumentError:
-        # Its text may hold a password, so it is neither shown nor chained.
+    if parsed is None:
         raise ConfigurationError(
             "the database URL cannot be read; write mysql+pymysql://user:password@host/database or sqlite:///file"
-        ) from None
+        )
     backend = parsed.get_backend_name()
     if parsed.drivername in {"mysql", "mariadb"}:
         parsed = parsed.set(drivername=f"{backend}+pymysql")

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from imlib.session_columns import SessionColumns
 
-__all__ = ["Batch", "Malformed", "malformed_in", "measure_skew", "online_in", "read_users", "scan_batches", "scan_keys", "user_batches"]
+__all__ = [
+    "Batch",
+    "Malformed",
+    "malformed_in",
+    "measure_skew",
+    "online_in",
+    "read_users",
+    "scan_batches",
+    "scan_keys",
+    "user_batches",
+]
 
 BATCH_KEYS = 1000
 _LARGE = 1000
@@ -79,9 +89,9 @@ class Batch:
     problems: list[Malformed]
 
 
-def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None, *, ttl: bool = False) -> Batch:
+def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
     """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come twice."""
-    return _read(client, [b"online_%d" % user_id for user_id in user_ids], list(user_ids), clock, ttl=ttl)
+    return _read(client, [b"online_%d" % user_id for user_id in user_ids], list(user_ids), clock, ttl=False)
 
 
 def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""Connecting: every way in which it can fail is one clear error, and every choice of its arguments is kept or refused."""
+"""Connecting: every way in which it can fail is one clear error, and every argument is kept or refused."""
 
 from __future__ import annotations
 
@@ -137,31 +137,40 @@ class TestServersThatCannotBeUsed:
 
     def test_just_new_enough(self, database: str) -> None:
         """The oldest version that will do does, and has the key lease."""
-        with loopback.listening(loopback.of_version("redis_version:6.0.0\n")) as address:
-            with imlib.connect(f"redis://{address}/0", database) as deployment:
-                assert imlib.Lease.KEY is deployment.lease
-                assert "Redis 6.0.0" in repr(deployment)
+        with (
+            loopback.listening(loopback.of_version("redis_version:6.0.0\n")) as address,
+            imlib.connect(f"redis://{address}/0", database) as deployment,
+        ):
+            assert imlib.Lease.KEY is deployment.lease
+            assert "Redis 6.0.0" in repr(deployment)
 
     def test_no_version(self) -> None:
         """What answers INFO with something else is no Redis either."""
         with loopback.listening(loopback.of_version("kind:other\n")) as address:
             assert "redis_version" in refusal(imlib.UnsupportedServerError, f"redis://{address}/0")
 
-    @pytest.mark.parametrize("said", ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"])
+    @pytest.mark.parametrize(
+        "said", ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"]
+    )
     def test_not_ready(self, said: str, database: str) -> None:
         """A server that refuses everything for now: one clear line, at the latest when presence is read."""
         answer = f"-{said}\r\n".encode()
-        with loopback.listening(loopback.redis_that(lambda _: answer)) as address:
-            with pytest.raises(imlib.ImlibError) as caught, imlib.connect(f"redis://{address}/0", database) as deployment:
-                deployment.online_status.count_online()
+        with (
+            loopback.listening(loopback.redis_that(lambda _: answer)) as address,
+            pytest.raises(imlib.ImlibError) as caught,
+            imlib.connect(f"redis://{address}/0", database) as deployment,
+        ):
+            deployment.online_status.count_online()
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "url",
-    [" ", "localhost", "localhost:6379", "http://localhost", "redis//localhost", "redis:/x", "embedded", "REDIS://localhost"]
-    + ["redis://localhost:99999", "redis://[::1", "mysql://localhost", "unix://", "redis://localhost/zero"]
-    + ["redis://localhost?color=red", "redis://localhost?socket_timeout=soon", "rediss://localhost?ssl_cert_reqs=maybe"],
+    """
+    localhost|localhost:6379|embedded|http://localhost|mysql://localhost|redis//localhost|redis:/x|REDIS://localhost| |
+    redis://localhost:99999|redis://[::1|unix://|redis://localhost/zero|
+    redis://localhost?color=red|redis://localhost?socket_timeout=soon|rediss://localhost?ssl_cert_reqs=maybe
+    """.replace("\n    ", "").split("|"),
 )
 def test_urls_that_are_none(url: str) -> None:
     """The message shows the URL and what would have been one."""
@@ -245,7 +254,7 @@ class TestLeaseAndLayout:
         assert [__file__] == [warning.filename for warning in warned]
 
     def test_without_any_server_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """fakeredis stands in, says so, and works."""
+        """Fakeredis stands in, says so, and works."""
         monkeypatch.setattr(CONNECT, "find_server", lambda: None)
         with pytest.warns(imlib.FallbackWarning, match="fakeredis") as warned:
             deployment = imlib.connect("embedded://", "embedded://", clock=lambda: STATUS.now)

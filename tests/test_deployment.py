@@ -110,9 +110,11 @@ class TestScratch:
     @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.TurnedClock(0)}])
     def test_only_its_clock_can_be_turned(self, server: PrivateRedis, database: Path, options: dict[str, Any]) -> None:
         """Real deadlines are never moved: without a scratch deployment's own clock, turning is refused."""
-        with imlib.connect(server.url, f"sqlite:///{database}", **options) as deployment:
-            with pytest.raises(imlib.ConfigurationError, match="only a scratch deployment's clock can be turned"):
-                deployment.turn(1)
+        with (
+            imlib.connect(server.url, f"sqlite:///{database}", **options) as deployment,
+            pytest.raises(imlib.ConfigurationError, match="only a scratch deployment's clock can be turned"),
+        ):
+            deployment.turn(1)
 
 
 def tables(database: Path) -> list[str]:
@@ -164,7 +166,9 @@ def test_accessors_give_the_last_deployment_until_it_is_closed(server: PrivateRe
             assert first.online_status is not second.online_status
         model = second.online_status
         for name in ACCESSORS:
-            with pytest.raises(imlib.NotConnectedError, match=r"the deployment is closed: call imlib\.connect\(\) first"):
+            with pytest.raises(
+                imlib.NotConnectedError, match=r"the deployment is closed: call imlib\.connect\(\) first"
+            ):
                 getattr(imlib, name)()
         uses: list[Callable[[], object]] = [
             lambda: model.set_online(STATUS),
@@ -242,3 +246,40 @@ class TestTls:
             imlib.connect(f"{scheme}://localhost:{port}/0", f"sqlite:///{database}")
         assert f"localhost:{port}" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+class TestClosingAScratchDeploymentWhoseServersAreGone:
+    """What cannot be emptied is said in a warning; the rest is emptied, and the deployment is closed."""
+
+    def test_redis_is_gone(self, server: PrivateRedis, tmp_path: Path) -> None:
+        """The database is emptied although Redis, which comes first, could not be."""
+        file = tmp_path / "lesson.db"
+        deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
+        server.stop()
+        with pytest.warns(imlib.FallbackWarning, match="could not be emptied: Redis at .* cannot be reached"):
+            deployment.close()
+        with closing(sqlite3.connect(file)) as connection:
+            left = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+        assert ([], True) == (left, deployment.closed)
+
+    def test_the_database_is_spoilt(self, server: PrivateRedis, tmp_path: Path) -> None:
+        """Redis is emptied although the database cannot be read any more, and no other library's error comes out."""
+        file = tmp_path / "lesson.db"
+        deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
+        deployment.redis.set("lesson", 1)
+        deployment.engine.dispose()
+        for part in tmp_path.glob("lesson.db*"):
+            part.write_bytes(b"no database at all " * 100)
+        with pytest.warns(imlib.FallbackWarning, match="could not be emptied"):
+            deployment.close()
+        with imlib.connect(server.url) as after:
+            assert 0 == after.redis.dbsize()
+
+
+def test_a_clock_is_not_turned_back() -> None:
+    """What Redis has deleted does not come back, so a negative turn is refused, and nothing moves."""
+    clock = imlib.TurnedClock(1512270533)
+    with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
+        with pytest.raises(imlib.InvalidValueError, match="cannot be turned by -1"):
+            deployment.turn(-1)
+        assert 1512270533 == clock()

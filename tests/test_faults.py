@@ -218,10 +218,11 @@ def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path:
     """Ctrl-C while a reply is awaited: the next call gets its own reply, and not the one that came late."""
     with connect(proxy.url, tmp_path) as deployment:
         model = deployment.online_status
-        model.renew([session(user_id=7), session(user_id=8)])
+        model.renew([session(1, user_id=7), session(2, user_id=8)])
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            proxy.forward(hold_until=1_000)
+            # The reply to the two commands of the first call comes when the next call has sent something.
+            proxy.forward(hold_until=3)
 
             def interrupt() -> None:
                 assert proxy.holding.wait(10)
@@ -234,9 +235,8 @@ def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path:
                 interrupted.result()
         finally:
             signal.signal(signal.SIGINT, handler)
-        proxy.forward()
-        assert [session(user_id=8)] == model.get_online_by_user_id(8)
-        assert [session(user_id=7)] == model.get_online_by_user_id(7)
+        assert [session(2, user_id=8)] == model.get_online_by_user_id(8)
+        assert [session(1, user_id=7)] == model.get_online_by_user_id(7)
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ PASSWORDS = [SECRET, *(f"Zq7{special}{SECRET}" for special in "/?#@:[]&=%+ \\")]
 
 def shown(value: object) -> list[str]:
     """Return every form in which a value may be printed."""
-    forms = [repr(value), str(value), ascii(value), f"{value}", f"{value!s:>10}", f"{[value]}", "{}".format(value)]
+    forms = [repr(value), str(value), ascii(value), f"{value}", f"{value!s:>10}", f"{[value]}", f"{value}"]
     return [*forms, value._repr_html_()] if hasattr(value, "_repr_html_") else forms
 
 
@@ -84,8 +84,17 @@ def test_a_url_prints_without_its_password(spelled: str, password: str) -> None:
 
 @pytest.mark.parametrize(
     "whole",
-    ["redis://localhost:6379/0", "redis://localhost", "rediss://[::1]:6380/2", "unix:///a%20b/redis.sock", "embedded://"]
-    + ["sqlite:////a/b:c.db", "redis://ann@localhost/0?db=1", "mysql+pymysql://root@/im?unix_socket=/a/m.sock", "", "x"],
+    [
+        "redis://localhost:6379/0",
+        "redis://localhost",
+        "rediss://[::1]:6380/2",
+        "unix:///a%20b/redis.sock",
+        "embedded://",
+        "x",
+        "sqlite:////a/b:c.db",
+        "redis://ann@localhost/0?db=1",
+        "mysql+pymysql://root@/im?unix_socket=/a/m.sock",
+    ],
 )
 def test_a_url_without_a_password_prints_as_it_is(whole: str) -> None:
     """Nothing is masked that hides nothing."""
@@ -103,7 +112,9 @@ def test_a_url_is_a_string() -> None:
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
-@pytest.mark.parametrize("spelled", ["redis://ann:{}@127.0.0.1:1/0", "redis://ann:{}", "http://ann:{}@127.0.0.1", "redis://ann:{}@h:x"])
+@pytest.mark.parametrize(
+    "spelled", ["redis://ann:{}@127.0.0.1:1/0", "redis://ann:{}", "http://ann:{}@127.0.0.1", "redis://ann:{}@h:x"]
+)
 def test_an_error_about_a_url_hides_it(tmp_path: Path, spelled: str, password: str) -> None:
     """Neither the message nor anything it came from holds the password or the part that was taken for a port."""
     with pytest.raises(imlib.ImlibError) as caught:
@@ -113,14 +124,24 @@ def test_an_error_about_a_url_hides_it(tmp_path: Path, spelled: str, password: s
 
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}-not"])
 def test_everything_about_a_login_hides_it(
-    guarded: PrivateRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], password: str
+    guarded: PrivateRedis,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    password: str,
 ) -> None:
     """Connected or refused: deployment, clients, errors, logs and outputs do not hold the password."""
     caplog.set_level(logging.DEBUG)
     url = guarded.url.replace("unix://", f"unix://:{password}@")
     try:
         with imlib.connect(url, f"sqlite:///{tmp_path / 'imlib.db'}") as deployment:
-            for one in (deployment, deployment.redis_url, deployment._clients, deployment.online_status, deployment.server):
+            for one in (
+                deployment,
+                deployment.redis_url,
+                deployment._clients,
+                deployment.online_status,
+                deployment.server,
+            ):
                 assert [] == [form for form in shown(one) if SECRET in form]
             snapshot = deployment.snapshot()
             assert SECRET not in repr(snapshot) + repr(snapshot.info)
@@ -147,7 +168,12 @@ def test_an_error_about_a_server_hides_it(serve: Callable[[Any], None]) -> None:
 
 def test_an_error_about_the_database_hides_it() -> None:
     """The same for the SQL side: a server that is not there, and a URL that is none."""
-    for url in (f"mysql+pymysql://ann:{SECRET}@127.0.0.1:1/im", f"oracle://ann:{SECRET}@h/im", f"ann:{SECRET}@h", f"mysql://ann:{SECRET}"):
+    for url in (
+        f"mysql+pymysql://ann:{SECRET}@127.0.0.1:1/im",
+        f"oracle://ann:{SECRET}@h/im",
+        f"ann:{SECRET}@h",
+        f"mysql://ann:{SECRET}",
+    ):
         with pytest.raises(imlib.ImlibError) as caught:
             imlib.connect("fakeredis://", url)
         assert [] == holds(caught.value, SECRET)

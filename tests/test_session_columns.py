@@ -47,6 +47,13 @@ def by_column(columns: SessionColumns) -> tuple[list[Any], list[Any]]:
     return good, [(bad.row, bad.field, bad.value, bad.reason) for bad in columns.malformed]
 
 
+def spelled(part: str, text: str, layout: Layout) -> Entry:
+    """Return an entry whose parts are 1, but for one."""
+    parts = dict.fromkeys(PARTS, "1") | {part: text}
+    field, value = (layout.separator.join(parts[name] for name in names) for names in (PARTS[:2], layout.value_parts))
+    return field, value
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.lists(strategies.every_entry, max_size=12))
 @example([GOOD])
@@ -75,20 +82,30 @@ def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None
     """Each part, within three of the end of every width and of every power of ten."""
     numbers = {border + by for border in BORDERS for by in range(-3, 4)}
     numbers |= {sign * 10**power + by for sign in (-1, 1) for power in range(22) for by in range(-2, 3)}
-    values = dict.fromkeys(PARTS, "1")
-
-    def spelled(number: int) -> Entry:
-        parts = values | {part: str(number)}
-        return (
-            layout.separator.join(parts[name] for name in ("auth_key_id", "session_id")),
-            layout.separator.join(parts[name] for name in layout.value_parts),
-        )
-
-    entries = [spelled(number) for number in sorted(numbers)]
+    entries = [spelled(part, str(number), layout) for number in sorted(numbers)]
     good, bad = one_by_one(entries)
     assert good
     assert bad
     assert (good, bad) == by_column(decode(entries))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("layout", Layout)
+def test_the_same_verdict_on_each_alone(part: str, layout: Layout) -> None:
+    """Where all entries may be clean a shorter way is tried: here nothing malformed stands beside to rule it out."""
+    numbers = [border + by for border in BORDERS for by in (-1, 0, 1)]
+    for text in (*map(str, numbers), "-0", "00", "01", "-01", "-", "", "1-", "--1"):
+        alone = [spelled(part, text, layout)]
+        assert one_by_one(alone) == by_column(decode(alone)), alone
+
+
+@pytest.mark.parametrize("one", VECTORS["malformed"], ids=lambda one: ascii(list(one.values())[:4]))
+def test_every_malformed_vector_alone(one: dict[str, Any]) -> None:
+    """Refused with its reason, with nothing beside it and beside a clean entry."""
+    for entries in ([entry(one)], [GOOD, entry(one)], [entry(one), DEPLOYED]):
+        columns = decode(entries)
+        assert [one["reason"]] == [bad.reason for bad in columns.malformed]
+        assert len(entries) - 1 == len(columns)
 
 
 def test_the_vectors() -> None:

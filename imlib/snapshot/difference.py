@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from imlib.snapshot.snapshot import Snapshot
 
 __all__ = ["Difference", "compare"]
@@ -30,7 +34,7 @@ class Difference:
         For each table that both hold: its primary key, ``change`` (``added``, ``removed``, ``changed``) and
         ``columns``, the names of those that differ. Tables without a difference are empty frames.
     left_out : dict of str to str
-        Tables (``users``) and columns (``users.phone``) that could not be compared, each with the reason.
+        ``sessions``, tables (``users``) and columns (``users.phone``) that could not be compared, each with the reason.
     """
 
     came: pd.DataFrame
@@ -51,85 +55,99 @@ class Difference:
 
 def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
-    now = later.sessions[later.sessions["online"]].set_index(_SESSION)
-    then = earlier.sessions[earlier.sessions["online"]].set_index(_SESSION)
-    both = pd.DataFrame({"server_before": then["server_id"], "server_after": now["server_id"]}).dropna()
-    moved = both[both["server_before"] != both["server_after"]].astype("int32").reset_index()
-    tables: dict[str, pd.DataFrame] = {}
     left_out: dict[str, str] = {}
-    for name in [*earlier.tables, *(name for name in later.tables if name not in earlier.tables)]:
-        if name not in later.tables or name not in earlier.tables:
-            left_out[name] = f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
-            continue
-        key = later.info["tables"][name].get("primary_key", [])
-        if reason := _incomparable(later, earlier, name, key):
+    same_users = later.info.get("user_ids") == earlier.info.get("user_ids")
+    if not same_users:
+        left_out["sessions"] = "the two are of different users"
+    now, then = (
+        snapshot.sessions[snapshot.sessions["online"] & same_users].set_index(_SESSION) for snapshot in (later, earlier)
+    )
+    servers = pd.concat(
+        [then["server_id"], now["server_id"]], axis=1, join="inner", keys=["server_before", "server_after"]
+    )
+    tables: dict[str, pd.DataFrame] = {}
+    for name in sorted({*earlier.tables, *later.tables}):
+        if reason := _incomparable(later, earlier, name):
             left_out[name] = reason
             continue
-        hidden = _hidden(later, earlier, name)
-        left_out |= {f"{name}.{column}": "masked under another key" for column in hidden}
-        tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden, left_out, name)
+        for column, reason in _hidden(later, earlier, name).items():
+            left_out[f"{name}.{column}"] = reason
+        key = later.info["tables"][name]["primary_key"]
+        tables[name] = _rows(later.tables[name], earlier.tables[name], key, _hidden(later, earlier, name))
     return Difference(
         now[~now.index.isin(then.index)].reset_index(),
         then[~then.index.isin(now.index)].reset_index(),
-        moved,
+        servers[servers["server_before"] != servers["server_after"]].astype("int32").reset_index(),
         tables,
         left_out,
     )
 
 
-def _incomparable(later: Snapshot, earlier: Snapshot, name: str, key: list[str]) -> str:
+def _incomparable(later: Snapshot, earlier: Snapshot, name: str) -> str:
+    """Return why a table cannot be compared, or "" where it can."""
+    if name not in later.tables or name not in earlier.tables:
+        return f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
+    facts = {"later": later.info["tables"][name], "earlier": earlier.info["tables"][name]}
+    key = facts["later"]["primary_key"]
     if not key:
         return "it has no primary key to tell its rows by"
+    if key != facts["earlier"]["primary_key"]:
+        return "its primary key is another one now"
+    if {"change", "columns"} & set(key):
+        return "its primary key has a column named change or columns"
+    same_users = later.info["user_ids"] == earlier.info["user_ids"]
     for which, snapshot in (("later", later), ("earlier", earlier)):
-        facts = snapshot.info["tables"][name]
-        if facts.get("truncated") or facts.get("filtered"):
+        # The same users in both are one question asked twice; of conditions that can't be told.
+        asked = facts[which]["filtered"] and (name in snapshot.info["where"] or not same_users)
+        if facts[which]["truncated"] or asked:
             return f"the {which} snapshot holds only part of it"
         if set(key) - set(snapshot.tables[name]):
             return f"the {which} snapshot lacks its primary key"
-        if set(key) & set(facts.get("masked", [])):
-            return f"its primary key is masked in the {which} snapshot"
+        if snapshot.tables[name].duplicated(key).any():
+            return f"its primary key is not unique in the {which} snapshot"  # SQLite lets several be NULL
+    if set(key) & {column for column, reason in _hidden(later, earlier, name).items() if reason == _MASKED}:
+        return "its primary key is masked, and not under one key"
     return ""
 
 
-def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> list[str]:
-    """Return the columns whose values are tokens that cannot be compared."""
-    masked = [set(snapshot.info["tables"][name].get("masked", [])) for snapshot in (later, earlier)]
-    if later.info.get("mask_key_id") == earlier.info.get("mask_key_id"):
-        return sorted(masked[0] ^ masked[1])
-    return sorted(masked[0] | masked[1])
+_MASKED = "masked, and not under one key"
 
 
-def _rows(
-    later: pd.DataFrame,
-    earlier: pd.DataFrame,
-    key: list[str],
-    hidden: list[str],
-    left_out: dict[str, str],
-    name: str,
-) -> pd.DataFrame:
+def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
+    """Return the columns that cannot be compared, each with the reason."""
+    ours, theirs = (set(snapshot.info["tables"][name]["masked"]) for snapshot in (later, earlier))
+    same_key = later.info.get("mask_key_id") == earlier.info.get("mask_key_id")
+    masked = ours ^ theirs if same_key else ours | theirs
+    columns, others = later.tables[name].columns.astype(str), earlier.tables[name].columns.astype(str)
+    alone = [column for column in [*columns, *others] if column not in columns or column not in others]
+    return {column: _MASKED for column in columns if column in masked} | dict.fromkeys(alone, "only in one of the two")
+
+
+def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Collection[str]) -> pd.DataFrame:
     now, then = later.set_index(key), earlier.set_index(key)
-    for column in set(now.columns) ^ set(then.columns):
-        left_out[f"{name}.{column}"] = "only in one of the two"
-    shared = [column for column in now.columns if column in then.columns and column not in hidden]
-    common = now.index.intersection(then.index)
-    left, right = now.loc[common, shared], then.loc[common, shared]
-    differs = pd.DataFrame({column: _differs(left[column], right[column]) for column in shared}, index=common)
-    changed = differs[differs.any(axis=1)] if shared else differs
+    both = now.index[now.index.isin(then.index)]
+    shared = [column for column in now.columns if column not in hidden]
+    differs = np.zeros((len(both), len(shared)), dtype=bool)
+    for at, column in enumerate(shared):
+        differs[:, at] = _differs(now.loc[both, column], then.loc[both, column])
+    changed: NDArray[np.bool_] = np.any(differs, axis=1)
     parts = [
-        _change(now.index.difference(then.index, sort=False), "added", ""),
-        _change(then.index.difference(now.index, sort=False), "removed", ""),
-        _change(changed.index, "changed", [", ".join(row.index[row]) for _, row in changed.iterrows()]),
+        _change(now.index[~now.index.isin(then.index)], "added", ""),
+        _change(then.index[~then.index.isin(now.index)], "removed", ""),
+        _change(both[changed], "changed", [", ".join(np.array(shared)[row]) for row in differs[changed]]),
     ]
     return pd.concat(parts).sort_values([*key, "change"], ignore_index=True)
 
 
-def _differs(left: pd.Series, right: pd.Series) -> pd.Series:
-    missing = left.isna() | right.isna()
-    unequal = (left != right).fillna(True).astype(bool)
-    return (unequal & ~missing) | (left.isna() != right.isna())
+def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Return where two columns differ; missing is equal to missing and to nothing else."""
+    gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
+    unequal = (left != right).to_numpy(bool, na_value=True)
+    differs: NDArray[np.bool_] = np.where(gone | missing, gone != missing, unequal)
+    return differs
 
 
-def _change(index: pd.Index, change: str, columns: str | list[str]) -> pd.DataFrame:
+def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:
     frame = index.to_frame(index=False)
     frame["change"] = pd.array([change] * len(index), dtype="str")
     frame["columns"] = pd.array([columns] * len(index) if isinstance(columns, str) else columns, dtype="str")

@@ -16,7 +16,7 @@ from imlib.constants import PeerType
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-__all__ = ["LINKS", "Listed", "Where", "about_users", "condition", "list_tables"]
+__all__ = ["LINKS", "Listed", "Where", "about_users", "among", "condition", "mysql_tables", "sqlite_tables"]
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 
@@ -53,19 +53,17 @@ class Listed:
         return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
 
 
-def list_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
-    """Return the tables by name, and why the others are left out."""
-    return _sqlite_tables(connection) if connection.dialect.name == "sqlite" else _mysql_tables(connection)
+def mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+    """Return the tables of MySQL or MariaDB by name, and why the others are left out."""
 
-
-def _mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
     def ask(what: str) -> Sequence[Any]:
         return connection.exec_driver_sql(what).all()
 
     here = "WHERE TABLE_SCHEMA = DATABASE()"
     safe = {engine for (engine,) in ask("SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")}
     listed, left_out = {}, {}
-    for name, kind, engine in ask(f"SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES {here}"):
+    names = "SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES"
+    for name, kind, engine in ask(f"{names} {here}"):
         if kind in ("BASE TABLE", "SYSTEM VERSIONED"):
             listed[name] = Listed(name, at_same_instant=engine in safe)
         else:
@@ -81,9 +79,12 @@ def _mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, 
     return dict(sorted(listed.items())), left_out
 
 
-def _sqlite_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+def sqlite_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+    """Return the tables of SQLite by name, and why the others are left out."""
     listed, left_out = {}, {}
-    names = r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    names = (
+        r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+    )
     described = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
     for name, kind in connection.exec_driver_sql(f"{names} ORDER BY name").all():
         if kind == "view":
@@ -114,7 +115,7 @@ def condition(listed: Listed, where: Where) -> sa.ColumnElement[bool] | sa.TextC
 
     def adapted(element: Any, **_: Any) -> Any:
         # The caller's columns may belong to a table object of imlib.schema's; a second one would be joined.
-        mine = isinstance(element, sa.ColumnClause) and (element.table is None or element.table.name == listed.name)
+        mine = isinstance(element, sa.ColumnClause) and getattr(element.table, "name", listed.name) == listed.name
         return ours.c.get(element.name) if mine else None
 
     return visitors.replacement_traverse(where, {}, adapted)

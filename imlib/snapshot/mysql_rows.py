@@ -49,12 +49,15 @@ class BinaryCursor(Cursor):
     """
 
     fields: list[Any]
+    _wire: Any  # the connection: its types leave out what pymysql's own cursors call
+    _statement: int | None
+    _drained: bool
 
     def execute(self, query: str, args: object = None) -> int:
         """Prepare and execute a SELECT; its parameters are bound by pymysql, as in any cursor of its own."""
-        self._statement: int | None = None
+        self._wire = self.connection
+        self._statement = None
         self._drained = True
-        self._wire: Any = self.connection  # Any: its types leave out what its own cursors call
         self._wire._execute_command(COMMAND.COM_STMT_PREPARE, self.mogrify(query, args))
         answer = self._wire._read_packet().get_all_data()
         self._statement, columns, parameters = struct.unpack_from("<IHH", answer, 1)
@@ -83,7 +86,8 @@ class BinaryCursor(Cursor):
         pymysql.err.MySQLError
             The server's refusal in the middle, or 2013 where it went away.
         """
-        buffer, starts, at = bytearray(), [], 0
+        buffer, at = bytearray(), 0
+        starts: list[int] = []
         while True:
             size = len(buffer)
             length = 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from imlib.presence import Malformed, scan_keys
+from imlib.presence import BATCH_KEYS, Malformed, scan_keys
 from imlib.session_status import parse_int64
 from imlib.wire import exchange
 
@@ -31,8 +31,12 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
     """
     numbers: dict[str, int] = {}
     malformed: list[Malformed] = []
-    named = None if user_ids is None else [[f"{SEQUENCE_PREFIX}{user_id}".encode() for user_id in user_ids]]
-    for keys in scan_keys(client, f"{SEQUENCE_PREFIX}*") if named is None else named:
+    if user_ids is None:
+        batches: Iterable[list[bytes]] = scan_keys(client, f"{SEQUENCE_PREFIX}*")
+    else:
+        named = [f"{SEQUENCE_PREFIX}{user_id}".encode() for user_id in user_ids]
+        batches = (named[at : at + BATCH_KEYS] for at in range(0, len(named), BATCH_KEYS))
+    for keys in batches:
         replies = exchange(client, [("GET", key) for key in keys])
         for key, reply in zip(keys, replies, strict=True):
             name = key.removeprefix(SEQUENCE_PREFIX.encode()).decode("ascii", "backslashreplace")
@@ -47,7 +51,9 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
     return numbers, malformed
 
 
-def compare_sequences(before: dict[str, int], rows: dict[str, int] | None, after: dict[str, int]) -> pd.DataFrame:
+def compare_sequences(
+    before: dict[str, int], rows: dict[str, int] | None, after: dict[str, int], *, whole: bool = True
+) -> pd.DataFrame:
     """Compare Redis with the table, and blame neither for what was issued meanwhile.
 
     Parameters
@@ -56,6 +62,8 @@ def compare_sequences(before: dict[str, int], rows: dict[str, int] | None, after
         Redis's numbers, read before and after the table.
     rows : dict of str to int or None
         The table's; None where it was not read.
+    whole : bool
+        Whether those are all that the table has; else a name that is absent from them was not read.
 
     Returns
     -------
@@ -63,17 +71,18 @@ def compare_sequences(before: dict[str, int], rows: dict[str, int] | None, after
         name str, redis_before Int64, row Int64, redis_after Int64 (missing where there is none), state str: ``agrees``;
         ``ahead`` (Redis was beyond the row already before it was read: the next number comes from Redis, and the row
         must be raised first); ``behind`` (Redis was short of the row still after it was read: a deployed server would
-        hand out numbers twice); ``redis only``; ``row only``; ``not read`` (the table). By name.
+        hand out numbers twice); ``redis only`` (already before); ``row only``; ``not read`` (the table). By name.
     """
     names = sorted(before.keys() | after.keys() | (rows or {}).keys())
     records = []
     for name in names:
         first, last = before.get(name), after.get(name)
         row = None if rows is None else rows.get(name)
-        if rows is None:
+        if rows is None or (row is None and not whole):
             state = "not read"
         elif row is None:
-            state = "redis only"
+            # A name of which Redis knew nothing before may have come, row and all, after the table was read.
+            state = "agrees" if first is None else "redis only"
         elif last is None:
             state = "row only"
         elif first is not None and first > row:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from imlib.lease import Clock, horizon
-from imlib.presence import Batch, Malformed, malformed_in, read_users, scan_batches
+from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import Layout
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
-__all__ = ["malformed_frame", "read_sessions"]
+__all__ = ["MALFORMED_KEPT", "malformed_frame", "read_sessions"]
 
+MALFORMED_KEPT: Final = 10_000
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
@@ -29,7 +30,7 @@ def read_sessions(
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
-) -> tuple[pd.DataFrame, list[Malformed]]:
+) -> tuple[pd.DataFrame, list[Malformed], int]:
     r"""Read presence keys into the frame ``sessions``, and list what cannot be read.
 
     Parameters
@@ -50,22 +51,28 @@ def read_sessions(
         beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
         expires). A session written in both layouts is one row: the later report, at a tie the documented one.
     malformed : list of Malformed
-        Ordered by key and field.
+        Ordered by key and field; at most `MALFORMED_KEPT`.
+    not_kept : int
+        How many there were beyond those.
     """
     parts: list[dict[str, NDArray[Any]]] = [_columns(_NOTHING, decode_columns([], []))]
     malformed: set[Malformed] = set()
+    not_kept = 0
     if user_ids is None:
-        batches: Iterable[Batch] = scan_batches(client, clock, ttl=True)
+        batches = scan_batches(client, clock, ttl=True)
     else:
-        batches = [read_users(client, list(dict.fromkeys(user_ids)), clock, ttl=True)]
+        batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
         parts.append(_columns(batch, columns))
-        malformed.update(malformed_in(batch, columns))
+        more = [bad for bad in malformed_in(batch, columns) if bad not in malformed]
+        room = MALFORMED_KEPT - len(malformed)
+        malformed.update(more[:room])
+        not_kept += len(more[room:])
         progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
     found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return _frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b""))
+    return _frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
 
 
 _NOTHING = Batch([], [], [], [], [], [], 0, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from types import TracebackType
@@ -12,21 +12,24 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
-from imlib.errors import ImlibError
+from imlib.engines import masked_url
+from imlib.errors import AccessDeniedError, ImlibError, UnavailableError
+from imlib.models.sql import check_int
 from imlib.presence import measure_skew
+from imlib.schema_check import check_schema
 from imlib.snapshot.difference import Difference, compare
 from imlib.snapshot.query import select
 from imlib.snapshot.sequences import compare_sequences, read_mirror
-from imlib.snapshot.sessions import malformed_frame, read_sessions
+from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
 from imlib.snapshot.storage import read_folder, write_folder
 from imlib.snapshot.tables import TablesRead, read_tables
+from imlib.wire import where as where_is
 
 if TYPE_CHECKING:
     from imlib.connect import Clients
 
 __all__ = ["Snapshot", "take"]
 
-MALFORMED_KEPT = 10_000
 _REDIS_FRAMES = ("sessions", "sequences", "malformed")
 
 
@@ -47,9 +50,11 @@ class Snapshot:
     tables : dict of str to DataFrame
         Every table that was read, by name, with the columns and widths that it has there.
     info : dict
-        How it was taken: ``taken_at``, ``clock``, ``redis``, ``database``, ``skew_s`` and ``database_skew_s`` (this
-        machine's clock less the servers'), ``rows``, ``duration_s``, ``tables`` (facts of each), ``left_out``,
-        ``incomplete`` (why, or None).
+        How it was taken: ``taken_at`` (Unix seconds), ``clock`` (whose), ``redis``, ``redis_at``, ``database``,
+        ``database_at`` (kinds, versions and places, no password), ``skew_s`` and ``database_skew_s`` (this machine's
+        clock less the servers'), ``rows`` (of each frame), ``duration_s``, ``user_ids``, ``where`` (tables),
+        ``tables`` (facts of each),
+        ``left_out`` (table to reason), ``missing_indexes``, ``malformed_not_kept``, ``incomplete`` (why, or None).
     """
 
     sessions: pd.DataFrame
@@ -65,7 +70,8 @@ class Snapshot:
         ----------
         query : str
             ``sessions``, ``sequences``, ``malformed`` and every table are its tables. A table of the database that
-            bears one of those three names is ``table_sessions`` and so on.
+            bears one of those three names is ``table_sessions`` and so on; of two whose names differ by case alone the
+            second is ``table_`` and its name.
         parameters : list, optional
             Values for ``?`` in the query.
 
@@ -96,8 +102,11 @@ class Snapshot:
             There is none, it is of another format, or a file is missing or damaged.
         """
         frames, info = read_folder(folder)
-        redis = {name: frames.pop(name) for name in _REDIS_FRAMES}
-        return cls(**redis, tables={info["table_of"][name]: frame for name, frame in frames.items()}, info=info)
+        return cls(
+            **{name: frames[name] for name in _REDIS_FRAMES},
+            tables={table: frames[name] for name, table in info["table_of"].items()},
+            info=info,
+        )
 
     def diff(self, earlier: Snapshot) -> Difference:
         """Compare with an earlier snapshot: who came, went and moved, which rows were added, removed or changed."""
@@ -111,7 +120,7 @@ class Snapshot:
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: getattr(self, name) for name in _REDIS_FRAMES}
-        return frames | {_frame_name(name): frame for name, frame in self.tables.items()}
+        return frames | {name: self.tables[table] for name, table in _frame_names(self.tables).items()}
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {count}" for name, count in self.info.get("rows", {}).items() if count)
@@ -153,13 +162,12 @@ def take(
     from tqdm.auto import tqdm
 
     began = time.monotonic()
-    users = None if user_ids is None else list(user_ids)
+    users = None if user_ids is None else list(dict.fromkeys(check_int("user_ids", one) for one in user_ids))
     clock = clients.reader_clock
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         skew, redis_clock = measure_skew(clients.redis)
         before, _ = read_mirror(clients.redis, users)
-        sessions, malformed = read_sessions(clients.redis, clock, users, bar.update)
-        incomplete = None
+        sessions, malformed, not_kept = read_sessions(clients.redis, clock, users, bar.update)
         try:
             read = read_tables(
                 clients,
@@ -169,41 +177,83 @@ def take(
                 user_ids=users,
                 unmask=unmask,
                 mask_key=mask_key,
+                keep_incomplete=keep_incomplete,
                 progress=lambda _, rows: bar.update(rows),
             )
-        except ImlibError as problem:
+        except (UnavailableError, AccessDeniedError) as problem:
             if not keep_incomplete:
                 raise
-            incomplete = str(problem)
-            read = TablesRead({}, {})
+            read = TablesRead({}, {"incomplete": str(problem)})
         after, of_mirror = read_mirror(clients.redis, users)
     malformed += of_mirror
-    sequences = compare_sequences(before, _rows(read.frames, users), after)
-    frames = {"sessions": sessions, "sequences": sequences, **read.frames}
+    facts = read.info.get("tables", {})
+    table_of = _frame_names(read.frames)
+    kept = malformed_frame(malformed[:MALFORMED_KEPT])
+    frames = {"sessions": sessions, "sequences": _sequences(before, read, after, users, where or {}), "malformed": kept}
     info = {
         "taken_at": redis_clock if clock is None else clock(),
-        "clock": "Redis" if clock is None else "turned",
+        "clock": "turned" if clock else "Redis" if skew == skew else _CLOCK_WITHOUT_TIME,  # NaN is not itself
         "skew_s": skew,
         "redis": str(clients.server),
+        "redis_at": where_is(clients.redis),
+        "database_at": masked_url(clients.replica),
         "lease": str(clients.lease),
+        "user_ids": users,
+        "where": sorted(where or {}),
+        "tables": {},
+        "left_out": {},
+        "incomplete": None,
         **read.info,
-        "malformed_not_kept": max(0, len(malformed) - MALFORMED_KEPT),
-        "rows": {name: len(frame) for name, frame in frames.items()} | {"malformed": len(malformed)},
-        "table_of": {_frame_name(name): name for name in read.frames},
-        "incomplete": incomplete,
+        "missing_indexes": _missing_indexes(clients, facts),
+        "malformed_not_kept": not_kept + len(malformed) - len(kept),
+        "rows": {name: len(frame) for name, frame in frames.items()}
+        | {name: len(read.frames[table]) for name, table in table_of.items()},
+        "table_of": table_of,
         "duration_s": time.monotonic() - began,
     }
-    return Snapshot(sessions, sequences, malformed_frame(malformed[:MALFORMED_KEPT]), read.frames, info)
+    return Snapshot(**frames, tables=read.frames, info=info)
 
 
-def _rows(frames: dict[str, pd.DataFrame], user_ids: list[int] | None) -> dict[str, int] | None:
-    table = frames.get("seq_updates_ngen")
+_CLOCK_WITHOUT_TIME = "by a key's deadline, else this machine's: TIME is not allowed to this user"
+
+
+def _sequences(
+    before: dict[str, int],
+    read: TablesRead,
+    after: dict[str, int],
+    user_ids: list[int] | None,
+    where: Collection[str],
+) -> pd.DataFrame:
+    table = read.frames.get("seq_updates_ngen")
     if table is None or not {"seq_name", "seq"} <= set(table):
-        return None
+        return compare_sequences(before, None, after)
+    facts = read.info["tables"]["seq_updates_ngen"]
+    if "seq_name" in facts["masked"]:
+        return compare_sequences(before, None, after)
     names = None if user_ids is None else {str(user_id) for user_id in user_ids}
-    rows = zip(table["seq_name"].astype(str), table["seq"], strict=True)
-    return {name: int(seq) for name, seq in rows if names is None or name in names}
+    pairs = zip(table["seq_name"], table["seq"], strict=True)
+    rows = {str(name): int(seq) for name, seq in pairs if pd.notna(seq) and (names is None or name in names)}
+    whole = not facts["truncated"] and "seq_updates_ngen" not in where
+    return compare_sequences(before, rows, after, whole=whole)
 
 
-def _frame_name(table: str) -> str:
-    return f"table_{table}" if table in _REDIS_FRAMES else table
+def _missing_indexes(clients: Clients, facts: dict[str, Any]) -> list[str] | None:
+    """Return the indexes that tables of a snapshot lack; None where that could not be told."""
+    try:
+        missing = check_schema(clients.replica).missing_indexes if facts else []
+    except ImlibError:
+        return None
+    return [index for index in missing if index.partition("(")[0] in facts]
+
+
+def _frame_names(tables: Iterable[str]) -> dict[str, str]:
+    """Return a name for each table's frame that no other has, and what table it is: SQL does not tell case apart."""
+    taken = {*_REDIS_FRAMES}
+    names = {}
+    for table in tables:
+        name = table
+        while name.casefold() in taken:
+            name = f"table_{name}"
+        taken.add(name.casefold())
+        names[name] = table
+    return names

@@ -6,34 +6,38 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imlib.errors import SnapshotError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from os import PathLike
 
 __all__ = ["read_folder", "write_folder"]
 
 FORMAT: Final = 1
 _KEY: Final = b"imlib"
 _FIRST: Final = "sessions.parquet"
+_LONGEST_NAME: Final = 100
+"""A table's name may have 64 characters, quoted up to 12 bytes each; a file's at most 255."""
 
 
-def write_folder(folder: str | os.PathLike[str], frames: dict[str, pd.DataFrame], info: dict[str, Any]) -> Path:
-    """Write frames and info as a folder of Parquet files.
+def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: dict[str, Any]) -> Path:
+    """Write frames and info as a folder of Parquet files, which nobody but its owner may read.
 
     Parameters
     ----------
     folder : path
         Must not exist. It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
     frames : dict of str to DataFrame
-        ``sessions`` among them, whose file carries the info.
+        ``sessions`` first, whose file carries the info.
     info : dict
         As JSON can hold it.
 
@@ -43,33 +47,35 @@ def write_folder(folder: str | os.PathLike[str], frames: dict[str, pd.DataFrame]
         The folder exists, or cannot be written.
     """
     target = Path(folder)
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise SnapshotError(f"{target} exists: a snapshot is saved under a new name and never over another")
     building = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        building = Path(tempfile.mkdtemp(prefix=".imlib-", dir=target.parent))
+        files = _files(frames)
         for name, frame in frames.items():
             table = pa.Table.from_pandas(frame, preserve_index=False)
-            note = {"format": FORMAT, "frame": name}
-            if _file(name) == _FIRST:
-                note |= {"info": info, "frames": list(frames)}
+            note: dict[str, Any] = {"format": FORMAT, "frame": name}
+            if files[name] == _FIRST:
+                note |= {"info": info, "files": files}
             metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
-            pq.write_table(table.replace_schema_metadata(metadata), building / _file(name), compression="zstd")
+            table = table.replace_schema_metadata(metadata)
+            pq.write_table(table, building / files[name], compression="zstd", write_page_checksum=True)
         for path in building.iterdir():
             _sync(path)
         _sync(building)
         building.rename(target)
         _sync(target.parent)
-    except (OSError, pa.ArrowException) as problem:
-        raise SnapshotError(f"the snapshot could not be saved as {target}: {problem}") from problem
+    except (OSError, pa.ArrowException, TypeError) as problem:
+        raise SnapshotError(f"the snapshot could not be saved as {target}: {_line(problem)}") from problem
     finally:
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)  # gone already where all went well
     return target
 
 
-def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read what `write_folder` wrote.
 
     Raises
@@ -80,31 +86,56 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, pd.DataFrame]
     source = Path(folder)
     if not (source / _FIRST).is_file():
         raise SnapshotError(f"{source} holds no snapshot: {_FIRST} is not there")
-    first, note = _read(source / _FIRST)
-    frames = {}
-    for name in note.get("frames", []):
-        if not (source / _file(name)).is_file():
-            raise SnapshotError(f"{source} is not whole: {_file(name)} is missing")
-        frames[name] = first if _file(name) == _FIRST else _read(source / _file(name))[0]
-    return frames, note.get("info", {})
+    first, note = _read(source / _FIRST, "sessions")
+    frames = {"sessions": first}
+    for name, file in note.get("files", {}).items():
+        if not (source / file).is_file():
+            raise SnapshotError(f"{source} is not whole: {file} is missing")
+        if file != _FIRST:
+            frames[name] = _read(source / file, name)[0]
+    if "info" not in note:
+        raise SnapshotError(f"{source} is not whole: {_FIRST} does not say how the snapshot was taken")
+    return frames, note["info"]
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     try:
-        table = pq.read_table(path)
-        note = json.loads((table.schema.metadata or {})[_KEY])
-    except (OSError, KeyError, ValueError, pa.ArrowException) as problem:
-        raise SnapshotError(f"{path} is no file of a snapshot, or is damaged: {problem}") from problem
-    if note.get("format") != FORMAT:
+        # As one file: read_table would take folders named like a=1 for partitions.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
+            if note.get("format", FORMAT) == FORMAT:
+                table = file.read()
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        raise SnapshotError(f"{path} is damaged, or no Parquet file: {_line(problem)}") from problem
+    if not note:
+        raise SnapshotError(f"{path} is no file of a snapshot: save() did not write it")
+    if note["format"] != FORMAT:
         raise SnapshotError(
-            f"{path} is of format {note.get('format')!r}; this imlib reads {FORMAT}: use the imlib that wrote it"
+            f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: use the imlib that wrote it"
         )
-    return table.to_pandas(), note
+    if note["frame"] != frame:
+        raise SnapshotError(f"{path} holds the frame {note['frame']!r}, not {frame!r}: files were renamed or mixed up")
+    # pandas' own note in the file carries every dtype but this.
+    return table.to_pandas(types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None), note
 
 
-def _file(name: str) -> str:
-    """Return a frame's file: quoted, because a table may bear any name, and apart from the frames of Redis."""
-    return f"{quote(name, safe='')}.parquet"
+def _files(names: Iterable[str]) -> dict[str, str]:
+    """Return each frame's file: readable, though a table may bear any name, and unlike any other but for case."""
+    files: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        stem = quote(name, safe="")[:_LONGEST_NAME]
+        file, count = f"{stem}.parquet", 1
+        while file.casefold() in taken:
+            count += 1
+            file = f"{stem}~{count}.parquet"
+        taken.add(file.casefold())
+        files[name] = file
+    return files
+
+
+def _line(problem: Exception) -> str:
+    return " ".join(str(problem).split())
 
 
 def _sync(path: Path) -> None:

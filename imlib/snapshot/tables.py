@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
@@ -22,11 +21,10 @@ from pymysql.err import MySQLError
 
 from imlib.engines import ping, translate
 from imlib.errors import ConfigurationError, ImlibError, shortened
-from imlib.schema import tables as our_tables
-from imlib.snapshot.columns import Field, Problem, mysql_arrays, mysql_fields, series, sqlite_arrays, sqlite_field
-from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, condition, list_tables
+from imlib.snapshot.columns import NAIVE, TEXT, Field, Problem, series
+from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, condition
 from imlib.snapshot.masking import Masking
-from imlib.snapshot.mysql_rows import BinaryCursor
+from imlib.snapshot.sources import MySQLSource, SQLiteSource
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
@@ -35,17 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TablesRead", "read_tables"]
 
-_SQLITE_BATCH_ROWS: Final = 20_000
-_LOCK_WAIT_S: Final = 10
-_BEGIN: Final = (
-    f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}",
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-)
-_CAST: Final[dict[str, Any]] = {"text": sa.CHAR, "bytes": sa.LargeBinary}
-_DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error, OSError)
-# Shutdown, killed query, killed connection, idle too long: somebody or something wants this to end.
-_ENDED: Final = frozenset({1053, 1317, 1927, 4031})
+_DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +102,13 @@ def read_tables(
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
         raise ConfigurationError(f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…")
     masking = Masking(mask_key, unmask)
-    reading = _Reading(engine, masking, limit, where or {}, progress or (lambda _name, _rows: None))
+    reading = _Reading(engine, masking, limit, where or {})
     reading.info |= {"database": ping(engine), "limit": limit, "mask_key_id": masking.key_id}
     try:
         with reading.connected():
             chosen = reading.choose(tables, unmask)
             users = None if user_ids is None else [int(user_id) for user_id in user_ids]
-            reading.read(chosen, users)
+            reading.read(chosen, users, progress or _silent)
     except ImlibError as problem:
         if not keep_incomplete or isinstance(problem, ConfigurationError):
             raise
@@ -132,20 +120,15 @@ class _Reading:
     """One run through the tables, on one connection."""
 
     connection: Connection
+    source: MySQLSource | SQLiteSource
+    listed: dict[str, Listed]
 
-    def __init__(
-        self,
-        engine: Engine,
-        masking: Masking,
-        limit: int,
-        where: Mapping[str, Where],
-        progress: Callable[[str, int], object],
-    ) -> None:
-        self.engine, self.masking, self.limit, self.where, self.progress = engine, masking, limit, where, progress
-        self.sqlite = engine.dialect.name == "sqlite"
-        self.listed: dict[str, Listed] = {}
+    def __init__(self, engine: Engine, masking: Masking, limit: int, where: Mapping[str, Where]) -> None:
+        self.engine, self.masking, self.limit, self.where = engine, masking, limit, where
         self.frames: dict[str, pd.DataFrame] = {}
-        self.info: dict[str, Any] = {"tables": {}, "left_out": {}, "incomplete": None}
+        self.left_out: dict[str, str] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.info: dict[str, Any] = {"tables": self.facts, "left_out": self.left_out, "incomplete": None}
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -154,29 +137,18 @@ class _Reading:
             with self.engine.connect() as self.connection:
                 try:
                     self.connection.detach()  # what is set for this connection is for nobody else
-                    self._begin()
+                    sqlite = self.engine.dialect.name == "sqlite"
+                    self.source = (SQLiteSource if sqlite else MySQLSource)(self.connection)
+                    self.info["database_skew_s"] = self.source.skew()
+                    self.listed, left_out = self.source.begin()
+                    self.left_out.update(left_out)
+                    self.info["started_at"] = time.time()
                     yield
                 except BaseException:
                     self.connection.invalidate()  # rows may be on their way, or nobody there to roll back
                     raise
         except _DRIVER_ERRORS as error:
             raise translate(error, self.engine) from error
-
-    def _begin(self) -> None:
-        skew = 0.0  # SQLite's clock is this machine's
-        driver: Any = self.connection.connection.dbapi_connection
-        if self.sqlite:
-            driver.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
-        else:
-            before = time.time()
-            told = self.connection.exec_driver_sql("SELECT UNIX_TIMESTAMP(SYSDATE(6))").scalar_one()
-            skew = (before + time.time()) / 2 - float(told)
-        # MySQL lists before the snapshot, so that its own catalogue is not locked to the end.
-        self.listed, left_out = list_tables(self.connection)
-        for statement in () if self.sqlite else _BEGIN:
-            self.connection.exec_driver_sql(statement)
-        self.info |= {"database_skew_s": skew, "started_at": time.time()}
-        self.info["left_out"] |= left_out
 
     def choose(
         self, tables: Collection[str] | Mapping[str, Collection[str]] | None, unmask: Collection[str]
@@ -185,162 +157,135 @@ class _Reading:
         columns = {f"{listed.name}.{column}" for listed in self.listed.values() for column in listed.columns}
         _check_names("where", self.where, self.listed)
         _check_names("unmask", unmask, columns)
-        if tables is None:
-            tables = self.listed
+        if not isinstance(tables, Mapping):
+            names = self.listed if tables is None else dict.fromkeys(tables)
+            _check_names("tables", names, self.listed)
+            return {name: list(self.listed[name].columns) for name in names}
         _check_names("tables", tables, self.listed)
-        if not isinstance(tables, Mapping) or tables is self.listed:
-            return {name: list(self.listed[name].columns) for name in tables}
         _check_names("tables", [f"{name}.{column}" for name in tables for column in tables[name]], columns)
         return {name: list(dict.fromkeys(tables[name])) for name in tables}
 
-    def read(self, chosen: Mapping[str, Sequence[str]], users: Sequence[int] | None) -> None:
+    def read(
+        self,
+        chosen: Mapping[str, Sequence[str]],
+        users: Sequence[int] | None,
+        progress: Callable[[str, int], object],
+    ) -> None:
         """Read the tables one after the other; what one of them refuses is noted, and the next one read."""
         found = {} if users is None else {link: self._linked(*link, users) for link in LINKS}
         for name, columns in chosen.items():
             listed = self.listed[name]
-            conditions: list[Any] = [condition(listed, self.where[name])] if name in self.where else []
-            if users is not None:
-                about = about_users(listed, users, found)
-                if about is None:
-                    self.info["left_out"][name] = "nothing in it names a user"
-                    continue
-                conditions.append(about)
+            about = None if users is None else about_users(listed, users, found)
+            if users is not None and about is None:
+                self.left_out[name] = "nothing in it names a user"
+                continue
             with self._one_table(name):
-                self.frames[name], facts = self._frame(listed, columns, conditions)
-                self.info["tables"][name] = facts | {"filtered": bool(conditions)}
+                conditions: list[Any] = [] if about is None else [about]
+                if name in self.where:
+                    conditions.append(condition(listed, self.where[name]))
+                self._read_table(listed, columns, conditions, progress)
 
     def _linked(self, table: str, column: str, by: str, users: Sequence[int]) -> list[Any]:
         listed = self.listed.get(table)
         values: list[Any] = []
         if listed is not None and {column, by} <= set(listed.columns):
-            clause = listed.clause
-            wanted = sa.select(clause.c[column]).distinct().where(among(clause.c[by], users)).limit(self.limit)
+            columns = listed.clause.c
+            wanted = sa.select(columns[column]).distinct().where(among(columns[by], users)).limit(self.limit)
             with self._one_table(table):
                 values = list(self.connection.execute(wanted).scalars())
         return values
 
     @contextmanager
     def _one_table(self, name: str) -> Iterator[None]:
-        """Give a table's locks back after it; what the table refuses is noted, what ends the connection is raised."""
-        if not self.sqlite:
-            self.connection.exec_driver_sql("SAVEPOINT imlib")
-        try:
-            yield
-        except _DRIVER_ERRORS as error:
-            self.info["left_out"][name] = self._reason(name, error)
-        if not self.sqlite:
-            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT imlib")
+        """Note what a table refuses; raise what ends the reading, and what the caller's own clause is to blame for."""
+        with self.source.locks():
+            try:
+                yield
+            except _DRIVER_ERRORS as error:
+                original = getattr(error, "orig", None) or error
+                code = original.args[0] if original.args and isinstance(original.args[0], int) else None
+                text = str(original.args[-1] if original.args else original)
+                if self.source.ended(code, text):
+                    raise
+                if name in self.where:
+                    said = f"where for table {name!r} is refused: {shortened(text)}"
+                    raise ConfigurationError(
+                        f"{said}; give SQL and the values of its :names, or an expression"
+                    ) from error
+                self.left_out[name] = text if code is None else f"{text} (error {code})"
 
-    def _reason(self, name: str, error: BaseException) -> str:
-        original = getattr(error, "orig", None) or error
-        code = original.args[0] if original.args and isinstance(original.args[0], int) else None
-        text = str(original.args[-1] if original.args else original)
-        if isinstance(original, OSError) or code in _ENDED or (code is not None and (code == 0 or 2000 <= code < 3000)):
-            raise error
-        if self.sqlite and any(word in text for word in ("locked", "busy", "disk I/O")):
-            raise error
-        if name in self.where:
-            raise ConfigurationError(f"where for table {name!r} is refused: {shortened(text)}") from error
-        return text if code is None else f"{text} (error {code})"
-
-    def _frame(
-        self, listed: Listed, columns: Sequence[str], conditions: Sequence[Any]
-    ) -> tuple[pd.DataFrame, dict[str, Any]]:
-        carry: dict[str, Problem] = {}
-        while True:
-            problems: dict[str, Problem] = {}
-            fields, masked, pieces = self._pass(listed, columns, conditions, carry, problems)
-            if not problems:
-                break
-            carry |= problems  # read again, with these columns as what can hold them
-        by_column = [list(arrays) for arrays in zip(*pieces, strict=True)] or [[] for _ in fields]
-        pieces.clear()
-        rows = sum(map(len, by_column[0]))
-        frame = {}
-        for one in fields:
-            whole = pa.chunked_array(by_column.pop(0), one.dtype)  # popped: at no time is all of it held twice
-            frame[one.name] = series(one, whole.slice(0, self.limit))
-        facts = {
-            "rows": min(rows, self.limit),
-            "truncated": rows > self.limit,
-            "primary_key": listed.key,
-            "masked": masked,
-            "not_at_same_instant": not listed.at_same_instant,
-            "could_not_carry": {name: problem.reason for name, problem in carry.items()},
-        }
-        return pd.DataFrame(frame, copy=False), facts
-
-    def _pass(
+    def _read_table(
         self,
         listed: Listed,
         columns: Sequence[str],
         conditions: Sequence[Any],
-        carry: Mapping[str, Problem],
-        problems: dict[str, Problem],
-    ) -> tuple[list[Field], list[str], list[list[pa.Array]]]:
-        """Read a table through once: its fields, which are masked, and the arrays of each batch."""
-        ways = {name: carry[name].carry if name in carry else "" for name in columns}
-        pieces = []
-        with self._rows(self._statement(listed, ways, conditions)) as cursor:
-            if self.sqlite:
-                fields = [self._sqlite_field(listed, name, way) for name, way in ways.items()]
-                batches, decode = iter(lambda: cursor.fetchmany(_SQLITE_BATCH_ROWS), []), sqlite_arrays
-            else:
-                fields = mysql_fields(cursor.fields)
-                batches, decode = cursor.batches(), mysql_arrays
-            # A date that is carried as text is still a date.
-            masked = [
-                one.name
-                for one in fields
-                if self.masking.hides(listed.name, one.name, pa.date32() if ways[one.name] == "text" else one.dtype)
-            ]
-            for batch in batches:
-                arrays = decode(fields, batch, problems)
-                pieces.append(
-                    [
-                        self.masking.tokens(array) if one.name in masked else array
-                        for one, array in zip(fields, arrays, strict=True)
-                    ]
-                )
-                if not carry:
-                    self.progress(listed.name, len(arrays[0]))
-        fields = [replace(one, dtype=pa.large_string()) if one.name in masked else one for one in fields]
-        return fields, masked, pieces
+        progress: Callable[[str, int], object],
+    ) -> None:
+        carry: dict[str, Problem] = {}
+        problems: dict[str, Problem] = {}
+        while True:
+            ways = {name: carry[name].carry if name in carry else "" for name in columns}
+            fields, batches = self._pass(listed, self._statement(listed, ways, conditions), ways, problems, progress)
+            if not problems:
+                break
+            # Once more, with these columns as what can hold them; progress was told already.
+            carry, problems, progress = carry | problems, {}, _silent
+        masked = {one.name for one in fields if self._hides(listed, one, ways)}
+        fields = [replace(one, dtype=TEXT) if one.name in masked else one for one in fields]
+        by_column = [list(arrays) for arrays in zip(*batches, strict=True)] or [[] for _ in fields]
+        batches.clear()
+        frame, rows = {}, sum(map(len, by_column[0]))
+        for one in fields:
+            whole = pa.chunked_array(by_column.pop(0), one.dtype)  # popped: at no time is all of it held twice
+            frame[one.name] = series(one, whole.slice(0, self.limit))
+        self.frames[listed.name] = pd.DataFrame(frame, copy=False)
+        self.facts[listed.name] = {
+            "rows": min(rows, self.limit),
+            "truncated": rows > self.limit,
+            "filtered": bool(conditions),
+            "primary_key": listed.key,
+            "masked": [name for name in columns if name in masked],
+            "not_at_same_instant": not listed.at_same_instant,
+            "could_not_carry": {name: problem.reason for name, problem in carry.items()},
+        }
 
     def _statement(self, listed: Listed, ways: Mapping[str, str], conditions: Sequence[Any]) -> sa.Select[Any]:
-        clause = listed.clause
-        selected = [
-            sa.cast(clause.c[name], _CAST[way]).label(name) if way in _CAST else clause.c[name]
-            for name, way in ways.items()
-        ]
+        columns = listed.clause.c
+        selected = [self.source.selected(columns[name], way) for name, way in ways.items()]
         # One row more than is kept tells whether there are more.
-        ordered = sa.select(*selected).order_by(*(clause.c[name] for name in listed.key)).limit(self.limit + 1)
-        return ordered.select_from(clause).where(*conditions)
+        limited = sa.select(*selected).order_by(*(columns[name] for name in listed.key)).limit(self.limit + 1)
+        return limited.select_from(listed.clause).where(*conditions)
 
-    @contextmanager
-    def _rows(self, statement: sa.Select[Any]) -> Iterator[Any]:
-        """Give the driver's own cursor: SQLAlchemy binds and quotes, and converts no value."""
-        driver: Any = self.connection.connection.dbapi_connection
-        usual = None if self.sqlite else driver.cursorclass
-        if usual:
-            driver.cursorclass = BinaryCursor
-        try:
-            result = self.connection.execute(statement)
-        finally:
-            if usual:
-                driver.cursorclass = usual
-        with result:
-            yield result.cursor
+    def _pass(
+        self,
+        listed: Listed,
+        statement: sa.Select[Any],
+        ways: Mapping[str, str],
+        problems: dict[str, Problem],
+        progress: Callable[[str, int], object],
+    ) -> tuple[list[Field], list[list[pa.Array]]]:
+        """Read a table through once: its fields, and of each batch the columns, masked before the next one is read."""
+        decoded = []
+        with self.source.rows(statement, listed, ways) as (fields, batches):
+            hidden = [self._hides(listed, one, ways) for one in fields]
+            for batch in batches:
+                arrays = self.source.decode(fields, batch, problems)
+                progress(listed.name, len(arrays[0]))
+                decoded.append(
+                    [
+                        self.masking.tokens(array) if hides else array
+                        for array, hides in zip(arrays, hidden, strict=True)
+                    ]
+                )
+        return fields, decoded
 
-    def _sqlite_field(self, listed: Listed, name: str, way: str) -> Field:
-        ours = our_tables.get(listed.name)
-        type_ = ours.c[name].type if ours is not None and name in ours.c else None
-        width = next((dtype for kind, dtype in _SQLITE_WIDTHS if isinstance(type_, kind)), None)
-        return sqlite_field(name, listed.columns[name], name not in listed.required, width, way)
+    def _hides(self, listed: Listed, one: Field, ways: Mapping[str, str]) -> bool:
+        # A date that MySQL renders as text is still a date.
+        return self.masking.hides(listed.name, one.name, NAIVE if ways[one.name] == "text" else one.dtype)
 
 
-# As MySQL has them; a SmallInteger of imlib's is a TINYINT there.
-_SQLITE_WIDTHS: Final = ((sa.BigInteger, pa.int64()), (sa.SmallInteger, pa.int8()), (sa.Integer, pa.int32()))
+def _silent(_name: str, _rows: int) -> None:
+    """Tell nobody."""
 
 
 def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:

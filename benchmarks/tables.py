@@ -1,0 +1,115 @@
+"""Tables of MariaDB into DataFrames, against pandas.read_sql over the same driver."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.measure import Row, medians
+from imlib.snapshot.tables import read_tables
+from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.servers import require
+from tests.sql.stack import Stack, open_stack
+
+SIZES = (10_000, 100_000, 1_000_000)
+FILL = """INSERT INTO message_boxes
+    (user_id, sender_user_id, message_box_type, peer_type, peer_id, pts, message_id, media_unread, state, date2,
+     created_at, updated_at)
+    SELECT 1 + seq % 100000, 1 + seq * 7919 % 100000, seq % 2, 2, 1 + seq * 31 % 100000, seq DIV 10, seq DIV 2,
+    seq % 3 = 0, 0, 1512270533 + seq, FROM_UNIXTIME(1512270533 + seq),
+    IF(seq % 5, FROM_UNIXTIME(1512270533 + seq), NULL)
+    FROM seq_1_to_{rows}"""
+QUERY = "SELECT * FROM message_boxes ORDER BY id"
+# Seen from outside, for a peak can't be taken back: what the process held at most, and what of it the frames hold.
+MEMORY = """
+import resource, sys
+from imlib.snapshot.tables import read_tables
+from tests.sql.stack import open_stack
+with open_stack(sys.argv[1], tables_too=False) as stack:
+    frames = read_tables(stack.clients).frames
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(peak, sum(int(frame.memory_usage(deep=True).sum()) for frame in frames.values()))
+"""
+
+
+def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
+    """Measure ``message_boxes`` of each size on a private MariaDB."""
+    rows = []
+    with private_mariadb() as server:
+        for size in sizes:
+            url = server.new_database()
+            with open_stack(url) as stack:
+                server.run(FILL.format(rows=size), stack.clients.engine.url.database)
+                rows += _rows(server, stack, url, size)
+                server.run(f"DROP DATABASE {stack.clients.engine.url.database}")
+    return rows
+
+
+def _rows(server: PrivateMariaDB, stack: Stack, url: str, size: int) -> list[Row]:
+    def ours() -> pd.DataFrame:
+        return read_tables(stack.clients, tables=["message_boxes"], limit=size).frames["message_boxes"]
+
+    def pandas() -> pd.DataFrame:
+        # Its default makes floats of integers beside NULL: this is the way that doesn't.
+        return pd.read_sql(QUERY, stack.clients.engine, dtype_backend="numpy_nullable")
+
+    def client() -> None:
+        command = [
+            require("mariadb"),
+            "--no-defaults",
+            f"--socket={server.socket}",
+            "--user=root",
+            "--quick",
+            "--batch",
+        ]
+        subprocess.run(
+            [*command, "-e", QUERY, stack.clients.engine.url.database or ""], stdout=subprocess.DEVNULL, check=True
+        )
+
+    _check_equal(ours(), pandas())
+    contenders: list[Callable[[], object]] = [ours, pandas, client]
+    if importlib.util.find_spec("connectorx"):  # no dependency of imlib's: measured where somebody has installed it
+        connectorx: Any = importlib.import_module("connectorx")
+
+        address = (
+            f"mysql://root@localhost/{stack.clients.engine.url.database}?socket={quote(str(server.socket), safe='')}"
+        )
+        contenders.append(lambda: connectorx.read_sql(address, QUERY))
+    times = medians(contenders, units=size)
+    what = f"message_boxes of {size:,} rows, a row"
+    floor = "the mariadb client's text to /dev/null"
+    rows = [Row(what, times[0], times[1], "pandas.read_sql", times[2], floor, f"4 times{_memory(url, size)}")]
+    if len(times) > 3:
+        rows.append(Row(what, times[0], times[3], "connectorx"))
+    return rows
+
+
+def _check_equal(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    for name in theirs:
+        one, other = ours[name], theirs[name]
+        if pd.api.types.is_datetime64_any_dtype(one.dtype):
+            one = one.dt.tz_localize(None)
+            other = pd.to_datetime(other)
+        same = np.array_equal(one.isna(), other.isna()) and bool((one.dropna() == other.dropna()).all())
+        if not same:
+            raise AssertionError(f"the two sides do not read the same {name}: the comparison would mean nothing")
+
+
+def _memory(url: str, size: int) -> str:
+    if size < SIZES[-1]:
+        return ""
+    done = subprocess.run([sys.executable, "-c", MEMORY, url], capture_output=True, text=True, check=True)
+    peak, frames = (int(figure) / 1e6 for figure in done.stdout.split())
+    allowed = 2.5 * frames + 200
+    if peak > allowed:
+        raise AssertionError(
+            f"the process peaked at {peak:.0f} MB: promised are {allowed:.0f}, for frames of {frames:.0f}"
+        )
+    return f"; peak {peak:.0f} MB of {allowed:.0f} allowed for frames of {frames:.0f}"

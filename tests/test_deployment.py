@@ -251,11 +251,11 @@ class TestTls:
 class TestClosingAScratchDeploymentWhoseServersAreGone:
     """What cannot be emptied is said in a warning; the rest is emptied, and the deployment is closed."""
 
-    def test_redis_is_gone(self, server: PrivateRedis, tmp_path: Path) -> None:
+    def test_redis_is_gone(self, tmp_path: Path) -> None:
         """The database is emptied although Redis, which comes first, could not be."""
         file = tmp_path / "lesson.db"
-        deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
-        server.stop()
+        with private_redis() as server:
+            deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
         with pytest.warns(imlib.FallbackWarning, match="could not be emptied: Redis at .* cannot be reached"):
             deployment.close()
         with closing(sqlite3.connect(file)) as connection:

@@ -7,6 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -27,14 +28,18 @@ FILL = """INSERT INTO message_boxes
     IF(seq % 5, FROM_UNIXTIME(1512270533 + seq), NULL)
     FROM seq_1_to_{rows}"""
 QUERY = "SELECT * FROM message_boxes ORDER BY id"
-# Seen from outside, for a peak can't be taken back: what the process held at most, and what of it the frames hold.
+# A process of its own, for a peak can't be taken back. Linux's ru_maxrss would count the parent's memory before exec.
 MEMORY = """
-import resource, sys
+import re, resource, sys
+from pathlib import Path
 from imlib.snapshot.tables import read_tables
 from tests.sql.stack import open_stack
 with open_stack(sys.argv[1], tables_too=False) as stack:
     frames = read_tables(stack.clients).frames
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+if sys.platform == "linux":
+    peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(peak, sum(int(frame.memory_usage(deep=True).sum()) for frame in frames.values()))
 """
 

@@ -63,7 +63,7 @@ def connect(
         ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else IMLIB_DATABASE_URL; else
         ``embedded://``, a SQLite file that goes with this process.
     replica_url : str, optional
-        A replica for plain reads; else IMLIB_REPLICA_URL; else there is none.
+        A replica for plain reads; else IMLIB_REPLICA_URL, unless database_url is given; else there is none.
     read_only : bool
         Refuse every write of every model with `ReadOnlyError`.
     scratch : bool
@@ -104,7 +104,8 @@ def connect(
     named = {
         "redis": redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED,
         "database": database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED,
-        "replica": replica_url or os.environ.get("IMLIB_REPLICA_URL") or "",
+        # The variable's replica belongs to the variable's database: not to one that the caller names.
+        "replica": replica_url or (not database_url and os.environ.get("IMLIB_REPLICA_URL")) or "",
     }
     with ExitStack() as stack:
         private: list[Embedded] = []

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ EVERYTHING = pd.DataFrame(
         "id": pd.array([1, 2], dtype="int32"),
         "bigint": pd.array([BIG, None], dtype="Int64"),
         "ends": pd.array([-(2**63), 2**63 - 1], dtype="int64"),
-        "unsigned": pd.array([0, 2**64 - 1], dtype="uint64"),
+        "unsigned": np.array([0, 2**64 - 1], dtype="uint64"),
         "unsigned_null": pd.array([2**64 - 1, None], dtype="UInt64"),
         "tiny": pd.array([-128, None], dtype="Int8"),
         "money": pd.Series([Decimal("1.50"), None], dtype=pd.ArrowDtype(pa.decimal128(10, 2))),

@@ -129,7 +129,8 @@ def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Co
     shared = [column for column in now.columns if column not in hidden]
     differs = np.zeros((len(both), len(shared)), dtype=bool)
     for at, column in enumerate(shared):
-        differs[:, at] = _differs(now.loc[both, column], then.loc[both, column])
+        left, right = (frame.loc[both, column].reset_index(drop=True) for frame in (now, then))
+        differs[:, at] = _differs(left, right)
     changed: NDArray[np.bool_] = np.any(differs, axis=1)
     parts = [
         _change(now.index[~now.index.isin(then.index)], "added", ""),

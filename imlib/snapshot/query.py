@@ -53,7 +53,7 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     -------
     DataFrame
         Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of integers keep
-        every digit (as Arrow's decimals).
+        every digit (as Arrow's decimals). A TIME is an interval, and comes as pandas' DateOffset.
 
     Raises
     ------

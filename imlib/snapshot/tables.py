@@ -228,7 +228,7 @@ class _Reading:
             fields, batches = self._pass(listed, self._statement(listed, ways, conditions), ways, problems, progress)
             if not problems:
                 break
-            # Once more, with these columns as what can hold them; progress was told already.
+            batches.clear()  # read once more, with these columns as what can hold them; progress was told already
             carry, problems, progress = carry | problems, {}, _silent
         masked = {one.name for one in fields if self._hides(listed, one, ways)}
         fields = [replace(one, dtype=TEXT) if one.name in masked else one for one in fields]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks.measure import RUNS, Row, table
 
-SUBJECTS = ("codec", "presence")
+SUBJECTS = ("codec", "presence", "sql", "snapshots", "tables")
 FIGURES = Path("build/bench.json")
 
 

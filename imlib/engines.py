@@ -203,7 +203,7 @@ def translate(error: BaseException, engine: Engine | URL | str) -> ImlibError:
 
 
 def _from_mysql(code: int, text: str, where: str) -> ImlibError:
-    said = f"{where}: {shortened(text)} (error {code})"
+    said = f"{where}: {shortened(text) if text else 'the connection is gone'} (error {code})"
     if code in _DENIED:
         return AccessDeniedError(f"{said}; check user, password and grants")
     if code in _READ_ONLY:

@@ -181,6 +181,9 @@ def _read(
             values += entries[1::2]
             owners += [at] * (len(entries) // 2)
     left = replies[len(keys) :] or [None] * len(keys)
+    for reply in left:
+        if isinstance(reply, NoPermissionError):
+            raise translated(reply, where(client)) from reply
     # -1: it never expires; -2: it did so between HGETALL and PTTL.
     ttls_ms = [max(one, 0) if isinstance(one, int) and one != -1 else None for one in left]
     return Batch(keys, user_ids, fields, values, owners, ttls_ms, instant, problems)

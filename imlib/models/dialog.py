@@ -90,6 +90,7 @@ class DialogModel:
         date: int | None = None,
     ) -> None:
         """Within a transaction, count an incoming message in the dialogs of `owners`: for the other models."""
+        self._database.clients.check_writable("DialogModel.count_message")
         rows = [
             self._row(user_id, peer, top_message, date)
             | {"unread_count": 1, "unread_mentions_count": int(user_id in mentioned)}
@@ -111,6 +112,7 @@ class DialogModel:
         self, connection: Connection, user_id: int, peer: Peer, top_message: int, *, date: int | None = None
     ) -> None:
         """Within a transaction, note a message in its sender's own dialog, where nothing is unread then."""
+        self._database.clients.check_writable("DialogModel.mark_sent")
         row = self._row(user_id, peer, top_message, date)
         row |= {"unread_count": 0, "unread_mentions_count": 0, "read_inbox_max_id": top_message}
         upsert(connection, _DIALOGS, [row], lambda new: {name: new[name] for name in row if name not in _KEY})

@@ -119,6 +119,7 @@ class SequenceModel:
 
     def advance(self, connection: Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
         """Within a transaction, advance each name by `n` and return its last number: for the other models."""
+        self._database.clients.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
         reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}

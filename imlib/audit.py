@@ -16,12 +16,12 @@ from imlib.checks import CHECKS, Found
 from imlib.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from imlib.snapshot import Snapshot
+    from imlib.frames import Frames
 
 __all__ = ["CHECKS", "audit"]
 
 
-def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFrame:
+def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame:
     """Run checks over a snapshot.
 
     Parameters
@@ -60,7 +60,7 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
     return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))]
 
 
-def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
+def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> str:
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
     if missing := [name for name in needs if name not in snapshot.tables]:

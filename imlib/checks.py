@@ -15,7 +15,7 @@ from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, MessageBoxType
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
-    from imlib.snapshot import Snapshot
+    from imlib.frames import Frames
 
 __all__ = ["CHECKS", "Check", "Found"]
 
@@ -44,17 +44,17 @@ class Check:
     severity: str
     about: str
     needs: dict[str, tuple[str, ...]]
-    run: Callable[[Snapshot], Iterable[Found]]
+    run: Callable[[Frames], Iterable[Found]]
 
 
 CHECKS: Final[dict[str, Check]] = {}
 """Every check by name, in the order in which they run."""
 
 
-def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterable[Found]]], None]:
+def _check(severity: str, **needs: str) -> Callable[[Callable[[Frames], Iterable[Found]]], None]:
     """Register a check under its function's name; ``needs`` names the columns of each table that it reads."""
 
-    def register(run: Callable[[Snapshot], Iterable[Found]]) -> None:
+    def register(run: Callable[[Frames], Iterable[Found]]) -> None:
         tables = {table: tuple(columns.split()) for table, columns in needs.items()}
         CHECKS[run.__name__.lstrip("_")] = Check(severity, (run.__doc__ or "").strip(), tables, run)
 
@@ -84,7 +84,7 @@ def _sessions_of(row: Any) -> str:
 
 
 @_check("info")
-def _ghost(snapshot: Snapshot) -> Iterator[Found]:
+def _ghost(snapshot: Frames) -> Iterator[Found]:
     """A session past its lease whose field is still there: a sibling keeps its key, or the key never expires."""
     sessions = snapshot.sessions
     for row in _each(sessions[~sessions["online"]]):
@@ -93,7 +93,7 @@ def _ghost(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("warning")
-def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
+def _key_without_ttl(snapshot: Frames) -> Iterator[Found]:
     """A presence key that never expires: a crash between HSET and EXPIRE leaves one."""
     sessions = snapshot.sessions
     for user_id in sessions.loc[sessions["key_ttl_s"].isna(), "user_id"].unique():
@@ -101,7 +101,7 @@ def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("warning")
-def _malformed(snapshot: Snapshot) -> Iterator[Found]:
+def _malformed(snapshot: Frames) -> Iterator[Found]:
     """A key or field from which nothing can be read."""
     for row in _each(snapshot.malformed):
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
@@ -111,7 +111,7 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("info")
-def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
+def _mixed_layouts(snapshot: Frames) -> Iterator[Found]:
     """A user whose sessions are in both layouts: servers of two kinds serve them."""
     kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
     for user_id in kinds.index[kinds > 1]:
@@ -119,7 +119,7 @@ def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("warning")
-def _future_session(snapshot: Snapshot) -> Iterator[Found]:
+def _future_session(snapshot: Frames) -> Iterator[Found]:
     """A session reported later than now: its server's clock is ahead, and it will look online too long."""
     sessions = snapshot.sessions
     for row in _each(sessions[sessions["age_s"] < -ALLOWED_SKEW_S]):
@@ -128,7 +128,7 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
-def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
+def _orphan_session(snapshot: Frames) -> Iterator[Found]:
     """A session whose user is not in users, or whose auth key is in none of auth_keys, auth_users and auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
     known = pd.concat([tables[name]["auth_id"] for name in ("auth_keys", "auth_users", "auths")])
@@ -142,7 +142,7 @@ def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("error", message_boxes="user_id pts")
-def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
+def _pts_gap(snapshot: Frames) -> Iterator[Found]:
     """A number that none of a user's boxes has, between two that have theirs: clients ask for it again and again."""
     boxes = snapshot.tables["message_boxes"][["user_id", "pts"]].astype("int64").drop_duplicates()
     boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
@@ -155,7 +155,7 @@ def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("error", message_boxes="user_id pts")
-def _pts_duplicate(snapshot: Snapshot) -> Iterator[Found]:
+def _pts_duplicate(snapshot: Frames) -> Iterator[Found]:
     """One pts in several boxes of a user: a client takes the second for one that it has."""
     boxes = snapshot.tables["message_boxes"]
     for (user_id, pts), count in _repeated(boxes, ["user_id", "pts"]):
@@ -170,7 +170,7 @@ def _repeated(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, in
 
 
 @_check("error")
-def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
+def _sequence_behind(snapshot: Frames) -> Iterator[Found]:
     """Redis short of the row: a deployed server would hand out numbers twice."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"] == "behind"]):
@@ -179,7 +179,7 @@ def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("warning")
-def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
+def _sequence_ahead(snapshot: Frames) -> Iterator[Found]:
     """Redis beyond the row: numbers were handed out that MySQL does not know of."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"].isin(["ahead", "redis only"])]):
@@ -193,7 +193,7 @@ def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
     user_dialogs="user_id peer_type peer_id top_message unread_count read_inbox_max_id",
     message_boxes="user_id peer_type peer_id message_id message_box_type",
 )
-def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
+def _dialog_disagrees(snapshot: Frames) -> Iterator[Found]:
     """A dialog whose newest message or unread count is not what its boxes say."""
     key = ["user_id", "peer_type", "peer_id"]
     dialogs = snapshot.tables["user_dialogs"][[*key, "top_message", "unread_count", "read_inbox_max_id"]]
@@ -220,7 +220,7 @@ def _peer(row: Any) -> str:
 
 
 @_check("error", message_boxes="user_id message_id", messages="id")
-def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
+def _orphan_box(snapshot: Frames) -> Iterator[Found]:
     """A box whose message is not there."""
     boxes = snapshot.tables["message_boxes"]
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
@@ -229,7 +229,7 @@ def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("error", chat_users="chat_id user_id", chats="id", users="id")
-def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
+def _orphan_participant(snapshot: Frames) -> Iterator[Found]:
     """A participant who is no user, or of what is no chat."""
     participants, tables = snapshot.tables["chat_users"], snapshot.tables
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
@@ -239,7 +239,7 @@ def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("error", messages="id sender_user_id random_id")
-def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
+def _duplicate_random_id(snapshot: Frames) -> Iterator[Found]:
     """One sender's random_id on several messages: a retry was stored as a message of its own."""
     messages = snapshot.tables["messages"]
     repeated = messages[messages.duplicated(["sender_user_id", "random_id"], keep=False)]
@@ -250,7 +250,7 @@ def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check("info")
-def _missing_index(snapshot: Snapshot) -> Iterator[Found]:
+def _missing_index(snapshot: Frames) -> Iterator[Found]:
     """An index that imlib's own tables have and this one lacks: reads that would use it scan the table."""
     for index in snapshot.info["missing_indexes"]:
         yield index, "reads that would use it scan the table", "imlib.schema_check.check_schema(deployment.engine)"

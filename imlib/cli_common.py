@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import imlib
-from imlib.connect import EMBEDDED
 from imlib.errors import ConfigurationError
 
 __all__ = ["FAILED", "FOUND", "NOT_FOUND", "add_format", "add_sample", "complain", "connected", "show"]
@@ -34,7 +33,9 @@ def add_sample(command: argparse.ArgumentParser) -> None:
 def connected(options: argparse.Namespace) -> imlib.Deployment:
     """Return the deployment that the variables name, to be read only, or with ``--sample`` the sample world."""
     if options.sample:
-        return _sample_world()
+        from imlib.look import sample_world
+
+        return sample_world()
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
@@ -42,16 +43,6 @@ def connected(options: argparse.Namespace) -> imlib.Deployment:
             "imlib --help shows the forms"
         )
     return imlib.connect(read_only=True)
-
-
-def _sample_world() -> imlib.Deployment:
-    from imlib.sample import NOW
-
-    # connect would read from it, and it is none of the private database.
-    os.environ.pop("IMLIB_REPLICA_URL", None)
-    deployment = imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.TurnedClock(NOW))
-    deployment.load_sample()
-    return deployment
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:

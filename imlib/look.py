@@ -1,4 +1,4 @@
-"""What an investigation looks at: the servers that are named or, where nothing is, the sample world."""
+"""What an investigation looks at: the servers that are named or, where none is, the sample world."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imlib.lease import TurnedClock, system_clock
 from imlib.scratch import check_empty
 from imlib.wire import in_our_words
 
-__all__ = ["look"]
+__all__ = ["look", "sample_world"]
 
 _HELD_MS = 3_600_000
 
@@ -21,7 +21,7 @@ _HELD_MS = 3_600_000
 def look(
     redis_url: str | None = None, database_url: str | None = None, at: int | None = None
 ) -> tuple[Deployment, Deployment | None]:
-    """Connect to servers for reading only; where nothing is named, or nothing is in what is named, to the sample world.
+    """Connect to the servers that are named for reading only; where none is, to the sample world on private ones.
 
     Parameters
     ----------
@@ -36,12 +36,18 @@ def look(
     deployment : Deployment
         Read only, whatever it is.
     world : Deployment or None
-        The sample world's own, which can write; None for servers that held something: in them nothing is written.
+        The sample world's own, which can write; None for servers that were named: in them nothing is written.
 
     Raises
     ------
     ConfigurationError, UnavailableError, AccessDeniedError, UnsupportedServerError
         As `imlib.connect`.
+
+    Notes
+    -----
+    The environment variable IMLIB_SAMPLE says that the servers which are named are a stage: where both are named and
+    both are empty the sample world is put up in them, and taken down at close. It shows that the notebooks say the same
+    on servers of every kind.
     """
     from imlib.sample import NOW
 
@@ -50,14 +56,23 @@ def look(
     if any(named):
         judge = system_clock if at is None else clock
         deployment = connect(redis_url, database_url, read_only=True, clock=judge)
-        # Somebody who named one server only has a deployment in mind, and no lesson.
-        if not all(named) or _holds_something(deployment):
+        if not (os.environ.get("IMLIB_SAMPLE") and all(named)) or _holds_something(deployment):
             return deployment, None
         deployment.close()
-    world = connect(named[0] or EMBEDDED, named[1] or EMBEDDED, scratch=True, clock=clock)
+    world = sample_world(named[0] or EMBEDDED, named[1] or EMBEDDED, clock)
+    return connect(world.redis_url.whole(), world.database_url.whole(), read_only=True, clock=clock), world
+
+
+def sample_world(
+    redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: TurnedClock | None = None
+) -> Deployment:
+    """Put the sample world into empty servers, private ones by default; closing the deployment takes it down."""
+    from imlib.sample import NOW
+
+    world = connect(redis_url, database_url, scratch=True, clock=clock or TurnedClock(NOW))
     world.load_sample()
     _hold(world)
-    return connect(world.redis_url.whole(), world.database_url.whole(), read_only=True, clock=clock), world
+    return world
 
 
 def _holds_something(deployment: Deployment) -> bool:

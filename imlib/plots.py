@@ -68,7 +68,7 @@ def watch(
         deployment.turn(min(second, 1))
         due = [replace(status, now=int(clock())) for status, at in beats.items() if second in at]
         deployment.online_status.renew(due)
-        looks.append(deployment.snapshot().sessions.assign(second=second))
+        looks.append(deployment.snapshot(tables=[]).sessions.assign(second=second))
     held = pd.concat(looks)
     fields = held["auth_key_id"].astype(str) + "_" + held["session_id"].astype(str)
     held["name"] = fields.replace(dict(names or {}))
@@ -132,6 +132,7 @@ def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
         colour, hatch = STATES[state]
         axes.hist(chosen, bins=edges, facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
     axes.set(xlabel="lease left (s)", ylabel="sessions")
+    _whole(axes.xaxis)
     _whole(axes.yaxis)
     axes.legend(handles=_legend("online", "stale"), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return axes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import re
 import shutil
 import subprocess
@@ -18,6 +20,7 @@ from tests import servers
 from tests.test_notebooks import MACHINE_PATH
 from tools.notebook import NOTEBOOKS, ROOT, NotebookError, describe, execute, normalise, read
 
+PACKAGE = ROOT / "imlib"
 HEAVY = {"duckdb", "fakeredis", "matplotlib", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy"}
 
 
@@ -172,3 +175,31 @@ def test_the_readme_lists_every_notebook() -> None:
     """The table in the README names the notebooks that there are, and no others."""
     listed = re.findall(r"\(notebooks/([\w-]+\.ipynb)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")) == listed
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the modules of imlib that a module imports when it runs, in functions too, but not for its types alone."""
+    skipped: set[ast.AST] = set()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped.update(one for inner in node.body for one in ast.walk(inner))
+        elif isinstance(node, ast.ImportFrom) and node not in skipped and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def test_imports_run_one_way() -> None:
+    """No module of imlib imports one that imports it, by however many steps."""
+    files = {
+        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
+    }
+    # A package's face only hands names on; who imports a name from it is counted with the module behind.
+    needs = {name: _imports(path) & files.keys() - {name} for name, path in files.items() if path.stem != "__init__"}
+    order = list(graphlib.TopologicalSorter(needs).static_order())  # a CycleError names the circle
+    assert order.index("imlib.errors") < order.index("imlib.wire") < order.index("imlib.deployment")
+
+
+def test_no_module_has_two_subjects() -> None:
+    """A module of more than 300 lines is two rooms."""
+    assert [] == [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 300]

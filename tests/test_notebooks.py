@@ -117,7 +117,9 @@ def stack(name: str, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]
     else:
         server: PrivateMariaDB = request.getfixturevalue("mariadb")
         with private_redis() as redis:
-            yield {"IMLIB_REDIS_URL": redis.url, "IMLIB_DATABASE_URL": server.new_database()}
+            urls = {"IMLIB_REDIS_URL": redis.url, "IMLIB_DATABASE_URL": server.new_database()}
+            # 07 and 08 write nothing into servers that are named, unless these are said to be a stage.
+            yield urls | {"IMLIB_SAMPLE": "1"}
 
 
 @every_notebook

@@ -188,9 +188,12 @@ def test_read_only_refuses_every_write(world: World, write: str) -> None:
     name, _, _ = write.partition(".")
     client: Any = world.owner.redis
     before = state_of_redis(client), state_of_mariadb(world)
-    with imlib.connect(world.redis.url, world.mariadb.url("im_1"), read_only=True) as looking:
-        with looking.engine.connect() as connection, pytest.raises(imlib.ReadOnlyError, match="read_only=True"):
-            REFUSED[write](getattr(looking, name), connection)
+    with (
+        imlib.connect(world.redis.url, world.mariadb.url("im_1"), read_only=True) as looking,
+        looking.engine.connect() as connection,
+        pytest.raises(imlib.ReadOnlyError, match="read_only=True"),
+    ):
+        REFUSED[write](getattr(looking, name), connection)
     assert before == (state_of_redis(client), state_of_mariadb(world))
 
 

@@ -1,8 +1,10 @@
 """Run every notebook on the embedded default, in a copy, and make pages of them that need no network.
 
+Two commands on the sample world run as well; the index shows what they print.
+
     python -m tools.tour
 
-The pages stand in build/tour, the first is index.html. A cell that fails makes the exit code 1.
+The pages stand in build/tour, the first is index.html. A cell or command that fails makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +41,8 @@ from tools.notebook import (
 
 TOUR = ROOT / "build" / "tour"
 PAGES = Path(__file__).parent / "pages"
+# With the exit code that is right: the sample world has faults, which an audit has to find.
+COMMANDS = {"imlib snapshot --sample": 0, "imlib audit --sample": 1}
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,33 @@ class Stop:
     def cells(self) -> int:
         """How many code cells it has."""
         return len(code_cells(self.notebook))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command of imlib's, after it ran."""
+
+    command: str
+    output: str
+    error: str | None
+
+
+def show(command: str, expected: int) -> Shown:
+    """Run a command of imlib's and return what it printed; another exit code than the expected one is an error."""
+    run = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUTF8": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    error = None
+    if run.returncode != expected:
+        last = (run.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        error = f"{command}: exit code {run.returncode} instead of {expected}: {last}"
+    return Shown(command, run.stdout, error)
 
 
 def visit(path: Path, on_cell: Callable[[], object]) -> Stop:
@@ -126,17 +158,18 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    commands = [show(command, expected) for command, expected in COMMANDS.items()]
     seconds = time.monotonic() - started
 
     servers = backend()
     engine = jinja2.Environment(loader=jinja2.FileSystemLoader(PAGES), autoescape=True)
     index = TOUR / "index.html"
-    text = engine.get_template("index.html.j2").render(stops=stops, backend=servers)
+    text = engine.get_template("index.html.j2").render(stops=stops, commands=commands, backend=servers)
     index.write_text(text, encoding="utf-8")
     cells = sum(stop.cells for stop in stops)
     print(f"\n{len(stops)} notebooks, {cells} cells in {seconds:.0f} s on {servers}")
     print(f"Open {index.as_uri()}")
-    errors = [stop.error for stop in stops if stop.error]
+    errors = [error for error in [stop.error for stop in stops] + [ran.error for ran in commands] if error]
     print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
     return 1 if errors else 0
 

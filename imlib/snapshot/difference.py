@@ -12,7 +12,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from imlib.snapshot.snapshot import Snapshot
+    from imlib.frames import Frames
 
 __all__ = ["Difference", "compare"]
 
@@ -53,7 +53,7 @@ class Difference:
         )
 
 
-def compare(later: Snapshot, earlier: Snapshot) -> Difference:
+def compare(later: Frames, earlier: Frames) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
     same_users = later.info.get("user_ids") == earlier.info.get("user_ids")
@@ -83,7 +83,7 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     )
 
 
-def _incomparable(later: Snapshot, earlier: Snapshot, name: str) -> str:
+def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
     """Return why a table cannot be compared, or "" where it can."""
     if name not in later.tables or name not in earlier.tables:
         return f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
@@ -113,7 +113,7 @@ def _incomparable(later: Snapshot, earlier: Snapshot, name: str) -> str:
 _MASKED = "masked, and not under one key"
 
 
-def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
+def _hidden(later: Frames, earlier: Frames, name: str) -> dict[str, str]:
     """Return the columns that cannot be compared, each with the reason."""
     ours, theirs = (set(snapshot.info["tables"][name]["masked"]) for snapshot in (later, earlier))
     same_key = later.info.get("mask_key_id") == earlier.info.get("mask_key_id")

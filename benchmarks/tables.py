@@ -80,7 +80,7 @@ def _rows(server: PrivateMariaDB, stack: Stack, url: str, size: int) -> list[Row
 
     _check_equal(ours(), pandas())
     contenders: list[Callable[[], object]] = [ours, pandas, client]
-    if importlib.util.find_spec("connectorx"):  # no dependency of imlib's: measured where somebody has installed it
+    if importlib.util.find_spec("connectorx"):  # there is no wheel of it for every platform
         connectorx: Any = importlib.import_module("connectorx")
 
         address = (

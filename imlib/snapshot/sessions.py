@@ -79,9 +79,10 @@ _NOTHING = Batch([], [], [], [], [], [], 0, [])
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
-    owners = np.array(batch.owners, dtype=np.intp)[columns.row]
+    ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)  # None becomes NaN
+    ttls_ms[ttls_ms == -1] = np.nan
     return {
-        "user_id": np.array(batch.user_ids, dtype=np.int32)[owners],
+        "user_id": np.repeat(np.array(batch.user_ids, dtype=np.int32), batch.sizes)[columns.row],
         "auth_key_id": columns.auth_key_id,
         "session_id": columns.session_id,
         "server_id": columns.server_id,
@@ -90,13 +91,13 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
         "online": columns.now > horizon(batch.clock),
         "deployed": columns.deployed,
-        "key_ttl_s": np.array(batch.ttls_ms, dtype=np.float64)[owners] / 1000,  # None becomes NaN
+        "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> pd.DataFrame:
     """Put the columns into order, one row a session: of several the latest report, at a tie the documented one."""
-    order = np.lexsort([~found["deployed"], found["now"], *(found[name] for name in reversed(_NAME))])
+    order = _order(found)
     for name in found:
         found[name] = found[name][order]
     differs = np.logical_or.reduce([found[name][1:] != found[name][:-1] for name in _NAME])
@@ -111,6 +112,19 @@ def _frame(found: dict[str, NDArray[Any]]) -> pd.DataFrame:
 
 
 _NAME = ("user_id", "auth_key_id", "session_id")
+
+
+def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
+    """Return the order by user and session, and of a session's reports that which counts last.
+
+    Most users have one session: only among the rows of the others is there more to compare than the user.
+    """
+    order = np.argsort(found["user_id"], kind="stable")
+    same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
+    several = same[1:] | same[:-1]
+    few = order[several]
+    order[several] = few[np.lexsort([~found["deployed"][few], *(found[name][few] for name in ("now", *_NAME[::-1]))])]
+    return order
 
 
 def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:

@@ -34,7 +34,7 @@ refresh: setup ## Run the notebooks in place and renew their outputs, to be read
 bench: setup ## Measure against plain clients, on a real server
 	@$(PYTHON) -m benchmarks $(ARGS)
 
-servers: ## Install Debian's redis-server and mariadb-server, which the tests then use as well
+servers: ## Install Debian's redis-server, mariadb-server and chromium, which the tests then use as well
 	@sh tools/servers.sh
 
 setup: ## Make or renew .venv (every other target does so by itself)

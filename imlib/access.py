@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import ExitStack
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from imlib.connect import EMBEDDED, Clients, FallbackWarning, open_redis
 from imlib.deployment import Deployment
 from imlib.embedded import Embedded, find_server
 from imlib.errors import ConfigurationError, NotConnectedError
-from imlib.lease import Clock, Lease, system_clock
+from imlib.lease import Clock, Lease, TurnedClock, system_clock
+from imlib.rehearsal import Rehearsal
 from imlib.scratch import check_empty
 from imlib.session_status import Layout
 from imlib.urls import ServerUrl
@@ -108,13 +110,12 @@ def connect(
         "replica": replica_url or (not database_url and os.environ.get("IMLIB_REPLICA_URL")) or "",
     }
     with ExitStack() as stack:
-        private: list[Embedded] = []
 
+        @cache
         def embedded() -> Embedded:
-            if not private:
-                private.append(Embedded(find_server() if named["redis"] == EMBEDDED else None))
-                stack.callback(private[0].close)
-            return private[0]
+            private = Embedded(find_server() if named["redis"] == EMBEDDED else None)
+            stack.callback(private.close)
+            return private
 
         redis, server, redis_named = open_redis(named["redis"], embedded)
         stack.callback(redis.close)
@@ -131,24 +132,19 @@ def connect(
             replica = make_engine(named["replica"], read_only=True)
             stack.callback(replica.dispose)
             ping(replica)
-        clients = Clients(
-            redis,
-            engine,
-            replica,
-            server,
-            layout,
-            _lease(asked, layout, server.field_lease),
-            clock,
-            read_only,
-        )
+        granted = _lease(asked, layout, server.field_lease)
+        clients = Clients(redis, engine, replica, server, layout, granted, clock, read_only)
+        rehearsal = None
         if scratch:
             check_empty(clients)
+            if isinstance(clock, TurnedClock):
+                rehearsal = Rehearsal(redis, clock, field_lease=server.field_lease is not None)
         if scratch or not named_one:
             from imlib.schema import create_all
 
             create_all(engine)
         urls = (redis_named, database, ServerUrl(named["replica"]) if named["replica"] else None)
-        _current = Deployment(clients, urls, scratch=scratch, stack=stack.pop_all())
+        _current = Deployment(clients, urls, scratch=scratch, rehearsal=rehearsal, stack=stack.pop_all())
     return _current
 
 

@@ -18,7 +18,7 @@ from imlib.errors import ConfigurationError
 if TYPE_CHECKING:
     from imlib.frames import Frames
 
-__all__ = ["CHECKS", "audit"]
+__all__ = ["CHECKS", "audit", "known"]
 
 
 def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame:
@@ -42,11 +42,8 @@ def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame
     ConfigurationError
         A name is none of a check.
     """
-    names = list(CHECKS) if checks is None else list(dict.fromkeys(checks))
-    if unknown := [name for name in names if name not in CHECKS]:
-        raise ConfigurationError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
     rows: list[tuple[str, ...]] = []
-    for name in names:
+    for name in known(checks):
         check = CHECKS[name]
         if reason := _unfit(snapshot, name, check.needs):
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
@@ -55,12 +52,21 @@ def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str")
 
 
+def known(checks: Iterable[str] | None) -> list[str]:
+    """Return the names of checks, each once, None being all; raise `ConfigurationError` for one that there is not."""
+    names = list(CHECKS if checks is None else dict.fromkeys(checks))
+    if unknown := [name for name in names if name not in CHECKS]:
+        raise ConfigurationError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
+    return names
+
+
 def _as_read(found: Found) -> list[tuple[int, str]]:
     """Return a key that sorts user 9 before user 10."""
     return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))]
 
 
 def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> str:
+    facts = snapshot.info.get("tables", {})
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
     if missing := [name for name in needs if name not in snapshot.tables]:
@@ -68,7 +74,8 @@ def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> s
     absent = [f"{name}.{one}" for name, columns in needs.items() for one in columns if one not in snapshot.tables[name]]
     if absent:
         return f"not in the snapshot: {', '.join(absent)}"
-    facts = snapshot.info.get("tables", {})
+    if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
+        return "the snapshot does not say which bodies are JSON"
     for part, reason in (("truncated", "cut short by the row limit"), ("filtered", "only a part was asked for")):
         if names := [name for name in needs if facts.get(name, {}).get(part)]:
             return f"{reason}: {', '.join(names)}"

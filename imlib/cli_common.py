@@ -16,8 +16,11 @@ from imlib.errors import ConfigurationError
 __all__ = ["FAILED", "FOUND", "NOT_FOUND", "add_format", "add_sample", "complain", "connected", "show"]
 
 FOUND: Final = 0
+"""Exit code: yes, whole, nothing wrong."""
 NOT_FOUND: Final = 1
+"""Exit code: no, incomplete, something found."""
 FAILED: Final = 2
+"""Exit code: it could not be told, and why is on stderr."""
 
 
 def add_format(command: argparse.ArgumentParser) -> None:
@@ -45,7 +48,7 @@ def connected(options: argparse.Namespace) -> imlib.Deployment:
     return imlib.connect(read_only=True)
 
 
-def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], form: str) -> None:
+def show(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], form: str) -> None:
     """Print rows as a table, as JSON (an array of objects, integers to the last digit) or as CSV."""
     if form == "json":
         print(json.dumps(list(rows), indent=1, ensure_ascii=False, default=str))

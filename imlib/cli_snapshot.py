@@ -110,9 +110,8 @@ def _snapshot(options: argparse.Namespace) -> int:
     rows = []
     for frame, count in info["rows"].items():
         facts = info["tables"].get(info["table_of"].get(frame), {})
-        rows.append(
-            {"frame": frame, "rows": count, "masked": ", ".join(facts.get("masked", [])), "notes": _notes(facts)}
-        )
+        masked = ", ".join(facts.get("masked", []))
+        rows.append({"frame": frame, "rows": count, "masked": masked, "notes": _notes(facts)})
     show(rows, ["frame", "rows", "masked", "notes"], options.format)
     for name, reason in info["left_out"].items():
         complain(f"{name} is left out: {reason}")
@@ -132,7 +131,7 @@ def _notes(facts: dict[str, Any]) -> str:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from imlib.audit import CHECKS, audit
+    from imlib.audit import CHECKS, audit, known
     from imlib.snapshot import Snapshot
 
     if options.list:
@@ -140,17 +139,16 @@ def _audit(options: argparse.Namespace) -> int:
         rows = [(name, check.severity, check.about, ", ".join(check.needs)) for name, check in CHECKS.items()]
         show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
         return FOUND
-    if unknown := [name for name in options.check or () if name not in CHECKS]:
-        raise ConfigurationError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
+    known(options.check)  # said before the work, not after it
     snapshot = _take(options) if options.folder is None else Snapshot.load(options.folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)
     if options.format == "table":  # what is left out of it would make it too wide to read
-        for reason in found.loc[skipped, "what"].unique():
-            complain(f"skipped {', '.join(found.loc[skipped & (found['what'] == reason), 'check'])}: {reason}")
+        for reason, some in found[skipped].groupby("what", sort=False)["check"]:
+            complain(f"skipped {', '.join(some)}: {reason}")
         found, columns = found[~skipped], columns[:-1]
-    show([dict(zip(columns, row, strict=False)) for row in found.to_numpy()], columns, options.format)
+    show(found[columns].to_dict("records"), columns, options.format)
     if found["severity"].isin(["warning", "error"]).any():
         return NOT_FOUND
     return FAILED if skipped.any() else FOUND
@@ -160,7 +158,7 @@ def _diff(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
     columns = ["frame", "change", "key", "what"]
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[tuple[str, ...]] = []
     difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
     for change in ("came", "went", "moved"):
         for one in getattr(difference, change).to_dict("records"):

@@ -6,8 +6,9 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from imlib.embedded import Embedded, find_server
 from imlib.errors import ConfigurationError, NotConnectedError, ReadOnlyError, UnsupportedServerError
@@ -65,8 +66,8 @@ class Clients:
     Parameters
     ----------
     redis_client, engine_client, replica_client
-        redis-py's client (bytes in, bytes out); SQLAlchemy's engines of the primary and of the replica, which are
-        the same object where no replica was named.
+        What the properties of these names give while the deployment is open. Without a replica of its own the
+        primary's engine is both.
     server : RedisServer
     layout : Layout
         What is written; both layouts are read.
@@ -127,26 +128,14 @@ class Clients:
 
 
 def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, RedisServer, ServerUrl]:
-    """Open a Redis client and find out what its server can do.
+    """Open a Redis client; return it, what its server can do, and the URL by which another process can join.
 
-    Parameters
-    ----------
-    url : str
-        ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py has them; `EMBEDDED`; `FAKEREDIS`.
-    embedded : callable
-        Starts the private server; called for `EMBEDDED` alone.
-
-    Returns
-    -------
-    client : redis.Redis
-    server : RedisServer
-    url : ServerUrl
-        By which another process can join.
+    ``embedded`` starts the private server; it is called for `EMBEDDED` alone.
 
     Raises
     ------
     ConfigurationError
-        The URL is none of these.
+        The URL is none of redis-py's, nor `EMBEDDED` or `FAKEREDIS`.
     UnavailableError, AccessDeniedError, UnsupportedServerError
         What answers is not a Redis that imlib can use, or nothing answers.
     """
@@ -158,11 +147,8 @@ def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, Redis
             stacklevel=3,
         )
         url = FAKEREDIS
-    if url == FAKEREDIS:
-        import fakeredis
-
-        fake = fakeredis.FakeRedis(server=fakeredis.FakeServer())
-        return fake, RedisServer("fakeredis", fakeredis.__version__, None), ServerUrl(FAKEREDIS)
+    if url.startswith(FAKEREDIS):
+        return _imitation(url)
     if url == EMBEDDED:
         url = embedded().redis_url
     client = _client(url)
@@ -171,6 +157,21 @@ def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, Redis
     except BaseException:
         client.close()
         raise
+
+
+_imitations: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
+    """Make a store of its own, or join one of this process by the URL that it was given."""
+    import fakeredis
+
+    store = fakeredis.FakeServer() if url == FAKEREDIS else _imitations.get(url)
+    if store is None:
+        raise ConfigurationError(f"no deployment of this process is at {url}; a new one is made by {FAKEREDIS}")
+    url = f"{FAKEREDIS}{id(store):x}"
+    _imitations[url] = store
+    return fakeredis.FakeRedis(server=store), RedisServer("fakeredis", fakeredis.__version__, None), ServerUrl(url)
 
 
 def _client(url: str) -> Redis:
@@ -184,7 +185,6 @@ def _client(url: str) -> Redis:
         client = Redis.from_url(
             url,
             protocol=2,  # one shape of reply from every server, and no HELLO, which old ones and some proxies lack
-            driver_info=None,  # CLIENT SETINFO would stand in the ACL LOG of a user who may only read
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),  # wire.exchange repeats where it is safe; waiting longer hides the trouble

@@ -8,14 +8,12 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from html import escape
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from imlib.connect import Clients, RedisServer
 from imlib.errors import ConfigurationError, InvalidValueError
-from imlib.lease import Lease, TurnedClock
+from imlib.lease import Lease
 from imlib.models.online_status import OnlineStatusModel
-from imlib.rehearsal import Rehearsal
 from imlib.scratch import empty
 from imlib.session_status import Layout
 from imlib.urls import ServerUrl
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from imlib.models.sequence import SequenceModel
     from imlib.models.updates import UpdatesModel
     from imlib.models.user import UserModel
+    from imlib.rehearsal import Rehearsal
     from imlib.snapshot import Snapshot
 
 __all__ = ["Deployment"]
@@ -51,19 +50,14 @@ class Deployment:
         urls: tuple[ServerUrl, ServerUrl, ServerUrl | None],
         *,
         scratch: bool,
+        rehearsal: Rehearsal | None,
         stack: ExitStack,
     ) -> None:
-        self._clients = clients
-        self._scratch = scratch
-        self._stack = stack
+        self._clients, self._scratch, self._rehearsal, self._stack = clients, scratch, rehearsal, stack
         self.redis_url, self.database_url, self.replica_url = urls
         self._owner = os.getpid()
-        self._rehearsal: Rehearsal | None = None
         if scratch:
             atexit.register(self.close)  # a lesson that failed half-way leaves nothing behind either
-        if scratch and isinstance(clients.clock, TurnedClock):
-            fields = clients.server.field_lease is not None
-            self._rehearsal = Rehearsal(clients.redis, clients.clock, field_lease=fields)
 
     @property
     def redis(self) -> Redis:
@@ -200,17 +194,9 @@ class Deployment:
         """
         from imlib.snapshot import take
 
-        return take(
-            self._clients,
-            tables=tables,
-            where=where,
-            limit=limit,
-            user_ids=user_ids,
-            unmask=unmask,
-            mask_key=mask_key,
-            keep_incomplete=keep_incomplete,
-            progress=progress,
-        )
+        asked: dict[str, Any] = {"tables": tables, "where": where, "limit": limit, "user_ids": user_ids}
+        asked |= {"unmask": unmask, "mask_key": mask_key, "keep_incomplete": keep_incomplete, "progress": progress}
+        return take(self._clients, **asked)
 
     def load_sample(self) -> None:
         """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the clock's time.
@@ -243,14 +229,11 @@ class Deployment:
         """
         self._clients.check_open()
         if seconds < 0:
-            raise InvalidValueError(
-                f"the clock cannot be turned by {seconds}: what Redis has deleted does not come back"
-            )
+            why = "what Redis has deleted does not come back"
+            raise InvalidValueError(f"the clock cannot be turned by {seconds}: {why}")
         if self._rehearsal is None:
-            raise ConfigurationError(
-                "only a scratch deployment's clock can be turned: "
-                "imlib.connect(scratch=True, clock=imlib.TurnedClock(start))"
-            )
+            how = "imlib.connect(scratch=True, clock=imlib.TurnedClock(start))"
+            raise ConfigurationError(f"only a scratch deployment's clock can be turned: {how}")
         self._rehearsal.turn(seconds)
 
     def close(self) -> None:
@@ -268,9 +251,7 @@ class Deployment:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -7,12 +7,13 @@ dates of deployed tables, utf8mb4, writers on SQLite that queue instead of faili
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
 
 from imlib.errors import (
     AccessDeniedError,
@@ -27,13 +28,12 @@ from imlib.errors import (
 )
 from imlib.urls import ServerUrl
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Connection, Engine
-
-__all__ = ["WRITING", "make_engine", "masked_url", "ping", "translate"]
+__all__ = ["CONTENDED", "WRITING", "driver_said", "in_our_words", "make_engine", "masked_url", "ping", "translate"]
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
+CONTENDED: Final = frozenset({1213, 1205, 1020})
+"""Deadlock, lock wait timeout, "record has changed since last read": undone by the server, and worth another go."""
 
 _CONNECT_TIMEOUT_S: Final = 10
 _SQLITE_BUSY_TIMEOUT_S: Final = 30
@@ -41,22 +41,37 @@ _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 
-_DENIED: Final = frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698})
-_READ_ONLY: Final = frozenset({1036, 1290, 1792, 1836})
-_TABLES: Final = frozenset({1054, 1136, 1146, 1364, 1412})
-_VALUES: Final = frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690})
 _TABLES_ADVICE: Final = (
     "imlib.schema_check.check_schema(engine) lists every difference, "
     "imlib.schema.create_all(engine) makes the tables that are absent"
 )
+_REFUSED: Final = "the database refused the value, nothing was written"
+# What MySQL's error numbers mean, and what to do then.
+_CODES: Final[tuple[tuple[frozenset[int], type[ImlibError], str], ...]] = (
+    (frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698}), AccessDeniedError, "check user, password and grants"),
+    (frozenset({1036, 1290, 1792, 1836}), ReadOnlyError, "this connection or server takes no writes"),
+    (frozenset({1049}), ConfigurationError, "create the database, or correct the URL"),
+    (frozenset({1054, 1136, 1146, 1364, 1412}), SchemaError, _TABLES_ADVICE),
+    (frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690}), InvalidValueError, _REFUSED),
+    (CONTENDED, UnavailableError, "other transactions hold the rows, nothing was written; try again"),
+)
+# The same for SQLite, whose driver has words alone.
+_WORDS: Final[tuple[tuple[str, type[ImlibError], str], ...]] = (
+    ("readonly", ReadOnlyError, "this connection or file takes no writes"),
+    ("^no such table|^no such column|^NOT NULL|has no column", SchemaError, _TABLES_ADVICE),
+    ("constraint failed", InvalidValueError, _REFUSED),
+    ("not a database|malformed", UnsupportedServerError, "the file is no SQLite database, or a damaged one"),
+    ("locked|busy", UnavailableError, "another process is writing, nothing was written here; try again"),
+    ("", UnavailableError, "is the path right, and is there room on the disk?"),
+)
 
 
-def make_engine(url: str | URL, *, read_only: bool = False) -> Engine:
+def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     """Return an engine for a SQL URL; nothing is connected yet.
 
     Parameters
     ----------
-    url : str or sqlalchemy.engine.URL
+    url : str or sqlalchemy.URL
         ``sqlite:///file`` or ``mysql+pymysql://user:password@host/database``; ``mysql://`` and ``mariadb://``
         mean the pymysql driver too.
     read_only : bool
@@ -71,11 +86,10 @@ def make_engine(url: str | URL, *, read_only: bool = False) -> Engine:
     """
     parsed = None
     with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # their texts may hold a password: not even chained
-        parsed = make_url(url)
+        parsed = sa.make_url(url)
     if parsed is None:
-        raise ConfigurationError(
-            "the database URL cannot be read; write mysql+pymysql://user:password@host/database or sqlite:///file"
-        )
+        forms = "mysql+pymysql://user:password@host/database or sqlite:///file"
+        raise ConfigurationError(f"the database URL cannot be read; write {forms}")
     backend = parsed.get_backend_name()
     if parsed.drivername in {"mysql", "mariadb"}:
         parsed = parsed.set(drivername=f"{backend}+pymysql")
@@ -86,11 +100,9 @@ def make_engine(url: str | URL, *, read_only: bool = False) -> Engine:
     raise ConfigurationError(f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file")
 
 
-def _sqlite_engine(url: URL, read_only: bool) -> Engine:
+def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
-        raise ConfigurationError(
-            "SQLite in memory is another database for every connection; give a file: sqlite:///file"
-        )
+        raise ConfigurationError("SQLite in memory is another one for every connection; give a file: sqlite:///file")
     if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
     engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S})
@@ -101,7 +113,7 @@ def _sqlite_engine(url: URL, read_only: bool) -> Engine:
         if read_only:
             dbapi_connection.execute("PRAGMA query_only = ON")
 
-    def begun(connection: Connection) -> None:
+    def begun(connection: sa.Connection) -> None:
         # A deferred BEGIN that writes after it has read fails at once when another process wrote in between.
         writing = connection.get_execution_options().get(WRITING) and not read_only
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
@@ -111,7 +123,7 @@ def _sqlite_engine(url: URL, read_only: bool) -> Engine:
     return engine
 
 
-def _mysql_engine(url: URL, read_only: bool) -> Engine:
+def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database:
         raise ConfigurationError(f"{masked_url(url)} names no database; add it after the host: …/database")
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
@@ -121,9 +133,8 @@ def _mysql_engine(url: URL, read_only: bool) -> Engine:
     try:
         engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            f"the driver of {masked_url(url)} is not installed ({error.name}); use mysql+pymysql://…"
-        ) from error
+        lacks = f"the driver of {masked_url(url)} is not installed ({error.name})"
+        raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         if pymysql:
@@ -138,7 +149,7 @@ def _mysql_engine(url: URL, read_only: bool) -> Engine:
     return engine
 
 
-def masked_url(url: str | URL | Engine) -> str:
+def masked_url(url: str | sa.URL | sa.Engine) -> str:
     """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
 
     Examples
@@ -146,11 +157,11 @@ def masked_url(url: str | URL | Engine) -> str:
     >>> masked_url("mysql+pymysql://im:secret@db/im")
     'mysql+pymysql://im:***@db/im'
     """
-    parsed = url.url if isinstance(url, sa.Engine) else make_url(url)
+    parsed = url.url if isinstance(url, sa.Engine) else sa.make_url(url)
     return ServerUrl(parsed.render_as_string(hide_password=False)).masked()
 
 
-def ping(engine: Engine) -> str:
+def ping(engine: sa.Engine) -> str:
     """Connect once, and return the server's name and version, such as ``MariaDB 10.11.6``.
 
     Raises
@@ -174,14 +185,30 @@ def ping(engine: Engine) -> str:
     return f"{name} {version}"
 
 
-def translate(error: BaseException, engine: Engine | URL | str) -> ImlibError:
+@contextlib.contextmanager
+def in_our_words(engine: sa.Engine) -> Iterator[None]:
+    """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        raise translate(error, engine) from error
+
+
+def driver_said(error: BaseException) -> tuple[int | None, str]:
+    """Return the number, which SQLite's errors have not, and the text of a driver's error."""
+    original = getattr(error, "orig", None) or error
+    code, *rest = original.args or (None,)
+    return (code, str(rest[0]) if rest else "") if isinstance(code, int) else (None, str(original))
+
+
+def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibError:
     """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the original.
 
     Parameters
     ----------
     error : BaseException
         What was caught. An `ImlibError` is returned as it is.
-    engine : sqlalchemy.Engine, sqlalchemy.engine.URL or str
+    engine : sqlalchemy.Engine, sqlalchemy.URL or str
         Whose error it is; the message names its URL without the password.
     """
     if isinstance(error, ImlibError):
@@ -190,45 +217,17 @@ def translate(error: BaseException, engine: Engine | URL | str) -> ImlibError:
     if isinstance(error, sa.exc.TimeoutError):
         return UnavailableError(f"{where}: every connection of the pool is in use; close some")
     original = getattr(error, "orig", None) or error
-    arguments = original.args
-    if len(arguments) >= 2 and isinstance(arguments[0], int):
-        return _from_mysql(arguments[0], str(arguments[1]), where)
+    code, text = driver_said(error)
+    if code is not None:
+        said = f"{where}: {shortened(text) if text else 'the connection is gone'} (error {code})"
+        lost = (UnavailableError, "is the server up, and is this its address?")
+        kind, advice = next(((kind, advice) for codes, kind, advice in _CODES if code in codes), lost)
+        return kind(f"{said}; {advice}")
     if type(original).__module__ == "sqlite3":
-        return _from_sqlite(str(original), where)
-    if isinstance(original, RuntimeError) and "cryptography" in str(original):
+        kind, advice = next((kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text))
+        return kind(f"{where}: {shortened(text)}; {advice}")
+    if isinstance(original, RuntimeError) and "cryptography" in text:
         return UnsupportedServerError(
             f"{where}: this account's way of authentication needs the Python package cryptography; install it"
         )
-    return UnavailableError(f"{where}: {type(original).__name__}: {shortened(str(original))}")
-
-
-def _from_mysql(code: int, text: str, where: str) -> ImlibError:
-    said = f"{where}: {shortened(text) if text else 'the connection is gone'} (error {code})"
-    if code in _DENIED:
-        return AccessDeniedError(f"{said}; check user, password and grants")
-    if code in _READ_ONLY:
-        return ReadOnlyError(f"{said}; this connection or server takes no writes")
-    if code == 1049:
-        return ConfigurationError(f"{said}; create the database, or correct the URL")
-    if code in _TABLES:
-        return SchemaError(f"{said}; {_TABLES_ADVICE}")
-    if code in _VALUES:
-        return InvalidValueError(f"{said}; the database refused the value, nothing was written")
-    if code in {1213, 1205, 1020}:
-        return UnavailableError(f"{said}; other transactions hold the rows, nothing was written; try again")
-    return UnavailableError(f"{said}; is the server up, and is this its address?")
-
-
-def _from_sqlite(text: str, where: str) -> ImlibError:
-    said = f"{where}: {shortened(text)}"
-    if "readonly" in text:
-        return ReadOnlyError(f"{said}; this connection or file takes no writes")
-    if text.startswith(("no such table", "no such column", "NOT NULL")) or "has no column" in text:
-        return SchemaError(f"{said}; {_TABLES_ADVICE}")
-    if "constraint failed" in text:
-        return InvalidValueError(f"{said}; the database refused the value, nothing was written")
-    if "not a database" in text or "malformed" in text:
-        return UnsupportedServerError(f"{said}; the file is no SQLite database, or a damaged one")
-    if "locked" in text or "busy" in text:
-        return UnavailableError(f"{said}; another process is writing, nothing was written here; try again")
-    return UnavailableError(f"{said}; is the path right, and is there room on the disk?")
+    return UnavailableError(f"{where}: {type(original).__name__}: {shortened(text)}")

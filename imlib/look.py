@@ -38,11 +38,6 @@ def look(
     world : Deployment or None
         The sample world's own, which can write; None for servers that were named: in them nothing is written.
 
-    Raises
-    ------
-    ConfigurationError, UnavailableError, AccessDeniedError, UnsupportedServerError
-        As `imlib.connect`.
-
     Notes
     -----
     The environment variable IMLIB_SAMPLE says that the servers which are named are a stage: where both are named and

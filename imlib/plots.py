@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     from imlib.deployment import Deployment
@@ -26,7 +27,7 @@ __all__ = ["STATES", "Watched", "fields_held", "lease_left", "lease_timeline", "
 STATES: Final = {"online": ("#2B7BBA", ""), "stale": ("#F2B447", "////"), "expired": ("#E6E6E6", "..")}
 """Colours and hatches. online: it counts; stale: it no longer does, but Redis holds it; expired: Redis forgot it."""
 Beats = Mapping[SessionStatus, Collection[int]]
-_LINES: Final = ("--", ":", "-.")
+_LINES: Final = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
 
 
 class Watched(NamedTuple):
@@ -48,7 +49,13 @@ class Watched(NamedTuple):
 
 
 def watch(
-    deployment: Deployment, clock: TurnedClock, seconds: int, beats: Beats, names: Mapping[str, str] | None = None
+    deployment: Deployment,
+    clock: TurnedClock,
+    seconds: int,
+    beats: Beats,
+    names: Mapping[str, str] | None = None,
+    *,
+    skew: int = 0,
 ) -> Watched:
     """Turn a clock second by second, let sessions report when they are due, and look each time.
 
@@ -60,13 +67,16 @@ def watch(
         The seconds, from 0, at which each session reports.
     names : mapping, optional
         What to call a session, by its documented field.
+    skew : int
+        Seconds by which the clock of the servers that report is ahead of the reader's.
     """
+    import numpy as np
     import pandas as pd
 
     looks = []
     for second in range(seconds + 1):
         deployment.turn(min(second, 1))
-        due = [replace(status, now=int(clock())) for status, at in beats.items() if second in at]
+        due = [replace(status, now=int(clock()) + skew) for status, at in beats.items() if second in at]
         deployment.online_status.renew(due)
         looks.append(deployment.snapshot(tables=[]).sessions.assign(second=second))
     held = pd.concat(looks)
@@ -76,23 +86,41 @@ def watch(
     online = held.pivot(index="second", columns="name", values="online").reindex(every)[order]
     state = online.astype("object").replace({True: "online", False: "stale"}).fillna("expired")
     age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[order]
-    ttl = held.groupby("second")["key_ttl_s"].first().round().reindex(every, fill_value=0)
+    # Up to the whole second: while the turned clock stands still the server's runs on, by far less than that.
+    ttl = np.ceil(held.groupby("second")["key_ttl_s"].first()).reindex(every, fill_value=0)
     return Watched(ttl, age, state.where(online.notna().cummax(), None))
 
 
-def lease_timeline(watched: Watched) -> tuple[Axes, Axes]:
-    """Draw the key's time to live and each session's age over time; below, a bar of states for each session."""
+def lease_timeline(
+    watched: Watched, figure: Figure | None = None, there: Mapping[str, range] | None = None
+) -> tuple[Axes, Axes]:
+    """Draw the key's time to live and each session's age over time; below, a bar of states for each session.
+
+    Parameters
+    ----------
+    watched : Watched
+    figure : matplotlib.figure.Figure, optional
+        An empty one to draw into, instead of pyplot's next.
+    there : mapping, optional
+        The seconds in which each session really is there: a thick line under its bar.
+    """
     from matplotlib import pyplot as plt
 
-    _, (clocks, bars) = plt.subplots(2, 1, sharex=True, figsize=(5.6, 4.6), height_ratios=(3, 2))
+    figure = figure or plt.figure(figsize=(5.6, 4.6))
+    clocks, bars = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     clocks.step(watched.ttl.index, watched.ttl, where="post", color="black", linewidth=2, label="key's TTL")
     for at, name in enumerate(watched.state):
         age, state = watched.age[name], watched.state[name]
-        clocks.step(age.index, age, where="post", color="#555555", linestyle=_LINES[at % 3], label=f"age of {name}")
+        clocks.step(
+            age.index, age, where="post", color="#555555", linestyle=_LINES[at % len(_LINES)], label=f"age of {name}"
+        )
         # One bar a run of equal states, so that a hatch is not cut up by the seconds.
         for _, run in state.dropna().groupby(state.ne(state.shift()).cumsum()):
             (colour, hatch), span = STATES[run.iloc[0]], [(run.index[0], len(run))]
             bars.broken_barh(span, (at - 0.35, 0.7), facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
+        if there:
+            truth = there[str(name)]
+            bars.hlines(at + 0.43, truth.start, truth.stop, color="black", linewidth=3, label="is there")
     clocks.axhline(CHECK_ONLINE_TIMEOUT, color="black", linewidth=0.8)
     clocks.text(1, CHECK_ONLINE_TIMEOUT, " 17 s", va="center", transform=clocks.get_yaxis_transform())
     clocks.set(ylabel="seconds")
@@ -103,7 +131,12 @@ def lease_timeline(watched: Watched) -> tuple[Axes, Axes]:
     bars.set_yticks(range(watched.state.shape[1]), list(watched.state))
     bars.invert_yaxis()
     bars.grid(visible=False, axis="y")
-    bars.legend(handles=_legend(*STATES), loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=3)
+    bars.legend(
+        handles=[*_legend(*STATES), *bars.get_legend_handles_labels()[0][:1]],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.35),
+        ncols=4,
+    )
     return clocks, bars
 
 

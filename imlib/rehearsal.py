@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.lease import TurnedClock
 from imlib.session_status import KEY_PREFIX
-from imlib.wire import exchange, in_our_words, seconds
+from imlib.wire import exchange, in_our_words, seconds, translated, where
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -72,7 +72,10 @@ class Rehearsal:
         return left if lease is None else min(left, lease * 1000)
 
     def _server_ms(self) -> int:
-        return round(seconds(self._ask(("TIME",))[0]) * 1000)
+        (told,) = self._ask(("TIME",))
+        if isinstance(told, Exception):
+            raise translated(told, where(self._client)) from told
+        return round(seconds(told) * 1000)
 
     def _ask(self, command: tuple[Any, ...]) -> list[Any]:
         return exchange(self._client, [command])

@@ -10,7 +10,8 @@ import csv
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 
 from imlib.connect import Clients, RedisServer
 from imlib.constants import ONLINE_TIMEOUT, PeerType, TokenType
-from imlib.engines import WRITING, make_engine, translate
+from imlib.engines import WRITING, in_our_words, make_engine
 from imlib.errors import NotEmptyError
 from imlib.lease import Lease, TurnedClock
 from imlib.models.account import AccountModel
@@ -44,11 +45,11 @@ from imlib.sample_story import (
 )
 from imlib.schema import Moment, create_all, tables
 from imlib.session_status import Layout
-from imlib.wire import in_our_words, seconds
+from imlib.wire import in_our_words as redis_in_our_words
+from imlib.wire import seconds
 
 if TYPE_CHECKING:
     from redis import Redis
-    from sqlalchemy.engine import Connection
 
 __all__ = ["NOW", "PLANTED", "Planted", "RedisKey", "World", "export", "generate", "write"]
 
@@ -105,16 +106,22 @@ def generate() -> World:
         nobody = cast("Redis", None)  # never asked: the sequences have no mirror, and nobody is set online
         none = RedisServer("none", "", None)
         clients = Clients(nobody, engine, engine, none, Layout.DOCUMENTED, Lease.KEY, clock, read_only=False)
-        with engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
+        with _writing(engine) as connection:
             for table, row in rows_without_a_model():
                 connection.execute(tables[table].insert().values(row))
         _write_history(clients, clock)
-        with engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
+        with _writing(engine) as connection:
             _plant(connection)
             _note_how_far_devices_have_read(connection)
             rows = {name: _plain_rows(connection, table) for name, table in sorted(tables.items())}
         engine.dispose()
     return World(rows)
+
+
+@contextmanager
+def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
+        yield connection
 
 
 def _write_history(clients: Clients, clock: TurnedClock) -> None:
@@ -148,7 +155,7 @@ def _write_history(clients: Clients, clock: TurnedClock) -> None:
     chats.delete_chat_user(3, 1)
 
 
-def _plant(connection: Connection) -> None:
+def _plant(connection: sa.Connection) -> None:
     for statement in (
         "DELETE FROM messages WHERE id = 17",
         "UPDATE messages SET random_id = (SELECT random_id FROM messages WHERE id = 21) WHERE id = 22",
@@ -165,7 +172,7 @@ def _plant(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _note_how_far_devices_have_read(connection: Connection) -> None:
+def _note_how_far_devices_have_read(connection: sa.Connection) -> None:
     for user_id, keys in DEVICES.items():
         query = sa.text("SELECT max(pts) FROM message_boxes WHERE user_id = :user_id")
         last = connection.scalar(query, {"user_id": user_id}) or 0
@@ -174,7 +181,7 @@ def _note_how_far_devices_have_read(connection: Connection) -> None:
             connection.execute(tables["client_updates_state"].insert().values(state))
 
 
-def _plain_rows(connection: Connection, table: sa.Table) -> list[Row]:
+def _plain_rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
     """Return a table's rows with what the database's clock and chance gave replaced by what is always the same."""
     rows: list[Row] = []
     for found in connection.execute(table.select().order_by(table.c.id)):
@@ -207,25 +214,25 @@ def write(clients: Clients, world: World, before_redis: Callable[[], object] = l
     ReadOnlyError, UnavailableError, SchemaError
     """
     clients.check_writable("load_sample")
-    with in_our_words(clients.redis):
+    with redis_in_our_words(clients.redis):
         keys = clients.redis.dbsize()
     if keys:
         raise _not_empty(f"the Redis database holds {keys} keys")
-    try:
-        create_all(clients.engine)
+    create_all(clients.engine)
+    with in_our_words(clients.engine), _writing(clients.engine) as connection:
+        for name in world.tables:
+            if connection.execute(tables[name].select().limit(1)).first() is not None:
+                raise _not_empty(f"the table {name} holds rows")
         inspector = sa.inspect(clients.engine)
-        with clients.engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
-            for name in world.tables:
-                if connection.execute(tables[name].select().limit(1)).first() is not None:
-                    raise _not_empty(f"the table {name} holds rows")
-            for name, rows in world.tables.items():
-                # Without types, which know of no zero date.
-                plain = sa.table(name, *map(sa.column, rows[0]))
-                never = _zero_dates(inspector, name)
-                connection.execute(plain.insert(), [row | {c: z for c, z in never if row[c] is None} for row in rows])
-            _write_redis(clients, world, before_redis)
-    except sa.exc.SQLAlchemyError as error:
-        raise translate(error, clients.engine) from error
+        for name, rows in world.tables.items():
+            # Without types, which know of no zero date.
+            plain = sa.table(name, *map(sa.column, rows[0]))
+            # "Never" in moments that cannot be NULL, as in deployed tables.
+            strict = {column["name"] for column in inspector.get_columns(name) if not column["nullable"]}
+            moments = {column.name for column in tables[name].c if isinstance(column.type, Moment)}
+            zero = dict.fromkeys(strict & moments, "0000-00-00 00:00:00")
+            connection.execute(plain.insert(), [row | {c: zero[c] for c in zero if row[c] is None} for row in rows])
+        _write_redis(clients, world, before_redis)
 
 
 def export(folder: Path) -> None:
@@ -254,16 +261,9 @@ def _not_empty(holds: str) -> NotEmptyError:
     return NotEmptyError(f"{holds}, and the sample world goes only where nothing is: nothing was written")
 
 
-def _zero_dates(inspector: sa.Inspector, name: str) -> list[tuple[str, str]]:
-    """Return the moments of a table that cannot be NULL, as in deployed ones, with what they hold instead."""
-    strict = {column["name"] for column in inspector.get_columns(name) if not column["nullable"]}
-    moments = (column.name for column in tables[name].c if isinstance(column.type, Moment))
-    return [(column, "0000-00-00 00:00:00") for column in moments if column in strict]
-
-
 def _write_redis(clients: Clients, world: World, before: Callable[[], object]) -> None:
     client: Any = clients.redis  # redis-py's types know of replies to come, too
-    with in_our_words(client):
+    with redis_in_our_words(client):
         server = seconds(client.time())
         before()
         clock = clients.reader_clock

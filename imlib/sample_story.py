@@ -107,6 +107,7 @@ def _id64() -> int:
 
 DEVICES: Final = {user_id: [_id64() for _ in range(1 + user_id % 3)] for user_id in USERS}
 SESSIONS: Final = tuple(_sessions())
+"""Every session that is reported, with the layout that it is written in."""
 MARKS: Final = [_id64() for _ in range(100)]
 
 

@@ -11,18 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
-from imlib.engines import WRITING, translate
+from imlib.engines import WRITING, in_our_words
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
-__all__ = ["Moment", "create_all", "metadata", "references", "tables"]
+__all__ = ["Moment", "bits", "create_all", "metadata", "references", "tables"]
 
 # The specification's own shorthand. A column is `name type`, `=default` where it has one, NOT NULL unless `null`:
 # i int, I bigint, t tinyint, vN varchar(N), text. Moments need no type: created_at is now by default, others null.
@@ -145,12 +142,7 @@ class _NullUntilUpdated(sa.ColumnElement[Any]):
 
 @compiles(_NullUntilUpdated)
 def _null(element: Any, compiler: Any, **_: Any) -> str:
-    return "NULL"
-
-
-@compiles(_NullUntilUpdated, "mysql", "mariadb")
-def _null_on_update(element: Any, compiler: Any, **_: Any) -> str:
-    return "NULL ON UPDATE CURRENT_TIMESTAMP"
+    return "NULL" if compiler.dialect.name == "sqlite" else "NULL ON UPDATE CURRENT_TIMESTAMP"
 
 
 def _column(table: str, text: str) -> sa.Column[Any]:
@@ -182,9 +174,7 @@ def _column(table: str, text: str) -> sa.Column[Any]:
 def _define(into: sa.MetaData) -> None:
     # Binary collation: MySQL then compares text as SQLite does.
     ours = {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin", "row_format": "DYNAMIC"}
-    options: dict[str, Any] = {
-        f"{dialect}_{key}": value for dialect in ("mysql", "mariadb") for key, value in ours.items()
-    }
+    options: dict[str, Any] = {f"{kind}_{key}": value for kind in ("mysql", "mariadb") for key, value in ours.items()}
     for name, comment, body in re.findall(r"^(\w+): (.*)\n((?:    .*\n)+)", _TABLES, re.MULTILINE):
         columns = re.sub(r"^ +(unique|key) .*\n", "", body, flags=re.MULTILINE).split(",")
         keys = re.findall(r"^ +(unique|key) (.*)$", body, re.MULTILINE)
@@ -208,6 +198,7 @@ def _define(into: sa.MetaData) -> None:
 metadata: Final = sa.MetaData(
     naming_convention={kind: f"{kind}_%(table_name)s_%(column_0_N_name)s" for kind in ("ix", "uq")}
 )
+"""The 20 tables as SQLAlchemy knows them; `tables` has them by name."""
 _define(metadata)
 tables: Final = metadata.tables
 """The 20 tables by name; ``tables["users"].comment`` says in a line what one is for."""
@@ -221,16 +212,17 @@ def references() -> list[tuple[str, str]]:
     >>> [pair for pair in references() if pair[0].startswith("user_dialogs.")]
     [('user_dialogs.user_id', 'users.id'), ('user_dialogs.top_message', 'messages.id')]
     """
-    columns = [(f"{table.name}.{column.name}", column.name) for table in tables.values() for column in table.c]
-    return [
-        (full, target)
-        for full, name in columns
-        for pattern, target in _REFERS
-        if re.fullmatch(pattern, name) and full != target
-    ]
+    columns = [column for table in tables.values() for column in table.c]
+    pairs = ((str(column), target) for column in columns for name, target in _REFERS if re.fullmatch(name, column.name))
+    return [(column, target) for column, target in pairs if column != target]
 
 
-def create_all(engine: Engine) -> None:
+def bits(column: sa.Column[Any]) -> int:
+    """Return the width of an integer column."""
+    return 64 if isinstance(column.type, sa.BigInteger) else 8 if isinstance(column.type, sa.SmallInteger) else 32
+
+
+def create_all(engine: sa.Engine) -> None:
     """Create those of the 20 tables that are absent; those that exist stay as they are, whatever their columns.
 
     A SQLite file without tables is put into WAL mode: readers and a writer then don't wait for each other.
@@ -240,20 +232,17 @@ def create_all(engine: Engine) -> None:
     ImlibError
         What `imlib.engines.translate` makes of the database's refusal.
     """
-    try:
-        with engine.connect().execution_options(**{WRITING: True}) as connection:
-            if engine.dialect.name == "sqlite":
-                driver: Any = connection.connection
-                if not driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    driver.execute("PRAGMA journal_mode = WAL")
-                with connection.begin():
-                    metadata.create_all(connection)
-            else:
-                # DDL commits by itself there: a lock keeps a second process from creating the same table.
-                connection.exec_driver_sql("SELECT GET_LOCK('imlib.create_all', 60)")
-                try:
-                    metadata.create_all(connection)
-                finally:
-                    connection.exec_driver_sql("SELECT RELEASE_LOCK('imlib.create_all')")
-    except sa.exc.SQLAlchemyError as error:
-        raise translate(error, engine) from error
+    with in_our_words(engine), engine.connect().execution_options(**{WRITING: True}) as connection:
+        if engine.dialect.name == "sqlite":
+            driver: Any = connection.connection
+            if not driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                driver.execute("PRAGMA journal_mode = WAL")
+            with connection.begin():
+                metadata.create_all(connection)
+        else:
+            # DDL commits by itself there: a lock keeps a second process from creating the same table.
+            connection.exec_driver_sql("SELECT GET_LOCK('imlib.create_all', 60)")
+            try:
+                metadata.create_all(connection)
+            finally:
+                connection.exec_driver_sql("SELECT RELEASE_LOCK('imlib.create_all')")

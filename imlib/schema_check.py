@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from imlib.engines import translate
+from imlib.engines import in_our_words
 from imlib.schema import tables
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
 
 __all__ = ["SchemaReport", "check_schema"]
 
@@ -42,7 +38,7 @@ class SchemaReport:
         return "\n".join(f"{what}: {', '.join(names)}" for what, names in found if names) or "as imlib makes it"
 
 
-def check_schema(engine: Engine) -> SchemaReport:
+def check_schema(engine: sa.Engine) -> SchemaReport:
     """Compare a database's tables with the 20 of this module; nothing is changed.
 
     Raises
@@ -51,14 +47,12 @@ def check_schema(engine: Engine) -> SchemaReport:
         What `imlib.engines.translate` makes of a failure.
     """
     report = SchemaReport()
-    try:
+    with in_our_words(engine):
         inspector = sa.inspect(engine)
         present = set(inspector.get_table_names())
         for table in tables.values():
             if table.name in present:
                 _compare(table, inspector, report)
-    except sa.exc.SQLAlchemyError as error:
-        raise translate(error, engine) from error
     report.missing_tables.extend(sorted(tables.keys() - present))
     report.extra_tables.extend(sorted(present - tables.keys()))
     return report
@@ -71,17 +65,11 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
     for name in sorted(found.keys() - set(ours)):
         required = not found[name]["nullable"] and found[name].get("default") is None
         (report.required_columns if required else report.extra_columns).append(f"{table.name}.{name}")
-    held = [[*index["column_names"]] for index in inspector.get_indexes(table.name)]
+    held: list[list[str | None]] = [index["column_names"] for index in inspector.get_indexes(table.name)]
     held += [[*key["column_names"]] for key in inspector.get_unique_constraints(table.name)]
-    keys: list[sa.UniqueConstraint | sa.Index] = [*table.indexes]
-    keys += [key for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
-    wanted = [[column.name for column in key.columns] for key in keys]
-    report.missing_indexes.extend(
-        sorted(
-            f"{table.name}({', '.join(names)})"
-            for names in wanted
-            if not any(names == index[: len(names)] for index in held)
-        )
-    )
+    unique = [key.columns for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
+    wanted = [[one.name for one in columns] for columns in (*(index.columns for index in table.indexes), *unique)]
+    lacking = [names for names in wanted if not any(names == index[: len(names)] for index in held)]
+    report.missing_indexes.extend(sorted(f"{table.name}({', '.join(names)})" for names in lacking))
     if inspector.get_table_options(table.name).get("mysql_engine", "InnoDB") != "InnoDB":
         report.not_transactional.append(table.name)

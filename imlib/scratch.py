@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
-from imlib.connect import FallbackWarning
+from imlib.connect import Clients, FallbackWarning
 from imlib.errors import ImlibError, NotEmptyError
 from imlib.wire import in_our_words
-
-if TYPE_CHECKING:
-    from imlib.connect import Clients
 
 __all__ = ["check_empty", "empty"]
 
@@ -36,9 +32,8 @@ def empty(clients: Clients) -> None:
         try:
             part(clients)
         except ImlibError as problem:
-            warnings.warn(
-                f"imlib: the scratch deployment could not be emptied: {problem}", FallbackWarning, stacklevel=3
-            )
+            said = f"imlib: the scratch deployment could not be emptied: {problem}"
+            warnings.warn(said, FallbackWarning, stacklevel=3)
 
 
 def _empty_redis(clients: Clients) -> None:
@@ -48,13 +43,10 @@ def _empty_redis(clients: Clients) -> None:
 
 def _empty_database(clients: Clients) -> None:
     from sqlalchemy import MetaData
-    from sqlalchemy.exc import SQLAlchemyError
 
-    from imlib.engines import translate
+    from imlib import engines
 
-    try:
+    with engines.in_our_words(clients.engine):
         found = MetaData()
         found.reflect(clients.engine)
         found.drop_all(clients.engine)
-    except SQLAlchemyError as problem:
-        raise translate(problem, clients.engine) from problem

@@ -24,6 +24,7 @@ from imlib.errors import CodecError
 __all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "parse_int64", "user_id_from_key"]
 
 KEY_PREFIX: Final = "online_"
+"""What a user's Redis key begins with; the user's id follows."""
 
 _INT32: Final = (-(2**31), 2**31 - 1)
 _INT64: Final = (-(2**63), 2**63 - 1)
@@ -35,6 +36,7 @@ WIDTHS: Final = {
     "netlib_session_id": _INT64,
     "now": _INT64,
 }
+"""For each attribute of a session the least and the greatest value that it can have."""
 FIELD_PARTS: Final = ("auth_key_id", "session_id")
 
 

@@ -204,8 +204,7 @@ def translated(problem: Exception, server: str) -> ImlibError:
             return UnavailableError(
                 f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
             )
-        case theirs.InvalidResponse() | theirs.ConnectionError(args=("Connection not ready",)):
-            # redis-py's words where the other side speaks before it is asked, as mail servers do.
+        case theirs.InvalidResponse():
             return UnsupportedServerError(
                 f"what answers at {server} does not speak Redis's protocol. Check host and port in redis_url."
             )

@@ -208,7 +208,7 @@ def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.Mon
         )
         assert deployment.replica is not deployment.engine
     with imlib.connect("fakeredis://") as deployment:
-        assert "fakeredis://" == deployment.redis_url.whole()
+        assert deployment.redis_url.whole().startswith("fakeredis://")
     with imlib.connect("embedded://") as deployment:
         assert plain.url != deployment.redis_url.whole()
 
@@ -263,6 +263,18 @@ class TestLeaseAndLayout:
             deployment.online_status.set_online(STATUS)
             assert [STATUS] == deployment.online_status.get_online_by_user_id(7)
             assert "fakeredis" in repr(deployment)
+
+
+def test_an_imitation_can_be_joined_by_its_url(database: str) -> None:
+    """Two deployments of one process share it while one of them lives; a new one is empty."""
+    with imlib.connect(FAKEREDIS, database, clock=lambda: STATUS.now) as first:
+        url = first.redis_url.whole()
+        first.online_status.set_online(STATUS)
+        with imlib.connect(url, database, clock=lambda: STATUS.now) as second:
+            assert [STATUS] == second.online_status.get_online_by_user_id(7)
+        with imlib.connect(FAKEREDIS, database) as other:
+            assert [] == other.online_status.get_online_by_user_id(7)
+    assert "fakeredis://" in refusal(imlib.ConfigurationError, "fakeredis://nobody", database)
 
 
 def test_ready_within_a_moment(plain: PrivateRedis, database: str) -> None:

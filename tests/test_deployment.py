@@ -14,8 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import redis
 
 import imlib
+from imlib.rehearsal import Rehearsal
 from tests.servers import PrivateRedis, private_redis
 from tests.test_connect import unused_port
 
@@ -106,6 +108,14 @@ class TestScratch:
             with pytest.warns(imlib.FallbackWarning, match="could not be emptied"):
                 deployment.close()
             assert deployment.closed
+
+    def test_whose_user_may_not_ask_for_the_time(self, server: PrivateRedis) -> None:
+        """A clock can't be turned where nobody can tell what is left of a deadline: one line says what is denied."""
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command("ACL SETUSER", "timeless", "on", "nopass", "~*", "+@all", "-time")
+            client.execute_command("AUTH", "timeless", "")
+            with pytest.raises(imlib.AccessDeniedError, match="'time' command"):
+                Rehearsal(client, imlib.TurnedClock(0), field_lease=False)
 
     @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.TurnedClock(0)}])
     def test_only_its_clock_can_be_turned(self, server: PrivateRedis, database: Path, options: dict[str, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import graphlib
 import re
 import shutil
 import subprocess
@@ -16,9 +14,11 @@ import pytest
 import redis
 
 import imlib
+from imlib import house
 from tests import servers
 from tests.test_notebooks import MACHINE_PATH
-from tools.notebook import NOTEBOOKS, ROOT, NotebookError, describe, execute, normalise, read
+from tools import picture
+from tools.notebook import ROOT, NotebookError, describe, execute, normalise, read
 
 PACKAGE = ROOT / "imlib"
 HEAVY = {"duckdb", "fakeredis", "matplotlib", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy"}
@@ -171,33 +171,33 @@ def test_a_private_server_begins_anew() -> None:
     assert not folder.exists()
 
 
-def test_the_readme_lists_every_notebook() -> None:
-    """The table in the README names the notebooks that there are, and no others."""
-    listed = re.findall(r"\(notebooks/([\w-]+\.ipynb)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")) == listed
+def test_the_readmes_picture_draws_what_happens() -> None:
+    """The picture shows what a private server does today, and whoever can't see it is told the same numbers."""
+    drawn = picture.words(picture.watched())
+    assert drawn == picture.said(picture.PICTURE), "run: .venv/bin/python -m tools.picture"
+    [(alternative, path)] = re.findall(r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert (drawn, picture.PICTURE) == (alternative, ROOT / path)
 
 
-def _imports(path: Path) -> set[str]:
-    """Return the modules of imlib that a module imports when it runs, in functions too, but not for its types alone."""
-    skipped: set[ast.AST] = set()
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            skipped.update(one for inner in node.body for one in ast.walk(inner))
-        elif isinstance(node, ast.ImportFrom) and node not in skipped and node.module:
-            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
-    return found
+def test_contributing_lists_every_module_in_its_order() -> None:
+    """Its rooms hold all modules of imlib and no others; each imports from rooms above its own alone."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = re.search(r"\| room \| subject \|\n.+\n((?:\|.+\n)+)", text)
+    assert table is not None
+    rows = [re.findall(r"`([a-z_]+[/…]?)`", line.split("|")[1]) for line in table[1].splitlines()]
+    needs = {name: others for name, others in house.needs().items() if not name.startswith("__")}
+    rooms = {module: [at for at, names in enumerate(rows) if _is_in(module, names)] for module in needs}
+    assert [] == [module for module, at in rooms.items() if len(at) != 1]
+    assert [] == [name for names in rows for name in names if not any(_is_in(module, [name]) for module in needs)]
+    assert [] == [(one, other) for one in needs for other in needs[one] & needs.keys() if rooms[other] > rooms[one]]
 
 
-def test_imports_run_one_way() -> None:
-    """No module of imlib imports one that imports it, by however many steps."""
-    files = {
-        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
-    }
-    # A package's face only hands names on; who imports a name from it is counted with the module behind.
-    needs = {name: _imports(path) & files.keys() - {name} for name, path in files.items() if path.stem != "__init__"}
-    order = list(graphlib.TopologicalSorter(needs).static_order())  # a CycleError names the circle
-    assert order.index("imlib.errors") < order.index("imlib.wire") < order.index("imlib.deployment")
+def _is_in(module: str, names: list[str]) -> bool:
+    """Tell whether a room holds a module: ``name/`` is a package and all in it, ``name…`` all that begins so."""
+    package = module.partition(".")[0]
+    return bool({module, f"{package}/"} & set(names)) or any(
+        module.startswith(name[:-1]) for name in names if name.endswith("…")
+    )
 
 
 def test_no_module_has_two_subjects() -> None:

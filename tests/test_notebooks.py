@@ -11,13 +11,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
-from IPython.core.inputtransformer2 import TransformerManager
 from nbformat import NotebookNode
 
 from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.prose import GENERATED, links, said, sections, shown, tree, value
 from tests.servers import private_folder, private_redis
+from tools import course
 from tools.notebook import NOTEBOOKS, ROOT, code_cells, describe, environment, execute, normalise, read
 
 # Spelled so that this file holds none itself.
@@ -32,11 +34,6 @@ every_notebook = pytest.mark.parametrize(
 def tagged(notebook: NotebookNode, tag: str) -> list[NotebookNode]:
     """Return the cells of `notebook` that carry `tag`."""
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
-
-
-def tree(cell: NotebookNode) -> ast.Module:
-    """Return the syntax tree of a code cell, its magics taken for the calls that they are."""
-    return ast.parse(TransformerManager().transform_cell(cell.source))
 
 
 @every_notebook
@@ -100,6 +97,105 @@ class TestForm:
         """A cell of more than 15 lines is two cells, or belongs in imlib."""
         sizes = [len(cell.source.splitlines()) for cell in code_cells(read(path))]
         assert max(sizes) <= LINES_A_CELL
+
+    def test_says_no_number_that_no_cell_shows(self, path: Path) -> None:
+        """Every number in prose comes from a cell of the same notebook; what counts as one: `tests.prose.said`.
+
+        A cell shows it in its source (best in an `assert`) or in the text of its output; a comment doesn't count.
+        """
+        notebook = read(path)
+        found = shown(code_cells(notebook))
+        unfounded = [
+            f"cell {at}: {number} in '… {around} …'"
+            for at, cell in enumerate(notebook.cells)
+            if cell.cell_type == "markdown" and not GENERATED & set(cell.metadata.get("tags", []))
+            for number, around in said(cell.source)
+            if value(number) not in found
+        ]
+        assert "" == "\n".join(unfounded), "no code cell shows these: show or assert them, or say it without digits"
+
+    def test_links_lead_somewhere(self, path: Path) -> None:
+        """A link leads to a file of the repository, and behind a `#` to a heading of that notebook."""
+        dead = []
+        for cell in read(path).cells:
+            for link in links(cell.source) if cell.cell_type == "markdown" else []:
+                name, _, heading = unquote(link).partition("#")
+                target = (path.parent / name).resolve() if name else path
+                if "://" not in link and not (
+                    target.exists()
+                    and ROOT in target.parents
+                    and (
+                        not heading
+                        or target.suffix != ".ipynb"
+                        or heading in map(course.anchor, sections(read(target)))
+                    )
+                ):
+                    dead.append(link)
+        assert [] == dead
+
+
+@every_notebook
+class TestSkeleton:
+    """The parts that every notebook has, in their order."""
+
+    def test_opens_with_title_promise_and_table(self, path: Path) -> None:
+        """First cell: H1, one sentence that begins "At the end you", the table of three columns, then words."""
+        source = read(path).cells[0].source
+        assert re.match(
+            r"# .+\n\nAt the end you .+\n\n\| reads before this \| minutes \| what it touches \|\n"
+            r"\| --- \| --- \| --- \|\n\| .+ \| \d+ \| .+ \|(\n\n|$)",
+            source,
+        ), source
+        # Vocabulary stands before anything is explained by it.
+        assert source.find("Words first.") in (-1, source.index("|\n\n") + 3)
+
+    def test_says_its_place(self, path: Path) -> None:
+        """Second cell: tagged `place`, and nobody's words but the course's."""
+        notebook = read(path)
+        assert [notebook.cells[1]] == tagged(notebook, "place"), "put a Markdown cell tagged `place` behind the first"
+        assert course.place(path.stem) == notebook.cells[1].source, "run: .venv/bin/python -m tools.course"
+
+    def test_has_a_form_and_paths(self, path: Path) -> None:
+        """Its metadata say what it is, and who is led through it."""
+        own = read(path).metadata.get("imlib", {})
+        assert own.get("form") in course.FORMS
+        assert own.get("paths")
+        assert [name for name in course.PATHS if name in own["paths"]] == own["paths"]
+
+    def test_imports_then_connects(self, path: Path) -> None:
+        """Third cell: the imports. Then, with prose between them at most, the parameters and the connection."""
+        notebook = read(path)
+        code = code_cells(notebook)
+        assert code[0] == notebook.cells[2]
+        statements = tree(code[0]).body
+        assert all(isinstance(one, ast.Import | ast.ImportFrom | ast.Expr) for one in statements)
+        assert {"connect", "look"} & {node for one in ast.walk(tree(code[2])) if (node := _called(one))}
+
+    def test_closes_in_order(self, path: Path) -> None:
+        """Last headings: what we learned, in a lesson the exercises, the end, under which all is closed."""
+        notebook = read(path)
+        form = notebook.metadata.get("imlib", {}).get("form")
+        last = ["What we learned", "Exercises", "The end"] if form == "lesson" else ["What we learned", "The end"]
+        assert last == list(sections(notebook))[-len(last) :]
+        closing = "\n".join(cell.source for cell in notebook.cells).rpartition("\n## The end\n")[2]
+        assert ".close()" in closing
+
+    def test_leads_on(self, path: Path) -> None:
+        """Last cell: `**Next:**` and the next notebook (from the last one to the first); then links, to the map too."""
+        notebook = read(path)
+        names = [entry.name for entry in course.course()]
+        following = names[(names.index(path.stem) + 1) % len(names)]
+        last = notebook.cells[-1].source
+        assert re.match(r"\*\*Next:\*\* .*\[.+\n\n(Links:|Back to) ", last), last
+        assert following == course.entry(path.stem).next
+        assert path.stem == course.MAP or f"]({course.MAP}.ipynb" in last
+
+
+def _called(node: ast.AST) -> str | None:
+    """Return the last name of what a call calls."""
+    if not isinstance(node, ast.Call):
+        return None
+    return getattr(node.func, "attr", None) or getattr(node.func, "id", None)
 
 
 @pytest.fixture(scope="session")

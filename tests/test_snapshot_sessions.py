@@ -154,6 +154,8 @@ def test_a_session_in_both_layouts_is_one_row(stage: Stage, documented: int, dep
     sessions, malformed = frames(stage)
     assert [(wins, START)] == list(zip(sessions["layout"], sessions["now"], strict=True))
     assert 0 == len(malformed)
+    stage.report(user_id=8)
+    assert [7] == stage.deployment.snapshot(tables=[]).info["in_both_layouts"]
 
 
 def test_nothing_malformed_is_lost_or_in_the_way(stage: Stage) -> None:

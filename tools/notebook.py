@@ -125,9 +125,15 @@ def execute(
 
 
 def normalise(notebook: NotebookNode) -> None:
-    """Drop from `notebook` what depends on the machine, the moment or the editor."""
+    """Drop from `notebook` what depends on the machine, the moment or the editor.
+
+    What stays: its form and paths, the cells' tags, and what an output says of itself (a picture's alternative text).
+    """
+    own = notebook.metadata.get("imlib", {})
+    course = {name: own[name] for name in ("form", "paths") if name in own}
     notebook.metadata = nbformat.from_dict(
-        {
+        ({"imlib": course} if course else {})
+        | {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }

@@ -2,7 +2,8 @@
 
     python -m tools.refresh [NOTEBOOK ...]
 
-Without names: all of them. The diff is then read by a person.
+Without names: all of them, and the README's table. What the course says of a notebook is renewed as well. The diff is
+then read by a person.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tools import course
 from tools.notebook import NOTEBOOKS, NotebookError, execute, normalise, read, write
 
 
@@ -19,6 +21,7 @@ def refresh(path: Path) -> bool:
     notebook = read(path)
     execute(notebook, path.name, path.parent)
     normalise(notebook)
+    course.fill(notebook, path.stem)
     write(notebook, path)
     return path.read_bytes() != before
 
@@ -36,6 +39,10 @@ def main(arguments: list[str]) -> int:
         except FileNotFoundError:
             failed += 1
             print(f"{path}: no such notebook", file=sys.stderr)
+    if not arguments:
+        # A title or a time that changed stands in other notebooks too.
+        for name in course.renew():
+            print(f"{name}: its place in the course changed")
     return 1 if failed else 0
 
 

@@ -1,13 +1,16 @@
 #!/bin/sh
-# Installs what is missing of Debian's redis-server and mariadb-server. The tests start private instances of their own.
+# Installs what is missing of Debian's redis-server, mariadb-server and chromium. The tests start private instances of
+# the servers, and open the pages and JupyterLab in chromium with a profile of its own.
 set -eu
 
 missing=
 PATH=$PATH:/usr/sbin:/usr/local/sbin
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v mariadbd >/dev/null || missing="$missing mariadb-server"
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+    missing="$missing chromium"
 if [ -z "$missing" ]; then
-    echo 'redis-server and mariadb-server are installed.'
+    echo 'redis-server, mariadb-server and chromium are installed.'
     exit 0
 fi
 

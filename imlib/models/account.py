@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from imlib.constants import PeerType, TokenType
 from imlib.errors import InvalidValueError, shortened
 from imlib.models.records import Device, DeviceState, NotifySettings, Peer, Privacy
-from imlib.models.sql import Database, check_int, check_peer, check_values, insert, lock_users, upsert
+from imlib.models.sql import Model, at, check_peer, check_values, insert, lock_users, upsert
 from imlib.schema import tables
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-    from imlib.connect import Clients
 
 __all__ = ["AccountModel"]
 
@@ -24,43 +19,32 @@ _NOTIFY_PEERS = tuple(kind for kind in PeerType if kind > PeerType.SELF)
 _DEFAULTS = {"show_previews": 1, "silent": 0, "mute_until": 0, "sound": "default", "is_deleted": 0}
 
 
-class AccountModel:
+class AccountModel(Model):
     """Operations on ``devices``, ``user_notify_settings`` and ``user_privacys``."""
-
-    def __init__(self, clients: Clients) -> None:
-        self._database = Database(clients)
 
     def register_device(self, auth_key_id: int, user_id: int, token_type: int, token: str) -> Device:
         """Have pushes go to a token: a new row, or for a token that is known its new owner and state 1.
 
         Parameters
         ----------
-        auth_key_id : int
-            int64.
-        user_id : int
-            int32, of a user that exists.
+        auth_key_id, user_id : int
         token_type : TokenType
         token : str
-            Up to 255 characters; a secret.
-
-        Raises
-        ------
-        NotFoundError, InvalidValueError
+            1 to 255 characters; a secret.
         """
         known = _token(token_type, token)
         row = {"auth_id": auth_key_id, "user_id": user_id, "token_type": token_type, "token": token}
 
-        def work(connection: Connection) -> Device:
+        def work(connection: sa.Connection) -> Device:
             check_values(connection, _DEVICES, row)
             lock_users(connection, [user_id])
             changes = {"auth_id": auth_key_id, "user_id": user_id, "state": DeviceState.REGISTERED_AGAIN.value}
             if not connection.execute(_DEVICES.update().where(known).values(changes)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
-            found = connection.execute(Device.select(_DEVICES).where(known).order_by(_DEVICES.c.id)).first()
-            assert found is not None, "it was written in this transaction"
-            return Device.from_row(found)
+            devices = Device.select(_DEVICES).where(known).order_by(_DEVICES.c.id).limit(1)
+            return Device.from_row(connection.execute(devices).one())
 
-        return self._database.write("AccountModel.register_device", work)
+        return self._write("register_device", work)
 
     def unregister_device(self, token_type: int, token: str) -> bool:
         """Have no more pushes go to a token; return whether it was registered until now.
@@ -70,18 +54,18 @@ class AccountModel:
         registered = _DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN])
         update = _DEVICES.update().where(_token(token_type, token), registered)
         update = update.values(state=DeviceState.UNREGISTERED.value)
-        return self._database.write("AccountModel.unregister_device", lambda own: own.execute(update).rowcount > 0)
+        return self._write("unregister_device", lambda connection: connection.execute(update).rowcount > 0)
 
     def get_devices(self, user_id: int) -> list[Device]:
         """Return a user's devices, unregistered ones too, in the order in which they came."""
-        statement = Device.select(_DEVICES).where(_DEVICES.c.user_id == check_int("user_id", user_id))
-        with self._database.read() as connection:
-            return [Device.from_row(row) for row in connection.execute(statement.order_by(_DEVICES.c.id))]
+        return self._read(Device, Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id))
 
     def get_notify_settings(self, user_id: int, peer: Peer) -> NotifySettings:
         """Return how a user wants to hear of a peer; without a row, settings whose ``is_empty`` is true."""
-        with self._database.read() as connection:
-            return self._settings(connection, user_id, peer)
+        check_peer(peer, _NOTIFY_PEERS)
+        here = at(_SETTINGS, user_id=user_id, **peer.columns(), is_deleted=0)
+        found = self._read(NotifySettings, NotifySettings.select(_SETTINGS).where(here))
+        return found[0] if found else NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
 
     def set_notify_settings(
         self,
@@ -98,7 +82,6 @@ class AccountModel:
         Parameters
         ----------
         user_id : int
-            Of a user that exists.
         peer : Peer
             A user, chat or channel, or all of a kind.
         show_previews, silent : bool
@@ -106,32 +89,27 @@ class AccountModel:
             Unix seconds; 0: not muted.
         sound : str
             Up to 255 characters.
-
-        Raises
-        ------
-        NotFoundError, InvalidValueError
         """
         values = {"show_previews": int(show_previews), "silent": int(silent), "mute_until": mute_until, "sound": sound}
 
-        def work(connection: Connection) -> NotifySettings:
+        def work(connection: sa.Connection) -> None:
             lock_users(connection, [user_id])
             self._put(connection, user_id, peer, values | {"is_deleted": 0})
-            return self._settings(connection, user_id, peer)
 
-        return self._database.write("AccountModel.set_notify_settings", work)
+        self._write("set_notify_settings", work)
+        return NotifySettings(user_id, peer.peer_type, peer.peer_id, show_previews, silent, mute_until, sound)
 
     def reset_notify_settings(self, user_id: int) -> None:
         """Forget a user's settings for single peers, and set those for all peers to their defaults."""
-        mine = _SETTINGS.c.user_id == check_int("user_id", user_id)
+        mine, everyone = at(_SETTINGS, user_id=user_id), at(_SETTINGS, peer_type=PeerType.ALL)
 
-        def work(connection: Connection) -> None:
+        def work(connection: sa.Connection) -> None:
             lock_users(connection, [user_id])
-            everyone = _SETTINGS.c.peer_type == PeerType.ALL.value
             connection.execute(_SETTINGS.update().where(mine, ~everyone).values(is_deleted=1))
             if not connection.execute(_SETTINGS.update().where(mine, everyone).values(_DEFAULTS)).rowcount:
                 self._put(connection, user_id, Peer(PeerType.ALL, 0), _DEFAULTS)
 
-        self._database.write("AccountModel.reset_notify_settings", work)
+        self._write("reset_notify_settings", work)
 
     def get_privacy(self, user_id: int) -> Privacy | None:
         """Return what a user allows and the account's time to live, or None where nothing was ever set.
@@ -139,28 +117,12 @@ class AccountModel:
         The password and the recovery address are not read, only whether there is a password.
         """
         has_password = sa.case((_PRIVACY.c.password != "", 1), else_=0).label("has_password")
-        statement = Privacy.select(_PRIVACY).add_columns(has_password)
-        statement = statement.where(_PRIVACY.c.user_id == check_int("user_id", user_id))
-        with self._database.read() as connection:
-            row = connection.execute(statement).first()
-        return None if row is None else Privacy.from_row(row)
+        privacy = Privacy.select(_PRIVACY).add_columns(has_password).where(at(_PRIVACY, user_id=user_id))
+        return next(iter(self._read(Privacy, privacy)), None)
 
-    def _put(self, connection: Connection, user_id: int, peer: Peer, values: dict[str, Any]) -> None:
-        check_peer(peer, _NOTIFY_PEERS)
-        row = {"user_id": user_id, "peer_type": int(peer.peer_type), "peer_id": peer.peer_id} | values
+    def _put(self, connection: sa.Connection, user_id: int, peer: Peer, values: dict[str, Any]) -> None:
+        row = {"user_id": user_id} | check_peer(peer, _NOTIFY_PEERS).columns() | values
         upsert(connection, _SETTINGS, [row], lambda new: {name: new[name] for name in values})
-
-    def _settings(self, connection: Connection, user_id: int, peer: Peer) -> NotifySettings:
-        check_peer(peer, _NOTIFY_PEERS)
-        at = sa.and_(
-            _SETTINGS.c.user_id == check_int("user_id", user_id),
-            _SETTINGS.c.peer_type == int(peer.peer_type),
-            _SETTINGS.c.peer_id == peer.peer_id,
-        )
-        row = connection.execute(NotifySettings.select(_SETTINGS).where(at, _SETTINGS.c.is_deleted == 0)).first()
-        if row is None:
-            return NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
-        return NotifySettings.from_row(row)
 
 
 def _token(token_type: int, token: str) -> sa.ColumnElement[bool]:

@@ -6,7 +6,7 @@ import json
 
 from imlib.errors import InvalidValueError, shortened
 
-__all__ = ["decode_body", "encode_body"]
+__all__ = ["decode_body", "encode_body", "is_json"]
 
 
 def encode_body(body: object) -> str:
@@ -40,3 +40,8 @@ def decode_body(raw: bytes) -> tuple[object, str | None]:
         return json.loads(raw.decode("utf-8")), None
     except (ValueError, RecursionError) as problem:
         return raw, f"no JSON: {shortened(str(problem))[1:-1]}"
+
+
+def is_json(stored: object) -> bool:
+    """Return whether a stored body, as text or bytes, is JSON."""
+    return decode_body(stored if isinstance(stored, bytes) else str(stored).encode())[1] is None

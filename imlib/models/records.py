@@ -72,6 +72,10 @@ class Peer:
         """Return a chat as a peer."""
         return cls(PeerType.CHAT, chat_id)
 
+    def columns(self) -> dict[str, int]:
+        """Return the two columns that name a peer in a table."""
+        return {"peer_type": int(self.peer_type), "peer_id": self.peer_id}
+
 
 class Record:
     """The base of the records that are read from rows."""
@@ -87,9 +91,8 @@ class Record:
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
         """Build the record from a row that has its columns, among others; numbers become bools and enums."""
         values: dict[str, Any] = {**row._mapping, **extra}
-        return cls(
-            **{name: _as(kind, name, values[name]) for name, kind in cls.__annotations__.items() if name in values}
-        )
+        kinds = cls.__annotations__
+        return cls(**{name: _as(kind, name, values[name]) for name, kind in kinds.items() if name in values})
 
 
 def _as(kind: str, name: str, value: Any) -> Any:

@@ -7,29 +7,28 @@ from __future__ import annotations
 
 import logging
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
+from imlib.connect import Clients
+from imlib.engines import in_our_words
 from imlib.errors import ImlibError, InvalidValueError, shortened
-from imlib.models.sql import AFTER_COMMIT, STEERED, Database, check_int
+from imlib.models.sql import AFTER_COMMIT, STEERED, Model, check_int
 from imlib.schema import tables
 from imlib.wire import exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from redis import Redis
-    from sqlalchemy.engine import Connection
-
-    from imlib.connect import Clients
 
 __all__ = ["REDIS_KEY_PREFIX", "SequenceModel"]
 
 REDIS_KEY_PREFIX: Final = "seq_updates_ngen_"
+"""What the Redis key of a sequence begins with; its name follows."""
 
 _MIRROR_TIMEOUT_S: Final = 0.25
 _NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
@@ -48,7 +47,7 @@ return 0
 """
 
 
-class SequenceModel:
+class SequenceModel(Model):
     """The numbers of ``seq_updates_ngen``.
 
     Parameters
@@ -72,54 +71,51 @@ class SequenceModel:
     """
 
     def __init__(self, clients: Clients, *, mirror: bool = True) -> None:
-        self._database = Database(clients)
+        super().__init__(clients)
         self._mirror = _Mirror(clients) if mirror else None
 
-    def transaction(self) -> AbstractContextManager[Connection]:
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
         """Begin a transaction that `next_id` can join, committed at the end of a ``with`` block.
 
         Unlike one of SQLAlchemy's own it has Redis follow after its commit, and on SQLite it holds the write lock
         from its beginning, so that what it reads stays true until it writes.
         """
-        return self._database.transaction("SequenceModel.transaction")
+        with in_our_words(self._clients.engine), self._transaction("transaction", steered=True) as connection:
+            yield connection
 
-    def next_id(self, name: str, *, connection: Connection | None = None) -> int:
+    def next_id(self, name: str, *, connection: sa.Connection | None = None) -> int:
         """Return the next number of a sequence; the first is 1.
 
         Parameters
         ----------
         name : str
-            1 to 255 of ``0-9 a-z _ . -``; a user's pts is the sequence ``str(user_id)``.
+            1 to 255 of ``0-9 a-z _ . -``; a user's pts is the sequence ``str(user_id)``. It ends at 2**63 - 1.
         connection : sqlalchemy.Connection, optional
             Of a transaction on the primary that the number becomes part of: see `transaction`.
-
-        Raises
-        ------
-        InvalidValueError
-            The name has other characters, or the sequence stands at 2**63 - 1.
-        UnavailableError, ReadOnlyError
-            No number was handed out.
         """
         return self.next_ids(name, 1, connection=connection)[0]
 
-    def next_ids(self, name: str, n: int, *, connection: Connection | None = None) -> range:
+    def next_ids(self, name: str, n: int, *, connection: sa.Connection | None = None) -> range:
         """Return the next `n` numbers of a sequence, which follow each other; otherwise as `next_id`."""
         if check_int("n", n, 64) < 1:
             raise InvalidValueError(f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}")
         _check_name(name)
-        last = self._database.write(
-            "SequenceModel.next_ids", lambda own: self.advance(own, [name], n)[name], connection
-        )
+        if connection is None:
+            last = self._write("next_ids", lambda own: self.advance(own, [name], n)[name])
+        else:
+            with in_our_words(self._clients.engine):
+                last = self.advance(connection, [name], n)[name]
         return range(last - n + 1, last + 1)
 
     def current(self, name: str) -> int:
         """Return the last number that was handed out, as the row has it; 0 for a name that is new."""
-        with self._database.read(primary=True) as connection:
+        with self._reading(primary=True) as connection:
             return int(connection.scalar(_CURRENT, {"name": _check_name(name)}) or 0)
 
-    def advance(self, connection: Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
+    def advance(self, connection: sa.Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
         """Within a transaction, advance each name by `n` and return its last number: for the other models."""
-        self._database.clients.check_writable("SequenceModel.advance")
+        self._clients.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
         reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}
@@ -145,7 +141,7 @@ def _check_name(name: object) -> str:
     return name
 
 
-def _advance(connection: Connection, name: str, n: int, floor: int) -> int:
+def _advance(connection: sa.Connection, name: str, n: int, floor: int) -> int:
     lite = connection.dialect.name == "sqlite"
     values = {"name": name, "n": n, "floor": floor, "highest": _LARGEST - n}
     for last in (False, True):

@@ -1,31 +1,31 @@
-"""What the seven SQL models share: transactions, upserts, locks, and the checks before a value reaches a database."""
+"""What the SQL models share: transactions, upserts, locks, and the checks before a value reaches a database."""
 
 from __future__ import annotations
 
+import itertools
 import random
+import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
+from imlib.connect import Clients
 from imlib.constants import PeerType
-from imlib.engines import WRITING, translate
+from imlib.engines import CONTENDED, WRITING, driver_said, translate
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
-from imlib.models.records import Peer
-from imlib.schema import tables
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-    from imlib.connect import Clients
+from imlib.models.records import Peer, Record
+from imlib.schema import bits, tables
 
 __all__ = [
     "AFTER_COMMIT",
     "STEERED",
-    "Database",
+    "Model",
+    "absent",
+    "at",
     "by_ids",
     "check_int",
     "check_limit",
@@ -33,6 +33,7 @@ __all__ = [
     "check_values",
     "insert",
     "lock_users",
+    "mark_of",
     "upsert",
 ]
 
@@ -42,72 +43,78 @@ STEERED: Final = "imlib_steered"
 """The execution option of a transaction that a caller steers, who may take back what was done in it."""
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
 _ATTEMPTS: Final = 10
-# Deadlock, lock wait timeout, "record has changed since last read": all undone by the server, all worth another go.
-_CONTENDED: Final = frozenset({1213, 1205, 1020})
 _TEXT_BYTES: Final = 65_535
 _IDS_A_QUERY: Final = 5_000
+_TALKS: Final = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
 
 
-class Database:
-    """Reads and transactions of one deployment's SQL side; SQLAlchemy's errors leave it as imlib's."""
+class Model:
+    """Reads and transactions of one deployment's SQL side; SQLAlchemy's errors leave it as imlib's.
+
+    Parameters
+    ----------
+    clients : Clients
+
+    Raises
+    ------
+    InvalidValueError
+        By every operation: an argument that its column could not hold. Ids of users, chats and messages are int32,
+        auth keys and a client's own marks (``random_id``) int64, texts as long as the records say.
+    NotFoundError
+        By writes: a user, chat or message that they name does not exist. Nothing was written then.
+    ReadOnlyError, UnavailableError, AccessDeniedError, SchemaError
+        As the deployment is connected, and as the database answers.
+    """
 
     def __init__(self, clients: Clients) -> None:
-        self.clients = clients
+        self._clients = clients
 
     @property
-    def now(self) -> int:
+    def _now(self) -> int:
         """The deployment's clock, whole Unix seconds."""
-        return int(self.clients.clock())
+        return int(self._clients.clock())
 
     @contextmanager
-    def read(self, *, primary: bool = False) -> Iterator[Connection]:
+    def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
         """Give a connection for plain reads: the replica's where there is one, and `primary` is not asked for."""
-        engine = self.clients.engine if primary else self.clients.replica
+        engine = self._clients.engine if primary else self._clients.replica
         try:
             with engine.connect() as connection:
                 yield connection
         except sa.exc.SQLAlchemyError as error:
             raise translate(error, engine) from error
 
+    def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
+        with self._reading() as connection:
+            return [kind.from_row(row) for row in connection.execute(statement)]
+
     @contextmanager
-    def transaction(self, operation: str) -> Iterator[Connection]:
+    def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
         """Give a writing transaction on the primary: committed at the end, rolled back by any exception."""
-        try:
-            with self._begin(operation, steered=True) as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            raise translate(error, self.clients.engine) from error
-
-    def write(self, operation: str, work: Callable[[Connection], T], connection: Connection | None = None) -> T:
-        """Run `work` in a transaction on the primary, again if others' locks undid it; or in a given one, once."""
-        attempt = 1
-        while True:
-            try:
-                if connection is not None:
-                    self.clients.check_writable(operation)
-                    return work(connection)
-                with self._begin(operation) as own:
-                    return work(own)
-            except sa.exc.SQLAlchemyError as error:
-                contended = getattr(getattr(error, "orig", None), "args", (None,))[:1] in {(c,) for c in _CONTENDED}
-                if connection is not None or not contended or attempt == _ATTEMPTS:
-                    raise translate(error, self.clients.engine) from error
-            time.sleep(random.uniform(0, 0.005 * attempt))  # those who met once would meet again in step
-            attempt += 1
-
-    @contextmanager
-    def _begin(self, operation: str, *, steered: bool = False) -> Iterator[Connection]:
-        self.clients.check_writable(operation)
+        self._clients.check_writable(f"{type(self).__name__}.{operation}")
         after: list[Callable[[], object]] = []
         options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
-        with self.clients.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._clients.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
         for call in after:
             call()
 
+    def _write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in a transaction, again if others' locks undid it."""
+        for attempt in itertools.count(1):
+            try:
+                with self._transaction(operation) as connection:
+                    return work(connection)
+            except sa.exc.SQLAlchemyError as error:
+                if driver_said(error)[0] not in CONTENDED or attempt == _ATTEMPTS:
+                    raise translate(error, self._clients.engine) from error
+            time.sleep(random.uniform(0, 0.005 * attempt))  # those who met once would meet again in step
+        raise AssertionError("the last attempt returns or raises")
 
-def insert(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
+
+def insert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
     """Check and insert a row, and return its id."""
     check_values(connection, table, values)
     key = connection.execute(table.insert().values(values)).inserted_primary_key
@@ -117,7 +124,7 @@ def insert(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -
 
 
 def upsert(
-    connection: Connection,
+    connection: sa.Connection,
     table: sa.Table,
     rows: Sequence[Mapping[str, Any]],
     update: Callable[[Any], dict[str, Any]],
@@ -137,24 +144,18 @@ def upsert(
     """
     for row in rows:
         check_values(connection, table, row)
+    touched = {"updated_at": sa.func.current_timestamp()}  # an upsert's update knows nothing of `onupdate`
     if connection.dialect.name == "sqlite":
         (unique,) = (key for key in table.constraints if isinstance(key, sa.UniqueConstraint))
         lite = sqlite.insert(table)
-        statement: Any = lite.on_conflict_do_update(
-            index_elements=[column.name for column in unique.columns], set_=_touched(table, update(lite.excluded))
-        )
+        statement: Any = lite.on_conflict_do_update(unique.columns, set_=update(lite.excluded) | touched)
     else:
         my = mysql.insert(table)
-        statement = my.on_duplicate_key_update(**_touched(table, update(my.inserted)))
+        statement = my.on_duplicate_key_update(update(my.inserted) | touched)
     connection.execute(statement, [dict(row) for row in rows])
 
 
-def _touched(table: sa.Table, changes: dict[str, Any]) -> dict[str, Any]:
-    # An upsert's update knows nothing of `onupdate`.
-    return changes | ({"updated_at": sa.func.current_timestamp()} if "updated_at" in table.c else {})
-
-
-def lock_users(connection: Connection, user_ids: Collection[int], required: Collection[int] | None = None) -> None:
+def lock_users(connection: sa.Connection, user_ids: Collection[int], required: Collection[int] | None = None) -> None:
     """Lock users' rows in the order of their ids until the transaction ends.
 
     Raises
@@ -165,16 +166,14 @@ def lock_users(connection: Connection, user_ids: Collection[int], required: Coll
     users = tables["users"]
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
     statement = sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
-    missing = set(wanted if required is None else required) - set(connection.scalars(statement))
-    if missing:
-        names = ", ".join(map(str, sorted(missing)[:10]))
-        raise NotFoundError(f"no such user: {names}; the table users has no row with this id, nothing was written")
+    if missing := set(wanted if required is None else required) - set(connection.scalars(statement)):
+        raise absent("users", *sorted(missing)[:10])
 
 
 def by_ids(
-    connection: Connection, statement: sa.Select[Any], column: sa.Column[Any], ids: Collection[int]
-) -> list[Any]:
-    """Return the rows of a statement whose `column` is one of `ids`, in the order of the ids; absent ones left out."""
+    connection: sa.Connection, statement: sa.Select[Any], column: sa.Column[Any], ids: Collection[int]
+) -> list[sa.Row[Any]]:
+    """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones left out."""
     wanted = list(dict.fromkeys(check_int(column.name, each) for each in ids))
     found: dict[int, list[Any]] = {}
     for start in range(0, len(wanted), _IDS_A_QUERY):
@@ -182,6 +181,23 @@ def by_ids(
         for row in rows:
             found.setdefault(row._mapping[column.name], []).append(row)
     return [row for each in wanted for row in found.get(each, ())]
+
+
+def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
+    """Return the condition that integer columns have these values, each of which its column can hold."""
+    columns = {table.c[name]: value for name, value in values.items()}
+    return sa.and_(*(column == check_int(str(column), value, bits(column)) for column, value in columns.items()))
+
+
+def absent(table: str, *ids: int) -> NotFoundError:
+    """Return the error that says which rows are not there."""
+    names = ", ".join(map(str, ids))
+    return NotFoundError(f"no such {table[:-1]}: {names}; the table {table} has no row with this id")
+
+
+def mark_of(random_id: int | None) -> int:
+    """Return a client's own mark, or one that nobody has where the client gave none."""
+    return secrets.randbits(63) if random_id is None else check_int("random_id", random_id, 64)
 
 
 def check_int(what: str, value: object, bits: int = 32) -> int:
@@ -199,8 +215,8 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def check_peer(peer: object, allowed: Collection[PeerType]) -> Peer:
-    """Return a peer whose type is one of `allowed`; raise `InvalidValueError` for any other."""
+def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
+    """Return a peer whose type is one of `allowed`, by default of what one talks to; else `InvalidValueError`."""
     if not isinstance(peer, Peer) or peer.peer_type not in allowed:
         kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in allowed)
         raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer of type {kinds}")
@@ -208,32 +224,29 @@ def check_peer(peer: object, allowed: Collection[PeerType]) -> Peer:
     return peer
 
 
-def check_values(connection: Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
+def check_values(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
     """Raise `InvalidValueError` for a value that its column would refuse, cut off or change."""
     for name, value in values.items():
+        what, kind = f"{table.name}.{name}", table.c[name].type
         if isinstance(value, sa.ClauseElement):
             continue
-        what, kind = f"{table.name}.{name}", table.c[name].type
         if isinstance(kind, sa.Integer):
-            check_int(
-                what, value, 64 if isinstance(kind, sa.BigInteger) else 8 if isinstance(kind, sa.SmallInteger) else 32
-            )
+            check_int(what, value, bits(table.c[name]))
         elif isinstance(kind, sa.String):
-            _check_text(connection, what, kind, value)
+            _check_text(connection, what, kind.length, value)
 
 
-def _check_text(connection: Connection, what: str, kind: sa.String, value: Any) -> None:
+def _check_text(connection: sa.Connection, what: str, length: int | None, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidValueError(f"{what} is {type(value).__name__}; allowed is str")
-    if kind.length is not None and len(value) > kind.length:
-        raise InvalidValueError(f"{what} has {len(value)} characters; allowed are {kind.length}: shorten it")
+    if length is not None and len(value) > length:
+        raise InvalidValueError(f"{what} has {len(value)} characters; allowed are {length}: shorten it")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
-        raise InvalidValueError(
-            f"{what} holds half a surrogate pair at {error.start}; allowed is valid Unicode"
-        ) from None
-    if kind.length is None and size > _TEXT_BYTES:
+        why = f"{what} holds half a surrogate pair at {error.start}; allowed is valid Unicode"
+        raise InvalidValueError(why) from None
+    if length is None and size > _TEXT_BYTES:
         raise InvalidValueError(f"{what} takes {size} bytes in UTF-8; allowed are {_TEXT_BYTES}: shorten it")
     wide = next((character for character in value if character > "\uffff"), None)
     if wide is not None and connection.dialect.name != "sqlite" and not _four_bytes(connection, *what.split(".")):
@@ -243,12 +256,10 @@ def _check_text(connection: Connection, what: str, kind: sa.String, value: Any) 
         )
 
 
-def _four_bytes(connection: Connection, table: str, column: str) -> bool:
-    charset = connection.scalar(
-        sa.text(
-            "SELECT character_set_name FROM information_schema.columns "
-            "WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column"
-        ),
-        {"table": table, "column": column},
+def _four_bytes(connection: sa.Connection, table: str, column: str) -> bool:
+    query = (
+        "SELECT character_set_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column"
     )
+    charset = connection.scalar(sa.text(query), {"table": table, "column": column})
     return charset in {"utf8mb4", "utf16", "utf32"}

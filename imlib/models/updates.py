@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from imlib.models.sql import check_int
-
-if TYPE_CHECKING:
-    from imlib.connect import Clients
-    from imlib.models.message import MessageModel
+from imlib.connect import Clients
+from imlib.models.message import MessageModel
+from imlib.models.sql import Model, check_int
 
 __all__ = ["UpdatesModel", "UpdatesState"]
 
@@ -27,22 +24,15 @@ class UpdatesState:
     unread_count: int
 
 
-class UpdatesModel:
+class UpdatesModel(Model):
     """What a client compares its own state with, to see whether it missed something."""
 
     def __init__(self, clients: Clients, messages: MessageModel) -> None:
-        self._clients, self._messages = clients, messages
+        super().__init__(clients)
+        self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
-        """Return a user's state for one device: the last pts, or 1 if there is none; the deployed server's qts and seq.
-
-        Parameters
-        ----------
-        auth_key_id : int
-            int64; the device. The state is the user's, whatever the device has read.
-        user_id : int
-            int32.
-        """
+        """Return a user's state, whatever the device has read: the last pts; the deployed server's qts and seq."""
         check_int("auth_key_id", auth_key_id, 64)
         pts = self._messages.get_last_pts_by_user_id(user_id) or 1
-        return UpdatesState(auth_key_id, user_id, pts, qts=0, seq=1, date=int(self._clients.clock()), unread_count=0)
+        return UpdatesState(auth_key_id, user_id, pts, qts=0, seq=1, date=self._now, unread_count=0)

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.errors import InvalidValueError, NotFoundError
+from imlib.connect import Clients
+from imlib.errors import InvalidValueError
+from imlib.models.account import AccountModel
 from imlib.models.records import Contact, Link, Peer, User, UserFull
-from imlib.models.sql import Database, by_ids, check_int, insert
+from imlib.models.sql import Model, absent, at, by_ids, insert, mark_of
 from imlib.schema import tables
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
-
-    from imlib.connect import Clients
-    from imlib.models.account import AccountModel
 
 __all__ = ["UserModel"]
 
 _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 
 
-class UserModel:
+class UserModel(Model):
     """Operations on ``users`` and ``user_contacts``."""
 
     def __init__(self, clients: Clients, accounts: AccountModel) -> None:
-        self._database = Database(clients)
+        super().__init__(clients)
         self._accounts = accounts
 
     def create_user(
@@ -44,24 +39,20 @@ class UserModel:
             Up to 255 characters each.
         country_code : str
             Two letters, or nothing.
-
-        Raises
-        ------
-        InvalidValueError
         """
         if not phone:
             raise InvalidValueError("phone is empty; allowed are 1 to 32 characters")
         values: dict[str, Any] = {"phone": phone, "first_name": first_name, "last_name": last_name}
-        values |= {"username": username, "country_code": country_code, "access_hash": secrets.randbits(63)}
+        values |= {"username": username, "country_code": country_code, "access_hash": mark_of(None)}
         values |= dict.fromkeys(("bio", "about", "deleted_reason"), "")
 
-        def work(connection: Connection) -> User:
+        def work(connection: sa.Connection) -> User:
             if connection.scalar(sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()) is not None:
                 raise InvalidValueError("phone is another user's; allowed is one that nobody has, nothing was written")
             user_id = insert(connection, _USERS, values)
             return User.from_row(connection.execute(User.select(_USERS).where(_USERS.c.id == user_id)).one())
 
-        return self._database.write("UserModel.create_user", work)
+        return self._write("create_user", work)
 
     def get_user(self, user_id: int) -> User | None:
         """Return a user, or None if there is none."""
@@ -69,28 +60,21 @@ class UserModel:
 
     def get_user_list(self, user_ids: Collection[int]) -> list[User]:
         """Return the users of these ids, in their order; an id without a user is left out."""
-        with self._database.read() as connection:
+        with self._reading() as connection:
             return [User.from_row(row) for row in by_ids(connection, User.select(_USERS), _USERS.c.id, user_ids)]
 
     def get_user_full(self, self_user_id: int, user_id: int) -> UserFull:
-        """Return a user as another sees them: link, notify settings, whether blocked.
-
-        Parameters
-        ----------
-        self_user_id : int
-            Who asks.
-        user_id : int
-            Who is asked about.
+        """Return a user as another, who asks, sees them: link, notify settings, whether blocked.
 
         Raises
         ------
         NotFoundError
+            There is no user ``user_id``.
         """
         user = self.get_user(user_id)
         if user is None:
-            raise NotFoundError(f"no such user: {user_id}; the table users has no row with this id")
-        theirs = self._contact(user_id, self_user_id)
-        mine = self._contact(self_user_id, user_id)
+            raise absent("users", user_id)
+        theirs, mine = self._contact(user_id, self_user_id), self._contact(self_user_id, user_id)
         listed = [each is not None and not each.is_deleted for each in (mine, theirs)]
         settings = self._accounts.get_notify_settings(self_user_id, Peer.user(user_id))
         blocked = mine is not None and mine.is_blocked
@@ -98,17 +82,15 @@ class UserModel:
 
     def get_contacts(self, user_id: int) -> list[Contact]:
         """Return a user's contacts, without those that were deleted."""
-        return self._contacts(_CONTACTS.c.owner_user_id == check_int("user_id", user_id), _CONTACTS.c.is_deleted == 0)
+        return self._contacts(owner_user_id=user_id, is_deleted=0)
 
     def get_blocked(self, user_id: int) -> list[Contact]:
         """Return those whom a user has blocked, deleted contacts too."""
-        return self._contacts(_CONTACTS.c.owner_user_id == check_int("user_id", user_id), _CONTACTS.c.is_blocked == 1)
+        return self._contacts(owner_user_id=user_id, is_blocked=1)
 
     def _contact(self, owner_id: int, contact_id: int) -> Contact | None:
-        at = (_CONTACTS.c.owner_user_id == check_int("user_id", owner_id), _CONTACTS.c.contact_user_id == contact_id)
-        return next(iter(self._contacts(*at)), None)
+        return next(iter(self._contacts(owner_user_id=owner_id, contact_user_id=contact_id)), None)
 
-    def _contacts(self, *where: sa.ColumnElement[bool]) -> list[Contact]:
-        statement = Contact.select(_CONTACTS).where(*where).order_by(_CONTACTS.c.contact_user_id)
-        with self._database.read() as connection:
-            return [Contact.from_row(row) for row in connection.execute(statement)]
+    def _contacts(self, **where: int) -> list[Contact]:
+        contacts = Contact.select(_CONTACTS).where(at(_CONTACTS, **where))
+        return self._read(Contact, contacts.order_by(_CONTACTS.c.contact_user_id))

@@ -48,9 +48,8 @@ class Difference:
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {len(frame)}" for name, frame in self.tables.items() if len(frame))
-        return (
-            f"<Difference: came {len(self.came)}, went {len(self.went)}, moved {len(self.moved)}; {rows or 'no row'}>"
-        )
+        sessions = ", ".join(f"{name} {len(getattr(self, name))}" for name in ("came", "went", "moved"))
+        return f"<Difference: {sessions}; {rows or 'no row'}>"
 
 
 def compare(later: Frames, earlier: Frames) -> Difference:
@@ -59,12 +58,10 @@ def compare(later: Frames, earlier: Frames) -> Difference:
     same_users = later.info.get("user_ids") == earlier.info.get("user_ids")
     if not same_users:
         left_out["sessions"] = "the two are of different users"
-    now, then = (
-        snapshot.sessions[snapshot.sessions["online"] & same_users].set_index(_SESSION) for snapshot in (later, earlier)
-    )
-    servers = pd.concat(
-        [then["server_id"], now["server_id"]], axis=1, join="inner", keys=["server_before", "server_after"]
-    )
+    sessions = (later.sessions, earlier.sessions)
+    now, then = (one[one["online"] & same_users].set_index(_SESSION) for one in sessions)
+    names = {"server_before": then["server_id"], "server_after": now["server_id"]}
+    servers = pd.concat(names, axis=1, join="inner")
     tables: dict[str, pd.DataFrame] = {}
     for name in sorted({*earlier.tables, *later.tables}):
         if reason := _incomparable(later, earlier, name):

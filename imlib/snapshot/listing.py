@@ -6,15 +6,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from imlib.constants import PeerType
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
 
 __all__ = ["LINKS", "Listed", "Where", "about_users", "among", "condition", "mysql_tables", "sqlite_tables"]
 
@@ -53,7 +50,7 @@ class Listed:
         return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
 
 
-def mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+def mysql_tables(connection: sa.Connection) -> tuple[dict[str, Listed], dict[str, str]]:
     """Return the tables of MySQL or MariaDB by name, and why the others are left out."""
 
     def ask(what: str) -> Sequence[Any]:
@@ -79,7 +76,7 @@ def mysql_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, s
     return dict(sorted(listed.items())), left_out
 
 
-def sqlite_tables(connection: Connection) -> tuple[dict[str, Listed], dict[str, str]]:
+def sqlite_tables(connection: sa.Connection) -> tuple[dict[str, Listed], dict[str, str]]:
     """Return the tables of SQLite by name, and why the others are left out."""
     listed, left_out = {}, {}
     names = (
@@ -126,12 +123,7 @@ def about_users(
 ) -> sa.ColumnElement[bool] | None:
     """Return which rows of a table are about users, or None where nothing in it leads to one.
 
-    Parameters
-    ----------
-    listed : Listed
-    user_ids : collection of int
-    found : mapping
-        For each of `LINKS` the values that its column has in the users' rows.
+    ``found`` has for each of `LINKS` the values that its column has in the users' rows.
     """
     columns = listed.clause.c
     chosen = []

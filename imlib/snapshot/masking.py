@@ -75,7 +75,7 @@ class Masking:
         name = f"{table}.{column}"
         if name in self._unmask:
             return False
-        if _is_words(dtype):
+        if pa.types.is_large_string(dtype) or pa.types.is_large_binary(dtype):
             return name not in _SAFE
         return _SECRET.fullmatch(column) is not None
 
@@ -89,7 +89,3 @@ class Masking:
         keyed = self._keyed.copy()
         keyed.update(value if isinstance(value, bytes) else str(value).encode())
         return _PREFIX + keyed.hexdigest()
-
-
-def _is_words(dtype: pa.DataType) -> bool:
-    return bool(pa.types.is_large_string(dtype) or pa.types.is_large_binary(dtype))

@@ -32,16 +32,7 @@ _NULLABLE: Final = {
 
 
 def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
-    """Run one SELECT over frames.
-
-    Parameters
-    ----------
-    frames : dict of str to DataFrame
-        The tables that the query may name.
-    query : str
-        One statement, a SELECT in DuckDB's dialect.
-    parameters : list, optional
-        Values for ``?`` in the query.
+    """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
     Returns
     -------
@@ -82,9 +73,8 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
         kept.append(batch)
         left -= batch.nbytes
         if left < 0:
-            raise InvalidValueError(
-                f"the result is larger than {LIMIT_BYTES:,} bytes: count or group in the query, or add a LIMIT"
-            )
+            advice = "count or group in the query, or add a LIMIT"
+            raise InvalidValueError(f"the result is larger than {LIMIT_BYTES:,} bytes: {advice}")
     return pa.Table.from_batches(kept, batches.schema)
 
 

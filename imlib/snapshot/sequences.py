@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from imlib.models.sequence import REDIS_KEY_PREFIX
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
 from imlib.session_status import parse_int64
 from imlib.wire import exchange
@@ -14,32 +15,25 @@ from imlib.wire import exchange
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["SEQUENCE_PREFIX", "compare_sequences", "read_mirror"]
-
-SEQUENCE_PREFIX = "seq_updates_ngen_"
+__all__ = ["compare_sequences", "read_mirror"]
 
 
 def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple[dict[str, int], list[Malformed]]:
     """Read the sequences that Redis holds: all, or those of some users' message boxes.
 
-    Returns
-    -------
-    numbers : dict of str to int
-        int64 by name.
-    malformed : list of Malformed
-        Keys that hold no int64 in plain decimal, or another type than a string.
+    Returns their int64s by name, and the keys that hold no int64 in plain decimal or another type than a string.
     """
     numbers: dict[str, int] = {}
     malformed: list[Malformed] = []
     if user_ids is None:
-        batches: Iterable[list[bytes]] = scan_keys(client, f"{SEQUENCE_PREFIX}*")
+        batches: Iterable[list[bytes]] = scan_keys(client, f"{REDIS_KEY_PREFIX}*")
     else:
-        named = [f"{SEQUENCE_PREFIX}{user_id}".encode() for user_id in user_ids]
+        named = [f"{REDIS_KEY_PREFIX}{user_id}".encode() for user_id in user_ids]
         batches = (named[at : at + BATCH_KEYS] for at in range(0, len(named), BATCH_KEYS))
     for keys in batches:
         replies = exchange(client, [("GET", key) for key in keys])
         for key, reply in zip(keys, replies, strict=True):
-            name = key.removeprefix(SEQUENCE_PREFIX.encode()).decode("ascii", "backslashreplace")
+            name = key.removeprefix(REDIS_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
             if isinstance(reply, bytes):
                 number = parse_int64(reply)
                 if number is None:
@@ -77,7 +71,7 @@ def compare_sequences(
     records = []
     for name in names:
         first, last = before.get(name), after.get(name)
-        row = None if rows is None else rows.get(name)
+        row = (rows or {}).get(name)
         if rows is None or (row is None and not whole):
             state = "not read"
         elif row is None:
@@ -92,7 +86,5 @@ def compare_sequences(
         else:
             state = "agrees"
         records.append((name, first, row, last, state))
-    frame = pd.DataFrame(records, columns=["name", "redis_before", "row", "redis_after", "state"], dtype=object)
-    return frame.astype(
-        {"name": "str", "redis_before": "Int64", "row": "Int64", "redis_after": "Int64", "state": "str"}
-    )
+    dtypes = {"name": "str", "redis_before": "Int64", "row": "Int64", "redis_after": "Int64", "state": "str"}
+    return pd.DataFrame(records, columns=list(dtypes), dtype=object).astype(dtypes)

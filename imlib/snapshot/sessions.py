@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MALFORMED_KEPT", "malformed_frame", "read_sessions"]
 
 MALFORMED_KEPT: Final = 10_000
+"""Rows of `malformed` at the most; what is beyond is counted."""
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
@@ -30,7 +31,7 @@ def read_sessions(
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
-) -> tuple[pd.DataFrame, list[Malformed], int]:
+) -> tuple[pd.DataFrame, list[int], list[Malformed], int]:
     r"""Read presence keys into the frame ``sessions``, and list what cannot be read.
 
     Parameters
@@ -50,6 +51,8 @@ def read_sessions(
         session_id int64, server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC] (NaT
         beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
         expires). A session written in both layouts is one row: the later report, at a tie the documented one.
+    in_both_layouts : list of int
+        The users who have such a session.
     malformed : list of Malformed
         Ordered by key and field; at most `MALFORMED_KEPT`.
     not_kept : int
@@ -72,7 +75,7 @@ def read_sessions(
         progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
     found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return _frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
+    return *_frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
 
 
 _NOTHING = Batch([], [], [], [], [], [], 0, [])
@@ -95,20 +98,24 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
     }
 
 
-def _frame(found: dict[str, NDArray[Any]]) -> pd.DataFrame:
-    """Put the columns into order, one row a session: of several the latest report, at a tie the documented one."""
+def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
+    """Put the columns into order, one row a session: of several the latest report, at a tie the documented one.
+
+    Users who have a session in both layouts are returned as well.
+    """
     order = _order(found)
     for name in found:
         found[name] = found[name][order]
     differs = np.logical_or.reduce([found[name][1:] != found[name][:-1] for name in _NAME])
     last = np.append(differs, [True] * bool(len(order)))
+    in_both = found["user_id"][1:][~differs & np.diff(found["deployed"])]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
     layouts = pa.DictionaryArray.from_arrays(pa.array(found["deployed"].astype(np.int8)), [*Layout])
     sessions = pd.DataFrame({name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False)
     sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
-    return sessions
+    return sessions, np.unique(in_both).tolist()
 
 
 _NAME = ("user_id", "auth_key_id", "session_id")

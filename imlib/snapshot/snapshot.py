@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from html import escape
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import pandas as pd
 
+from imlib.connect import Clients
 from imlib.engines import masked_url
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError
 from imlib.models.sql import check_int
@@ -24,9 +24,6 @@ from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessio
 from imlib.snapshot.storage import read_folder, write_folder
 from imlib.snapshot.tables import TablesRead, read_tables
 from imlib.wire import where as where_is
-
-if TYPE_CHECKING:
-    from imlib.connect import Clients
 
 __all__ = ["Snapshot", "take"]
 
@@ -132,64 +129,49 @@ class Snapshot:
             f"<tr><td style='text-align:left'>{escape(name)}</td><td>{count:,}</td></tr>"
             for name, count in self.info.get("rows", {}).items()
         )
-        incomplete = (
-            f"<p><b>Incomplete:</b> {escape(self.info['incomplete'])}</p>" if self.info.get("incomplete") else ""
-        )
+        why = self.info.get("incomplete")
+        incomplete = f"<p><b>Incomplete:</b> {escape(why)}</p>" if why else ""
         return f"{incomplete}<table><tr><th>frame</th><th>rows</th></tr>{rows}</table>"
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the frames as they are: a snapshot holds no connection."""
 
 
 def take(
     clients: Clients,
     *,
-    tables: Collection[str] | Mapping[str, Collection[str]] | None = None,
-    where: Mapping[str, Any] | None = None,
-    limit: int = 1_000_000,
     user_ids: Collection[int] | None = None,
-    unmask: Collection[str] = (),
-    mask_key: bytes | None = None,
     keep_incomplete: bool = False,
     progress: bool = False,
+    **asked: Any,
 ) -> Snapshot:
-    """Take a snapshot; see ``deployment.snapshot``."""
+    """Take a snapshot; see ``deployment.snapshot``, whose arguments these are."""
     from tqdm.auto import tqdm
 
     began = time.monotonic()
     users = None if user_ids is None else list(dict.fromkeys(check_int("user_ids", one) for one in user_ids))
+    asked |= {"user_ids": users, "keep_incomplete": keep_incomplete}
     clock = clients.reader_clock
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         skew, redis_clock = measure_skew(clients.redis)
         before, _ = read_mirror(clients.redis, users)
-        sessions, malformed, not_kept = read_sessions(clients.redis, clock, users, bar.update)
+        sessions, in_both, malformed, not_kept = read_sessions(clients.redis, clock, users, bar.update)
         try:
-            read = read_tables(
-                clients,
-                tables=tables,
-                where=where,
-                limit=limit,
-                user_ids=users,
-                unmask=unmask,
-                mask_key=mask_key,
-                keep_incomplete=keep_incomplete,
-                progress=lambda _, rows: bar.update(rows),
-            )
+            read = read_tables(clients, progress=lambda _, rows: bar.update(rows), **asked)
         except (UnavailableError, AccessDeniedError) as problem:
             if not keep_incomplete:
                 raise
-            read = TablesRead({}, {"incomplete": str(problem)})
+            read = TablesRead({}, {"incomplete": str(problem), "tables": {}, "left_out": {}})
         after, of_mirror = read_mirror(clients.redis, users)
     malformed += of_mirror
-    facts = read.info.get("tables", {})
+    where = sorted(asked.get("where") or {})
     table_of = _frame_names(read.frames)
     kept = malformed_frame(malformed[:MALFORMED_KEPT])
-    frames = {"sessions": sessions, "sequences": _sequences(before, read, after, users, where or {}), "malformed": kept}
+    frames = {"sessions": sessions, "sequences": _sequences(before, read, after, users, where), "malformed": kept}
+    tables = {name: read.frames[table] for name, table in table_of.items()}
     info = {
         "taken_at": redis_clock if clock is None else clock(),
         "clock": "turned" if clock else "Redis" if skew == skew else _CLOCK_WITHOUT_TIME,  # NaN is not itself
@@ -199,21 +181,20 @@ def take(
         "database_at": masked_url(clients.replica),
         "lease": str(clients.lease),
         "user_ids": users,
-        "where": sorted(where or {}),
-        "tables": {},
-        "left_out": {},
-        "incomplete": None,
+        "where": where,
         **read.info,
-        "missing_indexes": _missing_indexes(clients, facts),
+        "missing_indexes": _missing_indexes(clients, read.info["tables"]),
+        "in_both_layouts": in_both[:_NAMED],
         "malformed_not_kept": not_kept + len(malformed) - len(kept),
-        "rows": {name: len(frame) for name, frame in frames.items()}
-        | {name: len(read.frames[table]) for name, table in table_of.items()},
+        "rows": {name: len(frame) for name, frame in (frames | tables).items()},
         "table_of": table_of,
         "duration_s": time.monotonic() - began,
     }
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
+_NAMED = 1000
+"""Users whom info names at the most."""
 _CLOCK_WITHOUT_TIME = "by a key's deadline, else this machine's: TIME is not allowed to this user"
 
 
@@ -224,11 +205,8 @@ def _sequences(
     user_ids: list[int] | None,
     where: Collection[str],
 ) -> pd.DataFrame:
-    table = read.frames.get("seq_updates_ngen")
-    if table is None or not {"seq_name", "seq"} <= set(table):
-        return compare_sequences(before, None, after)
-    facts = read.info["tables"]["seq_updates_ngen"]
-    if "seq_name" in facts["masked"]:
+    table, facts = read.frames.get("seq_updates_ngen"), read.info["tables"].get("seq_updates_ngen", {})
+    if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
         return compare_sequences(before, None, after)
     names = None if user_ids is None else {str(user_id) for user_id in user_ids}
     pairs = zip(table["seq_name"], table["seq"], strict=True)

@@ -6,20 +6,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from imlib.schema import bits
 from imlib.schema import tables as our_tables
 from imlib.snapshot.columns import Field
 from imlib.snapshot.listing import Listed, mysql_tables, sqlite_tables
 from imlib.snapshot.mysql_columns import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_rows import BinaryCursor
 from imlib.snapshot.sqlite_columns import sqlite_arrays, sqlite_field
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection
 
 __all__ = ["Listing", "MySQLSource", "SQLiteSource"]
 
@@ -37,8 +35,6 @@ _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
 _CASTS: Final[dict[str, Any]] = {"text": sa.CHAR, "bytes": sa.LargeBinary}
 
 _SQLITE_BATCH_ROWS: Final = 20_000
-# As MySQL has them; a SmallInteger of imlib's is a TINYINT there.
-_WIDTHS: Final = ((sa.BigInteger, pa.int64()), (sa.SmallInteger, pa.int8()), (sa.Integer, pa.int32()))
 
 
 class MySQLSource:
@@ -46,7 +42,7 @@ class MySQLSource:
 
     decode = staticmethod(mysql_arrays)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
 
     def skew(self) -> float:
@@ -100,7 +96,7 @@ class SQLiteSource:
 
     decode = staticmethod(sqlite_arrays)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
 
     def skew(self) -> float:
@@ -124,11 +120,11 @@ class SQLiteSource:
         self, statement: sa.Select[Any], listed: Listed, ways: Mapping[str, str]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
         """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts no value."""
-        ours = our_tables.get(listed.name)
+        table = our_tables.get(listed.name)
+        ours = {} if table is None else {one.name: one for one in table.c if isinstance(one.type, sa.Integer)}
         fields = []
         for name, way in ways.items():
-            kind = ours.c[name].type if ours is not None and name in ours.c else None
-            width = next((dtype for one, dtype in _WIDTHS if isinstance(kind, one)), None)
+            width = pa.from_numpy_dtype(f"i{bits(ours[name]) // 8}") if name in ours else None  # as MySQL has it
             fields.append(sqlite_field(name, listed.columns[name], name not in listed.required, width, way))
         with self.connection.execute(statement) as result:
             cursor: Any = result.cursor

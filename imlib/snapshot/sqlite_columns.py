@@ -26,18 +26,9 @@ _DECLARED: Final = (
 
 
 def sqlite_field(name: str, declared: str, nullable: bool, ours: pa.DataType | None, carry: str) -> Field:
-    """Return how a column of SQLite is carried.
+    """Return how a column of SQLite is carried: as declared in CREATE TABLE, or by ``carry``, a `Problem`'s way out.
 
-    Parameters
-    ----------
-    name : str
-    declared : str
-        Its type in CREATE TABLE; may be empty.
-    nullable : bool
-    ours : pyarrow.DataType or None
-        The width that imlib gives the column on MySQL; SQLite's INTEGER says none.
-    carry : str
-        A `Problem`'s way out, or "": as declared.
+    ``ours`` is the width that imlib gives an integer on MySQL; SQLite's INTEGER says none.
     """
     dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared.upper()))
     if dtype == pa.int64() and ours is not None and not carry:
@@ -49,9 +40,8 @@ def sqlite_arrays(
     fields: Sequence[Field], rows: Sequence[tuple[Any, ...]], problems: dict[str, Problem]
 ) -> list[pa.Array]:
     """Decode a batch of rows; what can't be carried goes into ``problems``, its values as NULL."""
-    return [
-        _sqlite_array(field, values, problems) for field, values in zip(fields, zip(*rows, strict=True), strict=True)
-    ]
+    columns = zip(fields, zip(*rows, strict=True), strict=True)
+    return [_sqlite_array(field, values, problems) for field, values in columns]
 
 
 def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Problem]) -> pa.Array:
@@ -74,11 +64,8 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
         problem = Problem("holds text that is no UTF-8: carried as Python literals", _LITERAL)
     except pa.ArrowInvalid:
         # Arrow's own words would show the value.
-        wide = is_integer and field.dtype != pa.int64()
-        problem = (
-            Problem(f"holds numbers beyond {field.dtype}: carried as int64", "int64")
-            if wide
-            else Problem(f"holds what no {field.dtype} can: carried as Python literals", _LITERAL)
-        )
+        problem = Problem(f"holds what no {field.dtype} can: carried as Python literals", _LITERAL)
+        if is_integer and field.dtype != pa.int64():
+            problem = Problem(f"holds numbers beyond {field.dtype}: carried as int64", "int64")
     problems[field.name] = problem
     return pa.nulls(len(values), field.dtype)

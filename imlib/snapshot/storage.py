@@ -30,16 +30,9 @@ _LONGEST_NAME: Final = 100
 
 
 def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: dict[str, Any]) -> Path:
-    """Write frames and info as a folder of Parquet files, which nobody but its owner may read.
+    """Write frames, ``sessions`` among them, and info (as JSON) as a folder that nobody but its owner may read.
 
-    Parameters
-    ----------
-    folder : path
-        Must not exist. It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
-    frames : dict of str to DataFrame
-        ``sessions`` first, whose file carries the info.
-    info : dict
-        As JSON can hold it.
+    It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
 
     Raises
     ------

@@ -6,34 +6,36 @@ not for the snapshot's end. What could not be read, or not as declared, is said 
 
 from __future__ import annotations
 
+import ast
 import difflib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from pymysql.err import MySQLError
 
-from imlib.engines import ping, translate
+from imlib.connect import Clients
+from imlib.engines import driver_said, ping, translate
 from imlib.errors import ConfigurationError, ImlibError, shortened
-from imlib.snapshot.columns import NAIVE, TEXT, Field, Problem, series
+from imlib.models.body import is_json
+from imlib.snapshot.columns import NAIVE, TEXT, Problem, series
 from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, condition
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.sources import MySQLSource, SQLiteSource
 
-if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Engine
-
-    from imlib.connect import Clients
-
 __all__ = ["TablesRead", "read_tables"]
 
+Progress = Callable[[str, int], object]
+"""Is told a table's name and how many more rows of it were read."""
+
 _DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error)
+_BODIES_KEPT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class TablesRead:
         (Unix seconds), ``limit``, ``mask_key_id`` (equal for equal keys), ``left_out`` (table to reason),
         ``incomplete`` (why reading ended early, or None), and ``tables``: for each ``rows``, ``truncated``,
         ``filtered``, ``primary_key``, ``masked`` (columns), ``not_at_same_instant`` (its engine has no snapshots),
-        ``could_not_carry`` (column to reason, and as what it is carried).
+        ``could_not_carry`` (column to reason, and as what it is carried); for messages also ``not_json``, the ids of
+        those whose bodies are no JSON, at most 1,000, and ``not_json_more``, how many there are beyond those.
     """
 
     frames: dict[str, pd.DataFrame] = field(repr=False)
@@ -65,29 +68,12 @@ def read_tables(
     unmask: Collection[str] = (),
     mask_key: bytes | None = None,
     keep_incomplete: bool = False,
-    progress: Callable[[str, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> TablesRead:
     """Read tables of the replica (of the primary where there is none), all as they were at one instant.
 
-    Parameters
-    ----------
-    clients : Clients
-    tables : collection of str, or mapping of str to collection of str, optional
-        Names of tables; or for each its columns. All by default.
-    where : mapping, optional
-        For a table which rows: SQL text, SQL text with the values of its ``:names``, or a SQLAlchemy expression.
-    limit : int
-        How many rows of a table at most, the first by primary key.
-    user_ids : collection of int, optional
-        Only what is about these users: rows that name one, their devices, messages, chats and sequences.
-    unmask : collection of str
-        ``table.column`` of what is to be shown; all other text and secrets are tokens, see `Masking`.
-    mask_key : bytes, optional
-        At least 16; two snapshots under one key have equal tokens for equal values. Random by default.
-    keep_incomplete : bool
-        Where the server goes away in the middle, return what was read, with the reason in ``info["incomplete"]``.
-    progress : callable, optional
-        Called with a table's name and how many more rows of it were read.
+    The arguments are those of `imlib.Deployment.snapshot`, except ``progress``, which is told a table's name and how
+    many more rows of it were read. Of a table that is cut short the first rows by primary key are kept.
 
     Raises
     ------
@@ -102,13 +88,11 @@ def read_tables(
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
         raise ConfigurationError(f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…")
     masking = Masking(mask_key, unmask)
-    reading = _Reading(engine, masking, limit, where or {})
+    reading = _Reading(engine, masking, limit, where or {}, progress or _silent)
     reading.info |= {"database": ping(engine), "limit": limit, "mask_key_id": masking.key_id}
     try:
         with reading.connected():
-            chosen = reading.choose(tables, unmask)
-            users = None if user_ids is None else [int(user_id) for user_id in user_ids]
-            reading.read(chosen, users, progress or _silent)
+            reading.read(reading.choose(tables, unmask), user_ids)
     except ImlibError as problem:
         if not keep_incomplete or isinstance(problem, ConfigurationError):
             raise
@@ -119,12 +103,14 @@ def read_tables(
 class _Reading:
     """One run through the tables, on one connection."""
 
-    connection: Connection
+    connection: sa.Connection
     source: MySQLSource | SQLiteSource
     listed: dict[str, Listed]
 
-    def __init__(self, engine: Engine, masking: Masking, limit: int, where: Mapping[str, Where]) -> None:
-        self.engine, self.masking, self.limit, self.where = engine, masking, limit, where
+    def __init__(
+        self, engine: sa.Engine, masking: Masking, limit: int, where: Mapping[str, Where], progress: Progress
+    ) -> None:
+        self.engine, self.masking, self.limit, self.where, self.progress = engine, masking, limit, where, progress
         self.frames: dict[str, pd.DataFrame] = {}
         self.left_out: dict[str, str] = {}
         self.facts: dict[str, dict[str, Any]] = {}
@@ -155,22 +141,16 @@ class _Reading:
     ) -> dict[str, list[str]]:
         """Return the columns to read of each table; a name that doesn't exist is refused."""
         columns = {f"{listed.name}.{column}" for listed in self.listed.values() for column in listed.columns}
+        names = self.listed if tables is None else tables
         _check_names("where", self.where, self.listed)
         _check_names("unmask", unmask, columns)
+        _check_names("tables", names, self.listed)
         if not isinstance(tables, Mapping):
-            names = self.listed if tables is None else dict.fromkeys(tables)
-            _check_names("tables", names, self.listed)
             return {name: list(self.listed[name].columns) for name in names}
-        _check_names("tables", tables, self.listed)
         _check_names("tables", [f"{name}.{column}" for name in tables for column in tables[name]], columns)
         return {name: list(dict.fromkeys(tables[name])) for name in tables}
 
-    def read(
-        self,
-        chosen: Mapping[str, Sequence[str]],
-        users: Sequence[int] | None,
-        progress: Callable[[str, int], object],
-    ) -> None:
+    def read(self, chosen: Mapping[str, Sequence[str]], users: Collection[int] | None) -> None:
         """Read the tables one after the other; what one of them refuses is noted, and the next one read."""
         found = {} if users is None else {link: self._linked(*link, users) for link in LINKS}
         for name, columns in chosen.items():
@@ -183,9 +163,9 @@ class _Reading:
                 conditions: list[Any] = [] if about is None else [about]
                 if name in self.where:
                     conditions.append(condition(listed, self.where[name]))
-                self._read_table(listed, columns, conditions, progress)
+                self._read_table(listed, columns, conditions)
 
-    def _linked(self, table: str, column: str, by: str, users: Sequence[int]) -> list[Any]:
+    def _linked(self, table: str, column: str, by: str, users: Collection[int]) -> list[Any]:
         listed = self.listed.get(table)
         values: list[Any] = []
         if listed is not None and {column, by} <= set(listed.columns):
@@ -202,38 +182,26 @@ class _Reading:
             try:
                 yield
             except _DRIVER_ERRORS as error:
-                original = getattr(error, "orig", None) or error
-                code = original.args[0] if original.args and isinstance(original.args[0], int) else None
-                text = str(original.args[-1] if original.args else original)
+                code, text = driver_said(error)
                 if self.source.ended(code, text):
                     raise
                 if name in self.where:
                     said = f"where for table {name!r} is refused: {shortened(text)}"
-                    raise ConfigurationError(
-                        f"{said}; give SQL and the values of its :names, or an expression"
-                    ) from error
+                    advice = "give SQL and the values of its :names, or an expression"
+                    raise ConfigurationError(f"{said}; {advice}") from error
                 self.left_out[name] = text if code is None else f"{text} (error {code})"
 
-    def _read_table(
-        self,
-        listed: Listed,
-        columns: Sequence[str],
-        conditions: Sequence[Any],
-        progress: Callable[[str, int], object],
-    ) -> None:
-        carry: dict[str, Problem] = {}
-        problems: dict[str, Problem] = {}
-        while True:
-            ways = {name: carry[name].carry if name in carry else "" for name in columns}
-            fields, batches = self._pass(listed, self._statement(listed, ways, conditions), ways, problems, progress)
-            if not problems:
-                break
-            batches.clear()  # read once more, with these columns as what can hold them; progress was told already
-            carry, problems, progress = carry | problems, {}, _silent
-        masked = {one.name for one in fields if self._hides(listed, one, ways)}
-        fields = [replace(one, dtype=TEXT) if one.name in masked else one for one in fields]
-        by_column = [list(arrays) for arrays in zip(*batches, strict=True)] or [[] for _ in fields]
-        batches.clear()
+    def _read_table(self, listed: Listed, columns: Sequence[str], conditions: Sequence[Any]) -> None:
+        ways = dict.fromkeys(columns, "")
+        run = _Pass(self, listed, ways, conditions, self.progress)
+        carried: dict[str, Problem] = {}
+        while run.problems:  # once more, with these columns as what can hold them; progress was told already
+            carried |= run.problems
+            ways |= {name: problem.carry for name, problem in carried.items()}
+            run = _Pass(self, listed, ways, conditions, _silent)
+        fields = [replace(one, dtype=TEXT) if hides else one for one, hides in zip(run.fields, run.hidden, strict=True)]
+        by_column = [list(arrays) for arrays in zip(*run.batches, strict=True)] or [[] for _ in fields]
+        run.batches.clear()
         frame, rows = {}, sum(map(len, by_column[0]))
         for one in fields:
             whole = pa.chunked_array(by_column.pop(0), one.dtype)  # popped: at no time is all of it held twice
@@ -244,44 +212,55 @@ class _Reading:
             "truncated": rows > self.limit,
             "filtered": bool(conditions),
             "primary_key": listed.key,
-            "masked": [name for name in columns if name in masked],
+            "masked": [one.name for one, hides in zip(fields, run.hidden, strict=True) if hides],
             "not_at_same_instant": not listed.at_same_instant,
-            "could_not_carry": {name: problem.reason for name, problem in carry.items()},
+            "could_not_carry": {name: problem.reason for name, problem in carried.items()},
+            **run.bodies,
         }
 
-    def _statement(self, listed: Listed, ways: Mapping[str, str], conditions: Sequence[Any]) -> sa.Select[Any]:
-        columns = listed.clause.c
-        selected = [self.source.selected(columns[name], way) for name, way in ways.items()]
-        # One row more than is kept tells whether there are more.
-        limited = sa.select(*selected).order_by(*(columns[name] for name in listed.key)).limit(self.limit + 1)
-        return limited.select_from(listed.clause).where(*conditions)
 
-    def _pass(
+class _Pass:
+    """A table read through once: its fields, and of each batch the columns, masked before the next one is read."""
+
+    def __init__(
         self,
+        reading: _Reading,
         listed: Listed,
-        statement: sa.Select[Any],
         ways: Mapping[str, str],
-        problems: dict[str, Problem],
-        progress: Callable[[str, int], object],
-    ) -> tuple[list[Field], list[list[pa.Array]]]:
-        """Read a table through once: its fields, and of each batch the columns, masked before the next one is read."""
-        decoded = []
-        with self.source.rows(statement, listed, ways) as (fields, batches):
-            hidden = [self._hides(listed, one, ways) for one in fields]
+        conditions: Sequence[Any],
+        progress: Progress,
+    ) -> None:
+        self.problems: dict[str, Problem] = {}
+        self.batches: list[list[pa.Array]] = []
+        judged = listed.name == "messages" and {"id", "message_data"} <= ways.keys()
+        self.bodies: dict[str, Any] = {"not_json": [], "not_json_more": 0} if judged else {}
+        source, masking, columns = reading.source, reading.masking, listed.clause.c
+        selected = [source.selected(columns[name], way) for name, way in ways.items()]
+        # One row more than is kept tells whether there are more.
+        limited = sa.select(*selected).order_by(*(columns[name] for name in listed.key)).limit(reading.limit + 1)
+        statement = limited.select_from(listed.clause).where(*conditions)
+        with source.rows(statement, listed, ways) as (self.fields, batches):
+            # A date that MySQL renders as text is still a date.
+            carried = [NAIVE if ways[one.name] == "text" else one.dtype for one in self.fields]
+            named = zip(self.fields, carried, strict=True)
+            self.hidden = [masking.hides(listed.name, one.name, dtype) for one, dtype in named]
             for batch in batches:
-                arrays = self.source.decode(fields, batch, problems)
+                arrays = source.decode(self.fields, batch, self.problems)
                 progress(listed.name, len(arrays[0]))
-                decoded.append(
-                    [
-                        self.masking.tokens(array) if hides else array
-                        for array, hides in zip(arrays, hidden, strict=True)
-                    ]
-                )
-        return fields, decoded
+                if judged:
+                    read = {one.name: array for one, array in zip(self.fields, arrays, strict=True)}
+                    self._judge(read["id"], read["message_data"], ways["message_data"])
+                both = zip(arrays, self.hidden, strict=True)
+                self.batches.append([masking.tokens(array) if hides else array for array, hides in both])
 
-    def _hides(self, listed: Listed, one: Field, ways: Mapping[str, str]) -> bool:
-        # A date that MySQL renders as text is still a date.
-        return self.masking.hides(listed.name, one.name, NAIVE if ways[one.name] == "text" else one.dtype)
+    def _judge(self, ids: pa.Array, bodies: pa.Array, way: str) -> None:
+        """Note which messages have bodies that are no JSON: once they are masked nobody can tell."""
+        read: Callable[[Any], Any] = ast.literal_eval if way == "literal" else lambda body: body
+        bad = [at for at, body in enumerate(bodies.to_pylist()) if body is not None and not is_json(read(body))]
+        more = ids.take(pa.array(bad, pa.int64())).to_pylist()
+        room = _BODIES_KEPT - len(self.bodies["not_json"])
+        self.bodies["not_json"] += more[:room]
+        self.bodies["not_json_more"] += len(more[room:])
 
 
 def _silent(_name: str, _rows: int) -> None:

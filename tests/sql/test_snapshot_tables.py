@@ -6,6 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -263,6 +264,30 @@ def test_the_limit(url: str, limit: int, rows: int, truncated: bool) -> None:
         found = read_tables(stack.clients, limit=limit)
     assert [1, 2, 3][:rows] == found.frames["t"]["id"].tolist()
     assert (rows, truncated) == (found.info["tables"]["t"]["rows"], found.info["tables"]["t"]["truncated"])
+
+
+def test_bodies_are_judged_before_they_are_masked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which messages hold no JSON is said, bounded and counted, while what they hold stays masked."""
+    for body in ('{"message":"hi"}', "constructor 0x90dddc11", "7", "", "[1,"):
+        stack.put("messages", sender_user_id=1, peer_type=2, peer_id=2, random_id=1, message_data=body)
+    found = read_tables(stack.clients)
+    facts = found.info["tables"]["messages"]
+    assert ([2, 4, 5], 0) == (facts["not_json"], facts["not_json_more"])
+    assert found.frames["messages"]["message_data"].str.startswith("masked:").all()
+    monkeypatch.setattr("imlib.snapshot.tables._BODIES_KEPT", 1)
+    facts = read_tables(stack.clients, unmask=["messages.message_data"]).info["tables"]["messages"]
+    assert ([2], 2) == (facts["not_json"], facts["not_json_more"])
+    assert "not_json" not in read_tables(stack.clients, tables={"messages": ["id"]}).info["tables"]["messages"]
+
+
+def test_bodies_of_an_odd_type_are_judged_too(tmp_path: Path) -> None:
+    """A body that SQLite holds as a blob, whose column is carried as literals, is still JSON or not."""
+    with open_stack(f"sqlite:///{tmp_path / 'im.db'}") as stack:
+        for body in ("x'7b7d'", "x'ff'", "'{}'", "'{'"):
+            columns = "sender_user_id, peer_type, peer_id, random_id, message_data"
+            do(stack, f"INSERT INTO messages ({columns}) VALUES (1, 2, 2, 1, {body})")
+        facts = read_tables(stack.clients).info["tables"]["messages"]
+    assert [2, 4] == facts["not_json"]
 
 
 def test_where(stack: Stack) -> None:

@@ -89,6 +89,14 @@ def task_of(notebook: NotebookNode, at: int) -> str:
 def rehearse(notebook: NotebookNode, solutions: list[Answer], wrong: list[Answer]) -> list[Trial]:
     """Put every answer with its check behind the check of its exercise; return what is tried, not yet run."""
     trials: list[Trial] = []
+    # Behind them all every solution once more, backwards: learners go back, and no check may be in another's way.
+    again = []
+    for solution in reversed(solutions):
+        check = notebook.cells[exercises(notebook)[solution.number] + 1]
+        again += [new_code_cell(solution.fences[0]), new_code_cell(check.source)]
+        trials.append(Trial(f"{solution.number}, solution, after all others", again[-1], True))
+    behind = max(exercises(notebook).values()) + 2
+    notebook.cells[behind:behind] = again
     # From the last to the first, so that what is put in moves nothing that is still to be found.
     for number, at in sorted(exercises(notebook).items(), reverse=True):
         check = notebook.cells[at + 1]
@@ -160,7 +168,7 @@ class TestForm:
 
 @every_lesson
 def test_checks_tell_right_from_wrong(path: Path, tmp_path: Path) -> None:
-    """In one kernel every starter and wrong answer is refused with its hint, in their midst every solution is taken."""
+    """In one kernel wrong answers are refused with a hint; in their midst, and again behind, solutions are taken."""
     notebook = read(path)
     wrong, solutions = (answers(folder / f"{path.stem}.md") for folder in (WRONG_ANSWERS, SOLUTIONS))
     trials = rehearse(notebook, solutions, wrong)

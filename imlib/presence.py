@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -34,7 +35,8 @@ __all__ = [
     "user_batches",
 ]
 
-BATCH_KEYS = 2000
+BATCH_KEYS = 500
+"""Few enough for what two batches send and get to fit into a socket's buffers: neither side waits for the other."""
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
 
@@ -98,7 +100,7 @@ def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> B
 
 
 def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:
-    """Read every presence key, about ``size`` at a time, never holding more than two batches.
+    """Read every presence key, about ``size`` at a time, never holding more than a few batches.
 
     SCAN promises to return what is there from its start to its end, and no more than that: a key may come twice, and
     one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well.
@@ -169,25 +171,30 @@ def _of_keys(scanned: list[bytes]) -> _Wanted:
 
 
 def _batches(client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool) -> Iterator[Batch]:
-    """Read keys so that the server has always something to do: it reads the next while the caller has the last.
+    """Read keys so that the server always has something to do: it works on the next while the caller has the last.
 
-    Each key's size is asked first, along with the contents of the keys before: one HGETALL of 100,000 fields holds a
-    server for 30 ms, so large hashes are read in parts.
+    Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a server for 30 ms, so
+    large hashes are read in parts.
     """
-    sized = read = None
+    rounds: deque[tuple[_Wanted | None, _Wanted | None]] = deque()
+    sized = being_sized = None
     with in_our_words(client), Conversation(client) as line:
-        # Two rounds more than there are batches: one that has nothing to size, one that has nothing to read.
-        for wanted in chain(every, (None, None)):
+        # Three rounds more than there are batches: nothing is left to be sized, then to be read, then to be awaited.
+        for wanted in chain(every, (None, None, None)):
             sizing = for_each(b"HLEN", wanted.words if wanted else ())
             line.ask([*(sized.reading(ttl=ttl) if sized else ()), sizing])
-            if read:
-                yield _batch(client, *read, clock)
-            replies = line.answers()
-            read = (sized, replies[: len(replies) - sizing.commands]) if sized else None
-            if sized := wanted:
-                lengths = replies[len(replies) - sizing.commands :]
-                of_keys = zip(sized.keys, lengths, strict=True)
-                sized.large.update(key for key, length in of_keys if isinstance(length, int) and length > _LARGE)
+            rounds.append((sized, wanted))
+            sized, being_sized = being_sized, wanted
+            if len(rounds) == 2:
+                read, measured = rounds.popleft()
+                replies = line.answers()
+                contents = replies[: len(replies) - len(measured.keys)] if measured else replies
+                if measured:
+                    of_keys = zip(measured.keys, replies[len(contents) :], strict=True)
+                    measured.large.update(key for key, size in of_keys if isinstance(size, int) and size > _LARGE)
+                if read:
+                    yield _batch(client, read, contents, clock)
+        line.answers()
 
 
 def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | None) -> Batch:

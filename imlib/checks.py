@@ -56,6 +56,11 @@ def _each(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples())
 
 
+def _read(snapshot: Frames, table: str, *columns: str) -> pd.DataFrame:
+    """Return columns of a table, without the rows in which one is NULL: where that is allowed, it names nothing."""
+    return snapshot.tables[table][[*columns]].dropna()
+
+
 def _select(frame: str, *conditions: str, **where: object) -> str:
     """Return a query, to be shown, for the rows of a frame that meet conditions and have these values."""
     values = {name: "'" + one.replace("'", "''") + "'" if isinstance(one, str) else one for name, one in where.items()}
@@ -122,10 +127,10 @@ def _future_session(snapshot: Frames) -> Iterator[Found]:
 def _orphan_session(snapshot: Frames) -> Iterator[Found]:
     """A session whose user is not in users, or whose auth key is in none of auth_keys, auth_users and auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
-    known = pd.concat([tables[name]["auth_id"] for name in ("auth_keys", "auth_users", "auths")])
-    lacks = pd.DataFrame(
-        {"user": ~sessions["user_id"].isin(tables["users"]["id"]), "auth key": ~sessions["auth_key_id"].isin(known)}
-    )
+    unknown = ~sessions["user_id"].isin(tables["users"]["id"])
+    # As Python's own integers: pandas would meet a table that drifted to unsigned as floats.
+    known = {int(one) for name in ("auth_keys", "auth_users", "auths") for one in tables[name]["auth_id"].dropna()}
+    lacks = pd.DataFrame({"user": unknown, "auth key": [one not in known for one in sessions["auth_key_id"]]})
     for row in _each(sessions.join(lacks.any(axis=1).rename("orphan")).query("orphan")):
         who = [str(name) for name in lacks if lacks.at[row.Index, name]]
         what = f"its {' and '.join(who)} {'is' if len(who) == 1 else 'are'} in no table"
@@ -135,7 +140,7 @@ def _orphan_session(snapshot: Frames) -> Iterator[Found]:
 @_check("error", message_boxes="user_id pts")
 def _pts_gap(snapshot: Frames) -> Iterator[Found]:
     """A number that none of a user's boxes has, between two that have theirs: clients ask for it again and again."""
-    boxes = snapshot.tables["message_boxes"][["user_id", "pts"]].astype("int64").drop_duplicates()
+    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
     boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
     before = boxes["pts"].shift(fill_value=0)
     gaps = (boxes["user_id"] == boxes["user_id"].shift(fill_value=0)) & (boxes["pts"] - before > 1) & (boxes.index > 0)
@@ -186,8 +191,10 @@ def _sequence_ahead(snapshot: Frames) -> Iterator[Found]:
 def _dialog_disagrees(snapshot: Frames) -> Iterator[Found]:
     """A dialog whose newest message or unread count is not what its boxes say."""
     key = ["user_id", "peer_type", "peer_id"]
-    dialogs = snapshot.tables["user_dialogs"][[*key, "top_message", "unread_count", "read_inbox_max_id"]]
-    boxes = snapshot.tables["message_boxes"][[*key, "message_id", "message_box_type"]].merge(dialogs, on=key)
+    # Where nothing makes a dialog unique there may be two of it.
+    dialogs = _read(snapshot, "user_dialogs", *key, "top_message", "unread_count", "read_inbox_max_id")
+    first = dialogs.drop_duplicates(key)
+    boxes = _read(snapshot, "message_boxes", *key, "message_id", "message_box_type").merge(first, on=key)
     incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
     boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
     counted = boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum")).reset_index()
@@ -212,7 +219,7 @@ def _peer(row: Any) -> str:
 @_check("error", message_boxes="user_id message_id", messages="id")
 def _orphan_box(snapshot: Frames) -> Iterator[Found]:
     """A box whose message is not there."""
-    boxes = snapshot.tables["message_boxes"]
+    boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
         query = _select("message_boxes", user_id=row.user_id, message_id=row.message_id)
         yield f"user {row.user_id} message {row.message_id}", "its box is there, and the message in no table", query
@@ -221,7 +228,7 @@ def _orphan_box(snapshot: Frames) -> Iterator[Found]:
 @_check("error", chat_users="chat_id user_id", chats="id", users="id")
 def _orphan_participant(snapshot: Frames) -> Iterator[Found]:
     """A participant who is no user, or of what is no chat."""
-    participants, tables = snapshot.tables["chat_users"], snapshot.tables
+    participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
         for row in _each(participants[~participants[column].isin(tables[table]["id"])]):
             query = _select("chat_users", chat_id=row.chat_id, user_id=row.user_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,14 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default the process's own.
     """
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
     try:
-        return int(options.run(options))
+        try:
+            options = _parser().parse_args(arguments)
+            code = int(options.run(options))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here an error can be handled; at the interpreter's end it would be a traceback
+        return code
     except ImlibError as problem:
         complain(problem)
         return FAILED
-    except BrokenPipeError:
-        # Whoever read has read enough. The interpreter would complain of it once more when it flushes at its end.
+    except OSError as problem:
+        if not isinstance(problem, BrokenPipeError):  # whoever read has read enough
+            complain(f"reading or writing failed: {problem}")
+        # The interpreter would complain once more, of what is left unwritten, when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:

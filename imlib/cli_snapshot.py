@@ -94,7 +94,7 @@ def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
 
 
 def _snapshot(options: argparse.Namespace) -> int:
-    if options.folder is not None and options.folder.exists():  # said before the work, not after it
+    if options.folder is not None and os.path.lexists(options.folder):  # said before the work, not after it
         raise SnapshotError(f"{options.folder} exists: a snapshot is saved under a new name and never over another")
     mask_key = os.environ.get("IMLIB_MASK_KEY")
     snapshot = _take(

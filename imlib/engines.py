@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from pymysql.connections import Connection as Driver
 from sqlalchemy import event
 
 from imlib.errors import (
@@ -37,6 +39,8 @@ CONTENDED: Final = frozenset({1213, 1205, 1020})
 
 _CONNECT_TIMEOUT_S: Final = 10
 _SQLITE_BUSY_TIMEOUT_S: Final = 30
+_TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
+"""What SQLAlchemy takes in a URL beside the driver's own options."""
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
@@ -87,9 +91,11 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     parsed = None
     with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # their texts may hold a password: not even chained
         parsed = sa.make_url(url)
-    if parsed is None:
+    # Such a "host" is the end of a password, which the driver would repeat in its error.
+    if parsed is None or "@" in (parsed.host or ""):
         forms = "mysql+pymysql://user:password@host/database or sqlite:///file"
-        raise ConfigurationError(f"the database URL cannot be read; write {forms}")
+        encoded = "in a password, / and @ have to be percent-encoded"
+        raise ConfigurationError(f"the database URL cannot be read; write {forms} ({encoded})")
     backend = parsed.get_backend_name()
     if parsed.drivername in {"mysql", "mariadb"}:
         parsed = parsed.set(drivername=f"{backend}+pymysql")
@@ -102,7 +108,7 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
 
 def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
-        raise ConfigurationError("SQLite in memory is another one for every connection; give a file: sqlite:///file")
+        raise ConfigurationError("SQLite in memory would be another for each connection; give a file: sqlite:///file")
     if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
     engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S})
@@ -127,13 +133,15 @@ def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database:
         raise ConfigurationError(f"{masked_url(url)} names no database; add it after the host: …/database")
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
-    pymysql = url.get_driver_name() == "pymysql"
+    pymysql = url.drivername.endswith("+pymysql")
     if pymysql:
         arguments["read_timeout"] = _CONNECT_TIMEOUT_S
+        if unknown := sorted(url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS):
+            raise ConfigurationError(f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's")
     try:
         engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
-    except ModuleNotFoundError as error:
-        lacks = f"the driver of {masked_url(url)} is not installed ({error.name})"
+    except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
+        lacks = f"the driver of {masked_url(url)} is not installed"
         raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
@@ -145,7 +153,8 @@ def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
             if read_only:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
-    event.listen(engine, "connect", connected)
+    # Before SQLAlchemy looks at sql_mode, and quotes names and backslashes by what it finds.
+    event.listen(engine, "connect", connected, insert=True)
     return engine
 
 

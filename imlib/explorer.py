@@ -1,4 +1,4 @@
-"""The lease explorer: sliders over a `imlib.lease_story.Story`, and its picture.
+"""The lease explorer: sliders over an `imlib.lease_story.Story`, and its picture.
 
 Where widgets can't run the picture stays, and it is all that is saved: outputs compare to the letter.
 """

@@ -57,7 +57,7 @@ def foretell(beats: Mapping[str, Collection[int]], seconds: int, *, skew: int = 
         # As on a server: what is due to go goes, then reports arrive, then somebody looks.
         goes = key_goes_at(list(held.values()))
         held = {} if goes is not None and goes <= second else held
-        if lease is Lease.FIELD:
+        if lease == Lease.FIELD:  # a plain "field" is as good
             # The field's own time to live runs by Redis's clock from the write; no skew moves it.
             held = {name: at for name, at in held.items() if second < counts_until(at)}
         held |= {name: second for name, at in beats.items() if second in at}
@@ -140,7 +140,8 @@ class Story:
 
     def __post_init__(self) -> None:
         for name, (low, high) in RANGES.items():
-            if (number := getattr(self, name)) not in range(low, high + 1):
+            number = getattr(self, name)
+            if not isinstance(number, int) or not low <= number <= high:  # 5.0 is in a range, too
                 raise ConfigurationError(
                     f"{name}={number!r} is out of range: give a whole number from {low} to {high}."
                 )

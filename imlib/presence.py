@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imlib.errors import CodecError
 from imlib.lease import Clock
 from imlib.session_status import KEY_PREFIX, user_id_from_key
-from imlib.wire import Conversation, Packed, exchange, flat, for_each, in_our_words, seconds, translated, where, words
+from imlib.wire import Conversation, Packed, check_refusals, exchange, flat, for_each, in_our_words, seconds, words
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -199,12 +199,11 @@ def _batches(client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, tt
 
 def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | None) -> Batch:
     """Make a batch of the replies to a reading."""
-    from redis.exceptions import NoPermissionError, ResponseError
+    from redis.exceptions import ResponseError
 
     keys, problems = wanted.keys, wanted.problems
     told, hashes, left = replies[0], replies[1 : 1 + len(keys)], replies[1 + len(keys) :]
-    if denied := next((one for one in replies[1:] if isinstance(one, NoPermissionError)), None):
-        raise translated(denied, where(client)) from denied
+    check_refusals(client, replies[1:])
     if clock is not None:
         instant = clock()
     else:
@@ -215,9 +214,7 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
         if isinstance(reply, int):
             reply = _hash_in_parts(client, keys[at])
         if isinstance(reply, ResponseError):
-            said = str(reply)
-            reason = "the key does not hold a hash" if said.startswith("WRONGTYPE") else said
-            problems.append(Malformed(keys[at], None, None, reason))
+            problems.append(Malformed(keys[at], None, None, "the key does not hold a hash"))
         hashes[at] = [] if isinstance(reply, ResponseError) else flat(reply)
     entries = list(chain.from_iterable(hashes))
     sizes = [len(of_key) // 2 for of_key in hashes]
@@ -233,6 +230,7 @@ def _hash_in_parts(client: Redis, key: bytes) -> Any:
     cursor: bytes | int = 0
     while True:
         (reply,) = exchange(client, [("HSCAN", key, cursor, "COUNT", _LARGE)])
+        check_refusals(client, [reply])
         if isinstance(reply, ResponseError):
             return reply
         cursor, part = reply

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Conversation",
     "Packed",
+    "check_refusals",
     "exchange",
     "flat",
     "for_each",
@@ -226,6 +227,19 @@ def where(client: Redis) -> str:
     if "server" in options:
         return "fakeredis"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"
+
+
+def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
+    """Raise, in our words, the first refusal among replies that is the server's or for this user.
+
+    That a key is of another type is its own trouble and passes. All else would be, taken for a key's, a wrong answer:
+    behind a replica that lost its primary everybody would be offline.
+    """
+    from redis.exceptions import ResponseError
+
+    for reply in replies:
+        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
+            raise translated(reply, where(client)) from reply
 
 
 def flat(reply: Any) -> list[bytes]:

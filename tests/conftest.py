@@ -1,13 +1,18 @@
-"""What all tests share: the last line of a run, which names the backends that were skipped."""
+"""What all tests share: no test is timed, and the last line of a run names the backends that were skipped."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import servers
+
+# Hypothesis would fail an example that takes 200 ms, which on a busy machine any may.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _ran: set[str] = set()
 _skipped: set[str] = set()

@@ -248,6 +248,44 @@ def test_what_cannot_be_told_is_skipped(world: Snapshot, reason: str) -> None:
     assert [("pts_gap", "skipped", "", reason)] == list(findings.iloc[:, :4].itertuples(index=False, name=None))
 
 
+def with_nulls(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, and for each column but the first its first row once more with NULL there."""
+    parts = [frame]
+    for name in list(frame)[1:]:
+        one = frame[:1].copy()
+        one[name] = pd.array([None], dtype="Int64")
+        parts.append(one)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_null_names_nothing() -> None:
+    """Rows in which a drifted table holds NULL trouble no check: what is beside them is found all the same."""
+    boxes_of = boxes((1, 7, 1, 10, 0, 2, 8), (2, 7, 3, 11, 0, 2, 8)).astype("Int64")
+    tables = {"message_boxes": with_nulls(boxes_of), "messages": messages((10, 7, 1)).astype("Int64")}
+    tables |= {"user_dialogs": with_nulls(dialog(11, 2).astype("Int64"))}
+    tables |= chats([(1, 7), (1, 9)])
+    tables["chat_users"] = with_nulls(tables["chat_users"].astype("Int64"))
+    world = snapshot(tables=tables)
+    assert [("error", "user 7 pts 2")] == found(world, "pts_gap")
+    assert [("error", "user 7 message 11")] == found(world, "orphan_box")
+    assert [("error", "user 9 chat 1")] == found(world, "orphan_participant")
+    audit(world, ["pts_duplicate", "dialog_disagrees", "duplicate_random_id", "orphan_session"])
+
+
+def test_two_rows_of_one_dialog_count_its_boxes_once() -> None:
+    """Where no unique key forbids it each of them is held against the same boxes."""
+    twice = pd.concat([dialog(11, 1), dialog(10, 1)], ignore_index=True)
+    findings = audit(snapshot(tables={"user_dialogs": twice, "message_boxes": TWO_BOXES}), ["dialog_disagrees"])
+    assert ["top_message is 10, its newest box has 11"] == list(findings["what"])
+
+
+def test_an_auth_key_of_an_unsigned_column() -> None:
+    """It is compared to the last digit, though another table's column is signed."""
+    tables = keys([7], [-42], "auths") | {"auth_users": pd.DataFrame({"auth_id": pd.array([BIG], dtype="uint64")})}
+    world = snapshot([session(auth_key_id=BIG), session(auth_key_id=BIG + 1)], tables)
+    assert [("warning", f"online_7 {BIG + 1}_1")] == found(world, "orphan_session")
+
+
 def test_unknown_indexes_are_skipped() -> None:
     """Where the database would not say which indexes it has, that is no finding and no all-clear."""
     assert [("skipped", "")] == found(snapshot(missing_indexes=None), "missing_index")

@@ -21,6 +21,7 @@ from imlib.audit import CHECKS
 from imlib.cli import main
 from imlib.sample import PLANTED
 from imlib.schema import create_all
+from tests.frames import snapshot, table
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
@@ -280,6 +281,19 @@ def test_nothing_secret_is_printed(
     assert not re.search("s3cret|FAKE|RkFLRS|1555010", printed.out + printed.err)
 
 
+def test_the_end_of_a_password_is_no_host(
+    monkeypatch: pytest.MonkeyPatch, world: imlib.Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A password with an @ that nobody encoded is refused before a driver can repeat what it takes for the host."""
+    name_servers(monkeypatch, world)
+    for variable in ("IMLIB_REPLICA_URL", "IMLIB_DATABASE_URL"):
+        monkeypatch.setenv(variable, "mysql+pymysql://ann:s3@cret-word@127.0.0.1:1/im")
+        assert 2 == run("audit")
+        printed = capsys.readouterr()
+        assert "cret-word" not in printed.out + printed.err
+        assert "percent-encoded" in printed.err
+
+
 def test_a_key_moves_no_cursor(monkeypatch: pytest.MonkeyPatch, sound: imlib.Deployment, capsys: Any) -> None:
     """What stands in a key is printed in a form that no terminal obeys."""
     sound.redis.set("online_\x1b[2Jbad\n", "x")
@@ -319,6 +333,37 @@ def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> Non
     read_enough = f"{shlex.join([sys.executable, '-m', 'imlib', 'audit', '--format', 'json'])} | head -c 1"
     done = subprocess.run(["sh", "-c", read_enough], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert ("[", "") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where_to", "said"),
+    [
+        ("decode 5_6 1_2_3", "| true", ""),
+        ("--help", "| true", ""),
+        ("audit --list", "> /dev/full", "imlib: reading or writing failed: [Errno 28] No space left on device\n"),
+        ("decode 5_6 1_2_3", "> /dev/full", "imlib: reading or writing failed: [Errno 28] No space left on device\n"),
+    ],
+)
+def test_output_that_goes_nowhere(arguments: str, where_to: str, said: str, tmp_path: Path) -> None:
+    """A reader that has left is no error to speak of, a full disk is one line; both are exit code 2."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)  # what is short is then written at the very end
+    # The reader is gone before the command begins.
+    script = f"(sleep 0.2; {shlex.quote(sys.executable)} -m imlib {arguments}; echo $? > code) {where_to}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert said == done.stderr
+    assert "2" == (tmp_path / "code").read_text().strip()
+
+
+def test_a_terminal_that_lacks_a_letter(tmp_path: Path) -> None:
+    """What its encoding has no letter for is printed escaped."""
+    imlib.Snapshot.save(snapshot([], {"größe": table("id", (1,))}, table_of={"größe": "größe"}), tmp_path / "later")
+    imlib.Snapshot.save(snapshot([], {"größe": table("id")}, table_of={"größe": "größe"}), tmp_path / "earlier")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "imlib", "diff", "earlier", "later", "--format", "csv"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (1, "") == (done.returncode, done.stderr)
+    assert r"gr\xf6\xdfe,added,id 1," in done.stdout
 
 
 def helped(*command: str) -> str:

@@ -179,4 +179,4 @@ def test_any_sequence_agrees_with_the_model(stage: Stage) -> None:
         def __init__(self) -> None:
             super().__init__(stage)
 
-    run_state_machine_as_test(Here, settings=settings(max_examples=40, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Here, settings=settings(max_examples=40, stateful_step_count=20))

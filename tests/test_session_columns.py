@@ -54,7 +54,7 @@ def spelled(part: str, text: str, layout: Layout) -> Entry:
     return field, value
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(strategies.every_entry, max_size=12))
 @example([GOOD])
 @example([BAD])
@@ -69,7 +69,7 @@ def test_the_scalar_codecs_verdict_on_every_entry(entries: list[Entry]) -> None:
     assert one_by_one(entries) == by_column(decode(entries))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(strategies.near_misses, min_size=1, max_size=12))
 def test_the_same_verdict_on_near_misses(entries: list[Entry]) -> None:
     """Digits at the borders and odd spellings alone, so that each run is full of them."""

@@ -104,6 +104,28 @@ def test_a_key_of_64_bits_and_one_of_text() -> None:
     assert [("u", "removed", ""), ("ü", "added", "")] == changes(*words)
 
 
+def test_a_key_that_became_unsigned() -> None:
+    """Signed and unsigned keys are told apart to the last digit, and are shown so."""
+    later = pd.DataFrame({"id": np.array([BIG, 1], dtype="uint64"), "a": [1, 2]})
+    earlier = pd.DataFrame({"id": np.array([BIG - 1, 1], dtype="int64"), "a": [1, 1]})
+    assert [(1, "changed", "a"), (BIG - 1, "removed", ""), (BIG, "added", "")] == changes(later, earlier)
+
+
+def test_a_key_that_is_null() -> None:
+    """The row whose key is NULL, which SQLite allows, is itself."""
+    key = pd.array([1, None], dtype="Int64")
+    later, earlier = (pd.DataFrame({"id": key, "a": [1, value]}) for value in (2, 3))
+    assert [] == changes(later, later.copy())
+    assert [("changed", "a")] == [row[1:] for row in changes(later, earlier)]
+
+
+def test_a_bigint_that_became_a_double() -> None:
+    """What the ALTER rounded has changed, and the rest has not."""
+    earlier = pd.DataFrame({"id": [1, 2, 3], "a": pd.array([BIG, 5, None], dtype="Int64")})
+    later = pd.DataFrame({"id": [1, 2, 3], "a": [float(BIG), 5.0, float("nan")]})
+    assert [(1, "changed", "a")] == changes(later, earlier)
+
+
 def test_empty_tables() -> None:
     """From nothing, to nothing, and nothing at all."""
     empty, one = table("id a"), table("id a", (1, 2))
@@ -201,9 +223,9 @@ def test_of_different_users() -> None:
 
 
 def test_of_the_same_users() -> None:
-    """The same question asked twice can be compared, tables as well."""
-    info = {"user_ids": [7]}
-    difference = two({"filtered": True, "info": dict(info)}, {"filtered": True, "info": dict(info)})
+    """The same question asked twice can be compared, tables as well, in whichever order it names the users."""
+    asked: list[dict[str, Any]] = [{"filtered": True, "info": {"user_ids": users}} for users in ([7, 8], [8, 7])]
+    difference = two(asked[0], asked[1])
     assert {} == difference.left_out
 
 

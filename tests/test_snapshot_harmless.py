@@ -151,6 +151,28 @@ def test_what_may_not_be_read_is_an_error(world: World) -> None:
         reader.snapshot(tables=[])
 
 
+@pytest.mark.parametrize("denied", ["hscan", "get"])
+def test_a_refusal_is_not_taken_for_a_key_of_another_kind(world: World, denied: str) -> None:
+    """A command that this user may not give is said, and does not make good keys malformed."""
+    client: Any = world.owner.redis
+    client.hset("online_1000000", mapping={f"{number}_1": "1512270533_1_42" for number in range(1001)})
+    try:
+        with world.reader(f"+@read -{denied}") as reader, pytest.raises(imlib.AccessDeniedError, match=denied):
+            reader.snapshot(tables=[])
+    finally:
+        client.delete("online_1000000")
+
+
+def test_a_replica_that_lost_its_primary_says_nothing_of_anybody() -> None:
+    """Who is online there is unknown: an error, and not an empty answer."""
+    lost = ("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "no")
+    with private_redis(*lost) as server, imlib.connect(server.url, "embedded://", read_only=True) as deployment:
+        with pytest.raises(imlib.UnavailableError, match="MASTER is down"):
+            deployment.online_status.get_online_by_user_id_list([7])
+        with pytest.raises(imlib.UnavailableError, match="MASTER is down"):
+            deployment.snapshot(user_ids=[7])
+
+
 STATUS = imlib.SessionStatus(7, -42, 1, 3, 99, 1_512_270_533)
 MODELS = ["online_status", "sequences", "accounts", "chats", "dialogs", "messages", "updates", "users"]
 REFUSED: dict[str, Callable[[Any, Any], object]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,48 @@ def test_everything_else_comes_through(world: Snapshot) -> None:
     assert ("ü 👋", pd.Timestamp("2017-12-03T03:08:53Z")) == (found["text"][0], found["instant"][0])
     assert pd.Timedelta(hours=-838).value == found["time"][0].nanoseconds
     assert found.iloc[1].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("nested", "expected"),
+    [
+        ("list(bigint ORDER BY id)", [BIG, None]),
+        ("list({'n': bigint} ORDER BY id)", [{"n": BIG}, {"n": None}]),
+        ("map {'n': max(bigint)}", [("n", BIG)]),
+        ("[max(unsigned), NULL]", [2**64 - 1, None]),
+    ],
+)
+def test_numbers_within_lists_and_structs_are_exact(world: Snapshot, nested: str, expected: Any) -> None:
+    """No integer becomes a float because it stands in a list, beside NULL or not."""
+    found = world.sql(f"SELECT {nested} AS nested FROM exact")
+    assert expected == found["nested"][0] == found.to_numpy()[0, 0]
+
+
+def test_what_no_frame_can_hold_is_refused(world: Snapshot) -> None:
+    """An unsigned 128-bit number would come back negative, and a year beyond 9999 as an error of Python's."""
+    for query_of, said in (
+        ("1::UHUGEINT", "UHUGEINT"),
+        ("[md5_number('x')]", "UHUGEINT"),
+        ("DATE '20000-1-1'", "year"),
+    ):
+        with pytest.raises(imlib.InvalidValueError, match=said) as caught:
+            world.sql(f"SELECT {query_of}")
+        assert "\n" not in str(caught.value)
+
+
+def test_instants_are_in_utc_wherever_it_runs() -> None:
+    """The hour of a report does not depend on the machine's time zone."""
+    program = (
+        "from tests.frames import session, snapshot; "
+        "found = snapshot([session()]).sql('SELECT reported_at, hour(reported_at) AS hour FROM sessions'); "
+        "print(found['reported_at'].dtype, found['hour'][0])"
+    )
+    environment = os.environ | {"TZ": "America/New_York"}
+    root = Path(imlib.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=root, check=True
+    )
+    assert "datetime64[us, UTC] 3" == done.stdout.strip()
 
 
 def test_empty_frames_have_types() -> None:

@@ -47,7 +47,7 @@ EVERYTHING = pd.DataFrame(
     }
 )
 ODD_NAMES = ["a/b", "..", ".", "ünïcode ☕", "sessions", "Sessions", "table_sessions", "users", "USERS", "a b", "%2F"]
-ODD_NAMES += ["x" * 64, "漢" * 64, "漢" * 63 + "字", "a'b\"c", "select"]
+ODD_NAMES += ["", "x" * 64, "漢" * 64, "漢" * 63 + "字", "a'b\"c", "select"]
 
 
 def assert_same(expected: Snapshot, actual: Snapshot) -> None:
@@ -264,6 +264,55 @@ def test_what_is_wrong_is_named(tmp_path: Path, how: str, message: str) -> None:
     with pytest.raises(imlib.SnapshotError, match=message) as caught:
         imlib.Snapshot.load(tmp_path / "one")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["sessions.parquet", "users.parquet"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        b"[]",
+        b"5",
+        b"{",
+        b"\xff",
+        b"{}",
+        b'{"frame": "users"}',
+        b'{"format": 1}',
+        b'{"format": 1, "frame": "sessions"}',
+        b'{"format": 1, "frame": "sessions", "info": null, "files": {}}',
+        b'{"format": 1, "frame": "sessions", "info": {}, "files": {"users": "users.parquet"}}',
+    ],
+)
+def test_notes_that_nobody_wrote(tmp_path: Path, file: str, changed: bytes) -> None:
+    """Metadata that is damaged or another's is an error in one line, whatever its shape."""
+    saved(tmp_path / "one", {"users": table("id", (1,))})
+    read = pq.read_table(tmp_path / "one" / file)
+    pq.write_table(read.replace_schema_metadata({**read.schema.metadata, b"imlib": changed}), tmp_path / "one" / file)
+    with pytest.raises(imlib.SnapshotError, match=r"/one\b") as caught:
+        imlib.Snapshot.load(tmp_path / "one")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changed", [b"{", b"{}", b"[]"])
+def test_a_note_of_pandas_that_is_damaged(tmp_path: Path, changed: bytes) -> None:
+    """So is what pandas left in a file."""
+    saved(tmp_path / "one", {"users": table("id", (1,))})
+    file = tmp_path / "one" / "users.parquet"
+    read = pq.read_table(file)
+    pq.write_table(read.replace_schema_metadata({**read.schema.metadata, b"pandas": changed}), file)
+    with pytest.raises(imlib.SnapshotError, match=r"users\.parquet is damaged: ") as caught:
+        imlib.Snapshot.load(tmp_path / "one")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_that_no_folder_can_have(tmp_path: Path, name: str) -> None:
+    """They are refused in one line, for saving and for loading."""
+    with pytest.raises(imlib.SnapshotError, match="could not be saved") as caught:
+        saved(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert [] == list(tmp_path.iterdir())
+    with pytest.raises(imlib.SnapshotError, match=r"cannot be read|holds no snapshot"):
+        imlib.Snapshot.load(tmp_path / name)
 
 
 def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ class AccountModel(Model):
             self._put(connection, user_id, peer, values | {"is_deleted": 0})
 
         self._write("set_notify_settings", work)
-        return NotifySettings(user_id, peer.peer_type, peer.peer_id, show_previews, silent, mute_until, sound)
+        kind, shown, quiet = PeerType(peer.peer_type), bool(show_previews), bool(silent)
+        return NotifySettings(user_id, kind, peer.peer_id, shown, quiet, mute_until, sound)
 
     def reset_notify_settings(self, user_id: int) -> None:
         """Forget a user's settings for single peers, and set those for all peers to their defaults."""

@@ -87,7 +87,7 @@ class ChatModel(Model):
         return self._write("add_chat_participant", work)
 
     def delete_chat_user(self, chat_id: int, user_id: int) -> None:
-        """Take a user out of a chat, in which there must be one; the row stays, with state 1."""
+        """Take a user who is in a chat out of it; the row stays, with state 1."""
 
         def work(connection: sa.Connection) -> None:
             self._locked(connection, chat_id)
@@ -161,7 +161,7 @@ class ChatModel(Model):
     def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
         row = connection.execute(Chat.select(_CHATS).where(at(_CHATS, id=chat_id)).with_for_update()).first()
         if row is None:
-            raise absent("chats", chat_id)
+            raise absent("chats", chat_id, writing=True)
         return Chat.from_row(row)
 
     def _participants(self, connection: sa.Connection, chat_id: int) -> list[ChatParticipant]:

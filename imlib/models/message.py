@@ -148,7 +148,7 @@ class MessageModel(Model):
             lock_users(connection, [user_id])
             date = connection.scalar(sa.select(_MESSAGES.c.date2).where(at(_MESSAGES, id=message_id)))
             if date is None:
-                raise absent("messages", message_id)
+                raise absent("messages", message_id, writing=True)
             return self._deliver(connection, {user_id: box}, from_id, message_id, date)[str(user_id)]
 
         return self._write("create_message_boxes", work)
@@ -198,7 +198,7 @@ class MessageModel(Model):
         self, operation: str, from_user_id: int, peer: Peer, random_id: int, body: object, kind: MessageType
     ) -> int:
         check_peer(peer)
-        mark_of(random_id)
+        check_int("random_id", random_id, 64)
 
         def work(connection: sa.Connection) -> int:
             lock_users(connection, [from_user_id])

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from imlib.connect import Clients
 from imlib.constants import PeerType
-from imlib.engines import CONTENDED, WRITING, driver_said, translate
+from imlib.engines import CONTENDED, WRITING, driver_said, in_our_words, translate
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
 from imlib.models.records import Peer, Record
 from imlib.schema import bits, tables
@@ -80,11 +80,8 @@ class Model:
     def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
         """Give a connection for plain reads: the replica's where there is one, and `primary` is not asked for."""
         engine = self._clients.engine if primary else self._clients.replica
-        try:
-            with engine.connect() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            raise translate(error, engine) from error
+        with in_our_words(engine), engine.connect() as connection:
+            yield connection
 
     def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
         with self._reading() as connection:
@@ -167,14 +164,14 @@ def lock_users(connection: sa.Connection, user_ids: Collection[int], required: C
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
     statement = sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
     if missing := set(wanted if required is None else required) - set(connection.scalars(statement)):
-        raise absent("users", *sorted(missing)[:10])
+        raise absent("users", *sorted(missing)[:10], writing=True)
 
 
 def by_ids(
     connection: sa.Connection, statement: sa.Select[Any], column: sa.Column[Any], ids: Collection[int]
 ) -> list[sa.Row[Any]]:
     """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones left out."""
-    wanted = list(dict.fromkeys(check_int(column.name, each) for each in ids))
+    wanted = list(dict.fromkeys(check_int(_argument(column), each) for each in ids))
     found: dict[int, list[Any]] = {}
     for start in range(0, len(wanted), _IDS_A_QUERY):
         rows = connection.execute(statement.where(column.in_(wanted[start : start + _IDS_A_QUERY])))
@@ -186,13 +183,19 @@ def by_ids(
 def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
     """Return the condition that integer columns have these values, each of which its column can hold."""
     columns = {table.c[name]: value for name, value in values.items()}
-    return sa.and_(*(column == check_int(str(column), value, bits(column)) for column, value in columns.items()))
+    return sa.and_(*(column == check_int(_argument(column), value, bits(column)) for column, value in columns.items()))
 
 
-def absent(table: str, *ids: int) -> NotFoundError:
-    """Return the error that says which rows are not there."""
-    names = ", ".join(map(str, ids))
-    return NotFoundError(f"no such {table[:-1]}: {names}; the table {table} has no row with this id")
+def _argument(column: sa.Column[Any]) -> str:
+    """Return what callers call a column's value: ``id`` of ``chats`` is a ``chat_id``, whoever's id a ``user_id``."""
+    name = f"{column.table.name[:-1]}_id" if column.name == "id" else column.name
+    return "user_id" if name.endswith("user_id") else name
+
+
+def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
+    """Return the error that says which rows are not there; where something was to be written, that nothing was."""
+    names, nothing = ", ".join(map(str, ids)), ", nothing was written" if writing else ""
+    return NotFoundError(f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}")
 
 
 def mark_of(random_id: int | None) -> int:

@@ -32,7 +32,10 @@ class UpdatesModel(Model):
         self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
-        """Return a user's state, whatever the device has read: the last pts; the deployed server's qts and seq."""
+        """Return a user's state, whatever the device has read: the last pts, or 1 where there is none.
+
+        qts and seq are the deployed server's: always 0 and 1.
+        """
         check_int("auth_key_id", auth_key_id, 64)
         pts = self._messages.get_last_pts_by_user_id(user_id) or 1
         return UpdatesState(auth_key_id, user_id, pts, qts=0, seq=1, date=self._now, unread_count=0)

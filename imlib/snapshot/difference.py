@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ class Difference:
 def compare(later: Frames, earlier: Frames) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
-    same_users = later.info.get("user_ids") == earlier.info.get("user_ids")
+    same_users = _same_users(later, earlier)
     if not same_users:
         left_out["sessions"] = "the two are of different users"
     sessions = (later.sessions, earlier.sessions)
@@ -80,6 +80,12 @@ def compare(later: Frames, earlier: Frames) -> Difference:
     )
 
 
+def _same_users(later: Frames, earlier: Frames) -> bool:
+    """Return whether both are of the same users, in whichever order they were asked for."""
+    ours, theirs = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
+    return ours == theirs or (ours is not None and theirs is not None and set(ours) == set(theirs))
+
+
 def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
     """Return why a table cannot be compared, or "" where it can."""
     if name not in later.tables or name not in earlier.tables:
@@ -92,7 +98,7 @@ def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
         return "its primary key is another one now"
     if {"change", "columns"} & set(key):
         return "its primary key has a column named change or columns"
-    same_users = later.info["user_ids"] == earlier.info["user_ids"]
+    same_users = _same_users(later, earlier)
     for which, snapshot in (("later", later), ("earlier", earlier)):
         # The same users in both are one question asked twice; of conditions that can't be told.
         asked = facts[which]["filtered"] and (name in snapshot.info["where"] or not same_users)
@@ -121,7 +127,10 @@ def _hidden(later: Frames, earlier: Frames, name: str) -> dict[str, str]:
 
 
 def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Collection[str]) -> pd.DataFrame:
-    now, then = later.set_index(key), earlier.set_index(key)
+    # As Python's own where the types differ, for pandas would meet a signed and an unsigned key as floats; and where a
+    # key is NULL, as SQLite allows, for an index of numbers finds no NULL.
+    loose = [one for one in key if later[one].dtype != earlier[one].dtype or later[one].hasnans]
+    now, then = (frame.astype(dict.fromkeys(loose, object)).set_index(key) for frame in (later, earlier))
     both = now.index[now.index.isin(then.index)]
     shared = [column for column in now.columns if column not in hidden]
     differs = np.zeros((len(both), len(shared)), dtype=bool)
@@ -137,8 +146,13 @@ def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Co
     return pd.concat(parts).sort_values([*key, "change"], ignore_index=True)
 
 
+_KINDS: Final = {"i": "i", "u": "i", "f": "f"}
+
+
 def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
     """Return where two columns differ; missing is equal to missing and to nothing else."""
+    if {"i", "f"} <= {_KINDS.get(one.dtype.kind, "") for one in (left, right)}:  # a BIGINT that is a DOUBLE now
+        left, right = left.astype(object), right.astype(object)
     gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
     unequal = (left != right).to_numpy(bool, na_value=True)
     differs: NDArray[np.bool_] = np.where(gone | missing, gone != missing, unequal)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from imlib.constants import PeerType
+from imlib.errors import ConfigurationError
 
 __all__ = ["LINKS", "Listed", "Where", "about_users", "among", "condition", "mysql_tables", "sqlite_tables"]
 
@@ -104,18 +105,31 @@ def sqlite_tables(connection: sa.Connection) -> tuple[dict[str, Listed], dict[st
 
 def condition(listed: Listed, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
     """Return what a caller asks of a table's rows as part of a statement over `Listed.clause`."""
-    if isinstance(where, str):
-        where = (where, {})
-    if isinstance(where, tuple):
-        return sa.text(f"({where[0]}\n)").bindparams(**where[1])  # the new line ends a comment
     ours = listed.clause
+    match where:
+        case str():
+            return condition(listed, (where, {}))
+        case (str(text), Mapping() as values):
+            return sa.text(f"({text}\n)").bindparams(**values)  # the new line ends a comment
+        case sa.ClauseElement():
+            pass
+        case _:
+            given = f"where for table {listed.name!r} is of type {type(where).__name__}"
+            raise ConfigurationError(
+                f"{given}: allowed is SQL, (SQL, values of its :names), or a SQLAlchemy expression"
+            )
 
     def adapted(element: Any, **_: Any) -> Any:
         # The caller's columns may belong to a table object of imlib.schema's; a second one would be joined.
         mine = isinstance(element, sa.ColumnClause) and getattr(element.table, "name", listed.name) == listed.name
         return ours.c.get(element.name) if mine else None
 
-    return visitors.replacement_traverse(where, {}, adapted)
+    expression = visitors.replacement_traverse(where, {}, adapted)
+    if sa.select(sa.literal(1)).select_from(ours).where(expression).get_final_froms() != [ours]:
+        # The database would give every row once for each of the other table's.
+        named = "names columns that it has not, or another table outside of a subquery"
+        raise ConfigurationError(f"where for table {listed.name!r} {named}")
+    return expression
 
 
 def about_users(

@@ -17,6 +17,7 @@ LIMIT_BYTES: Final = 4 << 30
 
 # In this order: the last line makes the others final.
 _LOCKS: Final = (
+    "SET TimeZone = 'UTC'",  # the hour of an instant is the same on every machine
     "SET temp_directory = ''",  # nothing spilt to disk; while that may still be said
     "SET autoinstall_known_extensions = false",  # a function's name alone would fetch its extension
     "SET autoload_known_extensions = false",
@@ -38,7 +39,8 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     -------
     DataFrame
         Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of integers keep
-        every digit (as Arrow's decimals). A TIME is an interval, and comes as pandas' DateOffset.
+        every digit (as Arrow's decimals), and so do numbers within lists and structs, which come as Python's own.
+        Instants are in UTC. A TIME is an interval, and comes as pandas' DateOffset.
 
     Raises
     ------
@@ -57,9 +59,17 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
                 connection.register(name, pa.Table.from_pandas(frame, preserve_index=False))
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
-            found = _bounded(connection.sql(query, params=parameters).to_arrow_reader())
+            relation = connection.sql(query, params=parameters)
+            if any("UHUGEINT" in str(one) for one in relation.types):  # Arrow would carry half of them as negative
+                raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
+            found = _bounded(relation.to_arrow_reader())
             result: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
-        except (duckdb.Error, pa.ArrowException) as problem:
+            for at, column in enumerate(found.columns):
+                if pa.types.is_nested(column.type):  # pandas would make floats of integers beside NULL in a list
+                    result.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
+        except InvalidValueError:
+            raise
+        except (duckdb.Error, pa.ArrowException, ValueError) as problem:  # ValueError: a date beyond Python's years
             said = " ".join(str(problem).split()).rstrip(".")
             raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
     return result
@@ -80,6 +90,7 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
 
 def _dtype(arrow: pa.DataType) -> Any:
     """Return the pandas dtype that carries every value of an Arrow type, or None where pandas' own choice does."""
-    if pa.types.is_decimal(arrow) or pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
+    exact = pa.types.is_decimal(arrow) or pa.types.is_nested(arrow)
+    if exact or pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
         return pd.ArrowDtype(arrow)
     return _NULLABLE.get(arrow)

@@ -10,7 +10,7 @@ import pandas as pd
 from imlib.models.sequence import REDIS_KEY_PREFIX
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
 from imlib.session_status import parse_int64
-from imlib.wire import exchange
+from imlib.wire import check_refusals, exchange
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,6 +32,7 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
         batches = (named[at : at + BATCH_KEYS] for at in range(0, len(named), BATCH_KEYS))
     for keys in batches:
         replies = exchange(client, [("GET", key) for key in keys])
+        check_refusals(client, replies)
         for key, reply in zip(keys, replies, strict=True):
             name = key.removeprefix(REDIS_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
             if isinstance(reply, bytes):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from imlib.connect import Clients
 from imlib.engines import masked_url
-from imlib.errors import AccessDeniedError, ImlibError, UnavailableError
+from imlib.errors import AccessDeniedError, ImlibError, SnapshotError, UnavailableError
 from imlib.models.sql import check_int
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
@@ -99,9 +99,13 @@ class Snapshot:
             There is none, it is of another format, or a file is missing or damaged.
         """
         frames, info = read_folder(folder)
+        table_of = info.get("table_of", {})
+        if odd := frames.keys() ^ {*_REDIS_FRAMES, *table_of}:
+            told = f"its files and its facts do not agree on {', '.join(sorted(odd))}"
+            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}")
         return cls(
             **{name: frames[name] for name in _REDIS_FRAMES},
-            tables={table: frames[name] for name, table in info["table_of"].items()},
+            tables={table: frames[name] for name, table in table_of.items()},
             info=info,
         )
 
@@ -226,7 +230,7 @@ def _missing_indexes(clients: Clients, facts: dict[str, Any]) -> list[str] | Non
 
 def _frame_names(tables: Iterable[str]) -> dict[str, str]:
     """Return a name for each table's frame that no other has, and what table it is: SQL does not tell case apart."""
-    taken = {*_REDIS_FRAMES}
+    taken = {*_REDIS_FRAMES, ""}  # SQLite allows a table without a name, SQL here does not
     names = {}
     for table in tables:
         name = table

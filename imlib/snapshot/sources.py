@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
+from pymysql.constants import CR
 
 from imlib.schema import bits
 from imlib.schema import tables as our_tables
@@ -88,7 +89,7 @@ class MySQLSource:
     @staticmethod
     def ended(code: int | None, text: str) -> bool:
         """Return whether an error ends the reading, and not that of one table alone."""
-        return code is not None and (code in _ENDED or 2000 <= code < 3000)
+        return code is not None and (code in _ENDED or (2000 <= code < 3000 and code != CR.CR_PARAMS_NOT_BOUND))
 
 
 class SQLiteSource:

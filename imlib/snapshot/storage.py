@@ -40,7 +40,7 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
         The folder exists, or cannot be written.
     """
     target = Path(folder)
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):
         raise SnapshotError(f"{target} exists: a snapshot is saved under a new name and never over another")
     building = None
     try:
@@ -60,7 +60,7 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
         _sync(building)
         building.rename(target)
         _sync(target.parent)
-    except (OSError, pa.ArrowException, TypeError) as problem:
+    except (OSError, pa.ArrowException, TypeError, ValueError) as problem:
         raise SnapshotError(f"the snapshot could not be saved as {target}: {_line(problem)}") from problem
     finally:
         if building is not None:
@@ -77,17 +77,21 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], d
         There is no snapshot, it is of a newer format, or a file of it is missing or damaged; the message says which.
     """
     source = Path(folder)
-    if not (source / _FIRST).is_file():
+    try:
+        there = (source / _FIRST).is_file()
+    except OSError as problem:
+        raise SnapshotError(f"{source} cannot be read: {_line(problem)}") from problem
+    if not there:
         raise SnapshotError(f"{source} holds no snapshot: {_FIRST} is not there")
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
-    for name, file in note.get("files", {}).items():
+    if not all(isinstance(note.get(part), dict) for part in ("files", "info")):
+        raise SnapshotError(f"{source} is not whole: {_FIRST} does not say how the snapshot was taken")
+    for name, file in note["files"].items():
         if not (source / file).is_file():
             raise SnapshotError(f"{source} is not whole: {file} is missing")
         if file != _FIRST:
             frames[name] = _read(source / file, name)[0]
-    if "info" not in note:
-        raise SnapshotError(f"{source} is not whole: {_FIRST} does not say how the snapshot was taken")
     return frames, note["info"]
 
 
@@ -96,20 +100,24 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         # As one file: read_table would take folders named like a=1 for partitions.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
-            if note.get("format", FORMAT) == FORMAT:
-                table = file.read()
+            if not isinstance(note, dict) or "format" not in note:
+                raise SnapshotError(f"{path} is no file of a snapshot: save() did not write it")
+            if note["format"] != FORMAT:
+                advice = "use the imlib that wrote it"
+                raise SnapshotError(f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: {advice}")
+            table = file.read()
     except (OSError, ValueError, pa.ArrowException) as problem:
         raise SnapshotError(f"{path} is damaged, or no Parquet file: {_line(problem)}") from problem
-    if not note:
-        raise SnapshotError(f"{path} is no file of a snapshot: save() did not write it")
-    if note["format"] != FORMAT:
+    if note.get("frame") != frame:
         raise SnapshotError(
-            f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: use the imlib that wrote it"
+            f"{path} holds the frame {note.get('frame')!r}, not {frame!r}: files were renamed or mixed up"
         )
-    if note["frame"] != frame:
-        raise SnapshotError(f"{path} holds the frame {note['frame']!r}, not {frame!r}: files were renamed or mixed up")
-    # pandas' own note in the file carries every dtype but this.
-    return table.to_pandas(types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None), note
+    try:
+        # pandas' own note in the file carries every dtype but this.
+        read = table.to_pandas(types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None)
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
+        raise SnapshotError(f"{path} is damaged: what pandas noted in it cannot be used ({problem!r})") from problem
+    return read, note
 
 
 def _files(names: Iterable[str]) -> dict[str, str]:

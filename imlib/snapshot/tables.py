@@ -24,6 +24,7 @@ from imlib.connect import Clients
 from imlib.engines import driver_said, ping, translate
 from imlib.errors import ConfigurationError, ImlibError, shortened
 from imlib.models.body import is_json
+from imlib.models.sql import check_int
 from imlib.snapshot.columns import NAIVE, TEXT, Problem, series
 from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, condition
 from imlib.snapshot.masking import Masking
@@ -34,7 +35,8 @@ __all__ = ["TablesRead", "read_tables"]
 Progress = Callable[[str, int], object]
 """Is told a table's name and how many more rows of it were read."""
 
-_DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error)
+# The last is how sqlite3 refuses to bind an integer beyond 64 bits.
+_DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error, OverflowError)
 _BODIES_KEPT: Final = 1_000
 
 
@@ -83,7 +85,7 @@ def read_tables(
         The database cannot be reached, or went away.
     """
     engine = clients.replica
-    if limit < 1:
+    if check_int("limit", limit, 63) < 1:  # one more is asked for, and SQL and Arrow count in 64 bits
         raise ConfigurationError(f"limit is {limit!r}: allowed is 1 or more rows a table")
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
         raise ConfigurationError(f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…")
@@ -141,12 +143,14 @@ class _Reading:
     ) -> dict[str, list[str]]:
         """Return the columns to read of each table; a name that doesn't exist is refused."""
         columns = {f"{listed.name}.{column}" for listed in self.listed.values() for column in listed.columns}
-        names = self.listed if tables is None else tables
+        names = list(self.listed if tables is None else tables)
         _check_names("where", self.where, self.listed)
         _check_names("unmask", unmask, columns)
         _check_names("tables", names, self.listed)
         if not isinstance(tables, Mapping):
             return {name: list(self.listed[name].columns) for name in names}
+        if none := [name for name in tables if not tables[name]]:
+            raise ConfigurationError(f"tables names no column of {', '.join(none)}: allowed are one or more of each")
         _check_names("tables", [f"{name}.{column}" for name in tables for column in tables[name]], columns)
         return {name: list(dict.fromkeys(tables[name])) for name in tables}
 
@@ -170,7 +174,9 @@ class _Reading:
         values: list[Any] = []
         if listed is not None and {column, by} <= set(listed.columns):
             columns = listed.clause.c
-            wanted = sa.select(columns[column]).distinct().where(among(columns[by], users)).limit(self.limit)
+            named = sa.select(columns[column]).distinct().where(among(columns[by], users), columns[column].is_not(None))
+            # One more than is kept, and the first: what they lead to is then cut, and said to be, as any table.
+            wanted = named.order_by(columns[column]).limit(self.limit + 1)
             with self._one_table(table):
                 values = list(self.connection.execute(wanted).scalars())
         return values
@@ -185,11 +191,20 @@ class _Reading:
                 code, text = driver_said(error)
                 if self.source.ended(code, text):
                     raise
-                if name in self.where:
+                if name in self.where and self._can_be_read(name):
                     said = f"where for table {name!r} is refused: {shortened(text)}"
                     advice = "give SQL and the values of its :names, or an expression"
                     raise ConfigurationError(f"{said}; {advice}") from error
                 self.left_out[name] = text if code is None else f"{text} (error {code})"
+
+    def _can_be_read(self, name: str) -> bool:
+        """Return whether a table can be read where nothing is asked of its rows: then the clause was to blame."""
+        one = sa.select(*self.listed[name].clause.c).limit(1).subquery()
+        try:
+            self.connection.execute(sa.select(sa.func.count()).select_from(one))
+        except _DRIVER_ERRORS:
+            return False
+        return True
 
     def _read_table(self, listed: Listed, columns: Sequence[str], conditions: Sequence[Any]) -> None:
         ways = dict.fromkeys(columns, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -49,6 +50,8 @@ def test_notify_settings(stack: Stack) -> None:
         expected = NotifySettings(ann, PeerType.USER, 2, True, True, 2**31 - 1, sound)
         settings = stack.accounts.set_notify_settings(ann, peer, silent=True, mute_until=2**31 - 1, sound=sound)
         assert expected == settings == stack.accounts.get_notify_settings(ann, peer)
+    plain = stack.accounts.set_notify_settings(ann, Peer(2, 2))
+    assert repr(plain) == repr(stack.accounts.get_notify_settings(ann, peer))
     stack.accounts.reset_notify_settings(ann)
     assert stack.accounts.get_notify_settings(ann, peer).is_empty
     expected = NotifySettings(ann, PeerType.ALL, 0, True, False, 0, "default")
@@ -209,6 +212,44 @@ def test_what_is_refused(stack: Stack, ask: Callable[[Stack], object], expected:
         ask(stack)
     assert 1 == len(stack.rows("users"))
     assert [] == stack.rows("chats") + stack.rows("devices") + stack.rows("user_notify_settings")
+
+
+@pytest.mark.parametrize(
+    ("ask", "named"),
+    [
+        (lambda s: s.chats.get_chat("x"), "chat_id is 'x'"),
+        (lambda s: s.chats.delete_chat_user("x", 1), "chat_id is 'x'"),
+        (lambda s: s.chats.add_chat_participant(2**31, 1, 1), "chat_id is 2147483648"),
+        (lambda s: s.users.get_user_list([1, None]), "user_id is None"),
+        (lambda s: s.users.get_contacts(1.0), "user_id is 1.0"),
+        (lambda s: s.users.get_user_full(2**63, 1), "user_id is 9223372036854775808"),
+        (lambda s: s.accounts.get_privacy(True), "user_id is True"),
+        (lambda s: s.messages.get_messages_by_id_list(1, [-(2**31) - 1]), "message_id is -2147483649"),
+        (lambda s: s.messages.create_message_boxes(1, 1, Peer.user(1), True, "x"), "message_id is 'x'"),
+        (lambda s: s.messages.create_history_message(1, Peer.user(1), None, "hi"), "random_id is None"),
+    ],
+)
+def test_a_refusal_names_the_argument(stack: Stack, ask: Callable[[Stack], object], named: str) -> None:
+    """A value that its column could not hold is named as the caller knows it, and what is allowed follows."""
+    stack.add_users(1)
+    with pytest.raises(InvalidValueError, match=f"^{re.escape(named)}; allowed is an integer from "):
+        ask(stack)
+
+
+@pytest.mark.parametrize(
+    ("write", "absent"),
+    [
+        (lambda s: s.chats.create_chat(1, "x", [8, 9]), "no such user: 8, 9; the table users"),
+        (lambda s: s.chats.edit_chat_title(9, 1, "x"), "no such chat: 9; the table chats"),
+        (lambda s: s.messages.send_message(1, Peer.chat(9), "x"), "no such chat: 9; the table chats"),
+        (lambda s: s.messages.create_message_boxes(1, 1, Peer.user(1), True, 9), "no such message: 9; the table messa"),
+    ],
+)
+def test_a_write_says_that_nothing_was_written(stack: Stack, write: Callable[[Stack], object], absent: str) -> None:
+    """What a write names and does not exist is told with its table, and that the write left nothing behind."""
+    stack.add_users(1)
+    with pytest.raises(NotFoundError, match=rf"^{absent}\w* has no row with this id, nothing was written$"):
+        write(stack)
 
 
 def test_the_longest_values_fit(stack: Stack) -> None:

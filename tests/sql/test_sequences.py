@@ -232,7 +232,6 @@ def test_redis_lost_at_any_point(
 
         @settings(
             max_examples=examples,
-            deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
         )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from imlib.constants import PeerType
 from imlib.engines import WRITING, make_engine
-from imlib.errors import ConfigurationError, UnavailableError
+from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
 from imlib.schema import tables as our_tables
 from imlib.snapshot.tables import read_tables
 from tests.mariadb import PrivateMariaDB
@@ -115,6 +115,17 @@ def test_a_table_dropped_or_made_meanwhile(mariadb: PrivateMariaDB) -> None:
     assert {"b", "c"} == set(found.info["left_out"])
     assert all("1146" in reason for reason in found.info["left_out"].values())
     assert found.info["incomplete"] is None
+
+
+def test_a_clause_is_not_blamed_for_what_happened_to_its_table(mariadb: PrivateMariaDB) -> None:
+    """A table with a where-clause that is dropped meanwhile is left out like any other."""
+    url = mariadb.new_database()
+    three_tables(url)
+    with open_stack(url, tables_too=False) as stack:
+        drop = at_first("a", lambda: do(stack, "DROP TABLE b"))
+        found = read_tables(stack.clients, where={"b": "id > 0"}, progress=drop)
+    assert ["a", "c"] == list(found.frames)
+    assert "1146" in found.info["left_out"]["b"]
 
 
 def test_a_locked_table_is_waited_for_and_then_left_out(
@@ -256,6 +267,13 @@ def test_an_interrupt_passes(mariadb: PrivateMariaDB) -> None:
         assert BIG == len(read_tables(stack.clients).frames["b"])
 
 
+@pytest.mark.parametrize("limit", [1.5, "5", None, 2**62])
+def test_a_limit_that_is_no_number_of_rows(url: str, limit: Any) -> None:
+    """Anything but an integer that SQL can count to is refused, and not every table left out for it."""
+    with open_stack(url, tables_too=False) as stack, pytest.raises(InvalidValueError, match="limit is"):
+        read_tables(stack.clients, limit=limit)
+
+
 @pytest.mark.parametrize(("limit", "rows", "truncated"), [(1, 1, True), (2, 2, True), (3, 3, False), (4, 3, False)])
 def test_the_limit(url: str, limit: int, rows: int, truncated: bool) -> None:
     """A table is cut at the limit, its first rows by primary key kept, and marked only if there is more."""
@@ -264,6 +282,50 @@ def test_the_limit(url: str, limit: int, rows: int, truncated: bool) -> None:
         found = read_tables(stack.clients, limit=limit)
     assert [1, 2, 3][:rows] == found.frames["t"]["id"].tolist()
     assert (rows, truncated) == (found.info["tables"]["t"]["rows"], found.info["tables"]["t"]["truncated"])
+
+
+@pytest.mark.parametrize(("limit", "truncated"), [(2, True), (3, False)])
+def test_the_limit_holds_for_what_a_user_is_led_to(stack: Stack, limit: int, truncated: bool) -> None:
+    """Messages that a user's boxes name are cut and marked like any table, also where only the list of them is cut."""
+    for n in (3, 2, 1):
+        stack.put("messages", sender_user_id=5, peer_type=3, peer_id=9, random_id=n, message_data="{}")
+        box = {"user_id": 1, "sender_user_id": 5, "message_box_type": 0, "peer_type": 3, "peer_id": 9}
+        stack.put("message_boxes", **box, pts=n, message_id=n, state=0, date2=0)
+    found = read_tables(stack.clients, user_ids=[1], limit=limit)
+    assert [1, 2, 3][:limit] == found.frames["messages"]["id"].tolist()
+    assert truncated == found.info["tables"]["messages"]["truncated"]
+
+
+def test_a_user_without_a_phone(url: str) -> None:
+    """A NULL among the values that lead on leads nowhere, and is in nobody's way."""
+    with open_stack(url, tables_too=False) as stack:
+        do(
+            stack,
+            "CREATE TABLE users (id integer PRIMARY KEY, phone varchar(9))",
+            "INSERT INTO users VALUES (1, NULL), (2, '+2')",
+            "CREATE TABLE auth_phone_transactions (id integer PRIMARY KEY, phone_number varchar(9))",
+            "INSERT INTO auth_phone_transactions VALUES (1, '+2'), (2, '+3'), (3, NULL)",
+        )
+        found = read_tables(stack.clients, user_ids=[1, 2])
+    assert {} == found.info["left_out"]
+    assert [1] == found.frames["auth_phone_transactions"]["id"].tolist()
+
+
+@pytest.mark.parametrize("mode", ["ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"])
+def test_a_server_with_another_sql_mode(mariadb: PrivateMariaDB, mode: str) -> None:
+    """Names and values are quoted for the connection's own sql_mode: a backslash in one is a backslash."""
+    phone = "\\' OR 1=1 -- "
+    url = mariadb.new_database()
+    mariadb.run(f"SET GLOBAL sql_mode = '{mode}'")
+    try:
+        with open_stack(url) as stack:
+            for user in (stack.users.create_user(one, "A") for one in (phone, "+2")):
+                code = {"api_id": 1, "api_hash": "", "code": "1", "phone_number": user.phone}
+                stack.put("auth_phone_transactions", transaction_hash=user.phone, **code)
+            found = read_tables(stack.clients, user_ids=[1], unmask=["auth_phone_transactions.phone_number"])
+    finally:
+        mariadb.run("SET GLOBAL sql_mode = DEFAULT")
+    assert [phone] == found.frames["auth_phone_transactions"]["phone_number"].tolist()
 
 
 def test_bodies_are_judged_before_they_are_masked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,6 +386,11 @@ def test_where(stack: Stack) -> None:
         ({"where": {"users": "id = 1; DROP TABLE users"}}, "where for table 'users' is refused"),
         ({"where": {"users": "id = :id"}}, "where for table 'users' is refused"),
         ({"where": {"users": ("id = 1", {"id": 1})}}, "where for table 'users' is refused"),
+        ({"where": {"users": "id = ?"}}, "where for table 'users' is refused"),
+        ({"where": {"users": {"id": 1}}}, "is of type dict: allowed"),
+        ({"where": {"users": ("id = 1",)}}, "is of type tuple: allowed"),
+        ({"where": {"users": our_tables["users"].alias().c.id == 1}}, "another table outside of a subquery"),
+        ({"tables": {"users": []}}, "names no column of users"),
         ({"limit": 0}, "limit is 0"),
         ({"mask_key": b"short"}, "mask_key has 5 bytes"),
     ],
@@ -336,11 +403,19 @@ def test_arguments_that_name_nothing(stack: Stack, options: dict[str, Any], said
     assert 1 == len(stack.rows("users"))
 
 
+def test_a_value_that_sqlite_cannot_bind(tmp_path: Path) -> None:
+    """An integer beyond 64 bits is the clause's fault, and said like any other."""
+    with open_stack(f"sqlite:///{tmp_path / 'im.db'}") as stack, pytest.raises(ConfigurationError, match="too large"):
+        read_tables(stack.clients, where={"users": ("id = :id", {"id": 2**63})})
+
+
 def test_tables_and_columns(stack: Stack) -> None:
     """Only the tables and columns that are asked for are read, in the order asked for."""
     stack.add_users(2)
     found = read_tables(stack.clients, tables={"users": ["phone", "id"], "apps": ["title"]}, unmask=["users.phone"])
     assert {"users": ["phone", "id"], "apps": ["title"]} == {name: list(one) for name, one in found.frames.items()}
+    once: Any = (name for name in ["users"])
+    assert ["users"] == list(read_tables(stack.clients, tables=once).frames)
     assert ["+0", "+1"] == found.frames["users"]["phone"].tolist()
     assert [] == found.info["tables"]["users"]["masked"]
 

@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import imlib
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "imlib"
 version = release = imlib.__version__
@@ -53,3 +58,14 @@ html_show_search_summary = False
 copybutton_selector = ":not(.output) > div.highlight > pre"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def _readable(_app: Sphinx, *about: Any) -> tuple[str, str] | None:
+    """Spell a default that is made anew each time so that the signature can be parsed, and its types link."""
+    signature, returned = about[-2:]
+    return (signature.replace("<factory>", "..."), returned) if "<factory>" in (signature or "") else None
+
+
+def setup(app: Sphinx) -> None:
+    """Register what Sphinx calls while it reads docstrings."""
+    app.connect("autodoc-process-signature", _readable)

@@ -159,7 +159,7 @@ class Deployment:
         tables: Collection[str] | Mapping[str, Collection[str]] | None = None,
         where: Mapping[str, Any] | None = None,
         limit: int = 1_000_000,
-        user_ids: Collection[int] | None = None,
+        user_ids: int | Collection[int] | None = None,
         unmask: Collection[str] = (),
         mask_key: bytes | None = None,
         keep_incomplete: bool = False,
@@ -175,8 +175,8 @@ class Deployment:
             For a table a condition: a SQLAlchemy expression, or ``("pts > :pts", {"pts": 7})`` with bound parameters.
         limit : int
             Rows of a table at the most; ``info`` says which tables were cut.
-        user_ids : collection of int, optional
-            Only what belongs to these users, in Redis and in all tables.
+        user_ids : int or collection of int, optional
+            Only what belongs to this user or these, in Redis and in all tables.
         unmask : collection of str
             Masked columns to show as they are, each by name: ``devices.token``.
         mask_key : bytes, optional

@@ -353,6 +353,18 @@ def test_a_wrong_argument_is_never_incomplete(world: World) -> None:
         reader.snapshot(user_ids=[2**31])
 
 
+def test_one_user_is_a_list_of_one(world: World) -> None:
+    """A user's id alone asks for the same as a list that holds it; what is neither is refused by its value."""
+    with world.reader() as reader:
+        one, listed = reader.snapshot(user_ids=7), reader.snapshot(user_ids=[7])
+        assert 0 < len(one.sessions)
+        assert {7} == set(one.sessions["user_id"])
+        assert listed.info["rows"] == one.info["rows"]
+        assert listed.info["user_ids"] == one.info["user_ids"] == [7]
+        with pytest.raises(imlib.InvalidValueError, match="user_ids is 'seven'"):
+            reader.snapshot(user_ids=["seven"])  # type: ignore[list-item]  # what is tested
+
+
 # What is large
 
 

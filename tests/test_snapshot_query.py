@@ -68,8 +68,15 @@ def test_everything_else_comes_through(world: Snapshot) -> None:
     found = world.sql("SELECT bytes, text, instant, time FROM exact ORDER BY id")
     assert bytes(range(256)) == found["bytes"][0]
     assert ("ü 👋", pd.Timestamp("2017-12-03T03:08:53Z")) == (found["text"][0], found["instant"][0])
-    assert pd.Timedelta(hours=-838).value == found["time"][0].nanoseconds
+    assert (pd.Timedelta(hours=-838), "timedelta64[us]") == (found["time"][0], str(found["time"].dtype))
     assert found.iloc[1].isna().all()
+
+
+def test_intervals(world: Snapshot) -> None:
+    """Days and microseconds are a span of time, exact to the last; months stay what they are, of no one length."""
+    found = world.sql("SELECT INTERVAL 3 DAY - INTERVAL 1 MICROSECOND AS span, INTERVAL 1 MONTH AS month")
+    assert pd.Timedelta(3, "D") - pd.Timedelta(1, "us") == found["span"][0]
+    assert pd.DateOffset(months=1, days=0, nanoseconds=0) == found["month"][0]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +92,12 @@ def test_numbers_within_lists_and_structs_are_exact(world: Snapshot, nested: str
     """No integer becomes a float because it stands in a list, beside NULL or not."""
     found = world.sql(f"SELECT {nested} AS nested FROM exact")
     assert expected == found["nested"][0] == found.to_numpy()[0, 0]
+
+
+def test_a_query_that_is_no_text(world: Snapshot) -> None:
+    """What is no text is refused in words of ours."""
+    with pytest.raises(imlib.InvalidValueError, match="given as text; this is int"):
+        world.sql(7)  # type: ignore[arg-type]  # what is tested
 
 
 def test_what_no_frame_can_hold_is_refused(world: Snapshot) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["BYTES", "INSTANT", "NAIVE", "NUMBERS", "TEXT", "Field", "Problem", "held_by_arrow", "series"]
+__all__ = ["BYTES", "INSTANT", "NAIVE", "NUMBERS", "TEXT", "ZERO_DATE", "Field", "Problem", "held_by_arrow", "series"]
 
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
@@ -48,10 +48,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a column cannot be carried as it is declared, and how it can be: "text", "bytes", "int64" or "literal"."""
+    """Why a column cannot be carried as it is declared, and how it can be: "text", "bytes", "int64" or "literal".
+
+    An empty ``carry`` is a remark: the column stays as it is, and its reader has to know this.
+    """
 
     reason: str
     carry: str
+
+
+ZERO_DATE: Final = Problem("holds zero dates, which are NaT here as NULL is", "")
+"""Both mean never; where a column is NOT NULL, NaT says it alone."""
 
 
 def held_by_arrow(dtype: pa.DataType) -> pd.ArrowDtype | None:

@@ -62,6 +62,8 @@ class Masking:
     __slots__ = ("_keyed", "_unmask", "key_id")
 
     def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
+        if not isinstance(key, bytes | None):
+            raise ConfigurationError(f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more")
         if key is not None and len(key) < _SHORTEST_KEY:
             raise ConfigurationError(f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret")
         # Hashed first, for a caller's key may be longer than the hash takes.

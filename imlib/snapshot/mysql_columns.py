@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pymysql.constants import FIELD_TYPE, FLAG
 
-from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, NUMBERS, TEXT, Field, Problem
+from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, NUMBERS, TEXT, ZERO_DATE, Field, Problem
 from imlib.snapshot.mysql_rows import Rows
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class _Walk:
             which = int(np.argmax(bad))
             shown = f"{year[which]:04}-{month[which]:02}-{day[which]:02}"
             problems[field.name] = Problem(f"holds {shown}, which no datetime can: carried as text", "text")
+        elif field.nullable and (~dated & ~self._null).any():
+            problems.setdefault(field.name, ZERO_DATE)
         clock = np.where(lengths > 4, self._here("<u4", 5), 0).astype(np.int64)
         micros = np.where(lengths > 7, self._here("<u4", 8), 0).astype(np.int64)
         seconds = (first.astype(np.int64) + day - 1) * 86_400 + _seconds(clock)

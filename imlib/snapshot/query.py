@@ -26,6 +26,7 @@ _LOCKS: Final = (
     "SET memory_limit = '{limit}B'",
     "SET lock_configuration = true",
 )
+_DAY_US: Final = 86_400_000_000
 _NULLABLE: Final = {
     **{arrow: dtype for arrow, dtype in NUMBERS.items() if pa.types.is_integer(arrow)},
     pa.bool_(): pd.BooleanDtype(),
@@ -40,7 +41,7 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     DataFrame
         Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of integers keep
         every digit (as Arrow's decimals), and so do numbers within lists and structs, which come as Python's own.
-        Instants are in UTC. A TIME is an interval, and comes as pandas' DateOffset.
+        Instants are in UTC. An interval without months, as a TIME is, comes as timedelta64[us].
 
     Raises
     ------
@@ -49,6 +50,8 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     """
     import duckdb
 
+    if not isinstance(query, str):
+        raise InvalidValueError(f"sql() runs one SELECT, given as text; this is {type(query).__name__}")
     with duckdb.connect(":memory:") as connection:
         try:
             statements = connection.extract_statements(query)
@@ -65,7 +68,9 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
             found = _bounded(relation.to_arrow_reader())
             result: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
             for at, column in enumerate(found.columns):
-                if pa.types.is_nested(column.type):  # pandas would make floats of integers beside NULL in a list
+                if pa.types.is_interval(column.type) and (spans := _spans(column)) is not None:
+                    result.isetitem(at, spans.array)
+                elif pa.types.is_nested(column.type):  # pandas would make floats of integers beside NULL in a list
                     result.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
         except InvalidValueError:
             raise
@@ -86,6 +91,16 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
             advice = "count or group in the query, or add a LIMIT"
             raise InvalidValueError(f"the result is larger than {LIMIT_BYTES:,} bytes: {advice}")
     return pa.Table.from_batches(kept, batches.schema)
+
+
+def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:
+    """Return intervals as spans of time; None where one has months, which are of no one length."""
+    spans = column.to_pylist()
+    if any(span is not None and span.months for span in spans):
+        return None
+    micros = [None if span is None else span.days * _DAY_US + span.nanoseconds // 1000 for span in spans]
+    found: pd.Series[Any] = pa.array(micros, pa.duration("us")).to_pandas()
+    return found
 
 
 def _dtype(arrow: pa.DataType) -> Any:

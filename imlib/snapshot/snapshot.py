@@ -147,7 +147,7 @@ class Snapshot:
 def take(
     clients: Clients,
     *,
-    user_ids: Collection[int] | None = None,
+    user_ids: int | Collection[int] | None = None,
     keep_incomplete: bool = False,
     progress: bool = False,
     **asked: Any,
@@ -156,7 +156,8 @@ def take(
     from tqdm.auto import tqdm
 
     began = time.monotonic()
-    users = None if user_ids is None else list(dict.fromkeys(check_int("user_ids", one) for one in user_ids))
+    given = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
+    users = None if given is None else list(dict.fromkeys(check_int("user_ids", one) for one in given))
     asked |= {"user_ids": users, "keep_incomplete": keep_incomplete}
     clock = clients.reader_clock
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, TEXT, Field, Problem
+from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, TEXT, ZERO_DATE, Field, Problem
 
 __all__ = ["sqlite_arrays", "sqlite_field"]
 
@@ -57,7 +57,10 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
             return pa.array(values, field.dtype)
         text = pa.array(values, TEXT)
         never = pc.match_substring_regex(text, _ZERO_DATE)
-        return pc.if_else(never, None, text).cast(NAIVE).cast(field.dtype)
+        moments = pc.if_else(never, None, text).cast(NAIVE).cast(field.dtype)
+        if field.nullable and pc.any(never).as_py():
+            problems.setdefault(field.name, ZERO_DATE)
+        return moments
     except TypeError as odd_types:
         problem = Problem(f"{odd_types}, and is declared otherwise: carried as Python literals", _LITERAL)
     except UnicodeEncodeError:

@@ -52,8 +52,9 @@ class TablesRead:
         (Unix seconds), ``limit``, ``mask_key_id`` (equal for equal keys), ``left_out`` (table to reason),
         ``incomplete`` (why reading ended early, or None), and ``tables``: for each ``rows``, ``truncated``,
         ``filtered``, ``primary_key``, ``masked`` (columns), ``not_at_same_instant`` (its engine has no snapshots),
-        ``could_not_carry`` (column to reason, and as what it is carried); for messages also ``not_json``, the ids of
-        those whose bodies are no JSON, at most 1,000, and ``not_json_more``, how many there are beyond those.
+        ``could_not_carry`` (column to reason, and as what it is carried; also where a nullable one has zero dates);
+        for messages also ``not_json``, the ids of those whose bodies are no JSON, at most 1,000, and
+        ``not_json_more``, how many there are beyond those.
     """
 
     frames: dict[str, pd.DataFrame] = field(repr=False)
@@ -89,6 +90,8 @@ def read_tables(
         raise ConfigurationError(f"limit is {limit!r}: allowed is 1 or more rows a table")
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
         raise ConfigurationError(f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…")
+    if not isinstance(where, Mapping | None):
+        raise ConfigurationError(f"where is {type(where).__name__}: allowed is a mapping of table to condition")
     masking = Masking(mask_key, unmask)
     reading = _Reading(engine, masking, limit, where or {}, progress or _silent)
     reading.info |= {"database": ping(engine), "limit": limit, "mask_key_id": masking.key_id}
@@ -143,6 +146,9 @@ class _Reading:
     ) -> dict[str, list[str]]:
         """Return the columns to read of each table; a name that doesn't exist is refused."""
         columns = {f"{listed.name}.{column}" for listed in self.listed.values() for column in listed.columns}
+        for argument, given in (("tables", tables), ("unmask", unmask)):
+            if isinstance(given, str):
+                raise ConfigurationError(f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]")
         names = list(self.listed if tables is None else tables)
         _check_names("where", self.where, self.listed)
         _check_names("unmask", unmask, columns)
@@ -210,10 +216,12 @@ class _Reading:
         ways = dict.fromkeys(columns, "")
         run = _Pass(self, listed, ways, conditions, self.progress)
         carried: dict[str, Problem] = {}
-        while run.problems:  # once more, with these columns as what can hold them; progress was told already
+        while again := {name: problem.carry for name, problem in run.problems.items() if problem.carry}:
+            # Once more, with these columns as what can hold them; progress was told already.
             carried |= run.problems
-            ways |= {name: problem.carry for name, problem in carried.items()}
+            ways |= again
             run = _Pass(self, listed, ways, conditions, _silent)
+        carried |= run.problems
         fields = [replace(one, dtype=TEXT) if hides else one for one, hides in zip(run.fields, run.hidden, strict=True)]
         by_column = [list(arrays) for arrays in zip(*run.batches, strict=True)] or [[] for _ in fields]
         run.batches.clear()
@@ -285,6 +293,6 @@ def _silent(_name: str, _rows: int) -> None:
 def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
+            close = difflib.get_close_matches(str(name), known, n=3)
             there = f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
             raise ConfigurationError(f"{argument} names {name!r}: {there}")

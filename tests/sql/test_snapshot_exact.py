@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imlib.snapshot.columns import held_by_arrow
+from imlib.snapshot.columns import ZERO_DATE, held_by_arrow
 from imlib.snapshot.mysql_rows import BinaryCursor
 from imlib.snapshot.tables import TablesRead, read_tables
 from tests.mariadb import PrivateMariaDB
@@ -99,13 +99,13 @@ SQLITE: list[tuple[str, str, list[Any], list[Any], str]] = [
     ("time", "str", ["838:59:59", ""], ["838:59:59", ""], ""),
     ("blob", "large_binary[pyarrow]", [EVERY_BYTE, b""], [EVERY_BYTE, b""], ""),
     ("", "large_binary[pyarrow]", [EVERY_BYTE, b""], [EVERY_BYTE, b""], ""),
-    ("date", "datetime64[us]", ["9999-12-31", "0000-00-00"], [pd.Timestamp("9999-12-31"), pd.NaT], ""),
+    ("date", "datetime64[us]", ["9999-12-31", "0000-00-00"], [pd.Timestamp("9999-12-31"), pd.NaT], ZERO_DATE.reason),
     (
         "timestamp",
         "datetime64[us, UTC]",
         ["2017-12-03 03:08:53.000001", "0000-00-00 00:00:00"],
         [pd.Timestamp("2017-12-03 03:08:53.000001", tz="UTC"), pd.NaT],
-        "",
+        ZERO_DATE.reason,
     ),
     ("int", "str", [7, "seven"], ["7", "'seven'"], "holds str, and"),
     ("bigint", "str", [7, 1e300], ["7", "1e+300"], "holds float, and"),
@@ -158,6 +158,10 @@ def test_every_type_of_mariadb(mariadb: PrivateMariaDB) -> None:
         assert (declared, [expected[0], None, expected[1]]) == (declared, values(frame[f"c{at}"]))
         assert (declared, required_dtype or dtype) == (declared, str(required_frame[f"c{at}"].dtype))
         assert (declared, expected) == (declared, values(required_frame[f"c{at}"]))
+    zero_dates = {f"c{at}": ZERO_DATE.reason for at, one in enumerate(MARIADB) if pd.NaT in one[4]}
+    assert 3 == len(zero_dates)
+    assert zero_dates == found.info["tables"]["t"]["could_not_carry"]
+    assert {} == found.info["tables"]["required"]["could_not_carry"]
     pd.testing.assert_series_equal(frame.dtypes, found.frames["empty"].dtypes)
     assert 0 == len(found.frames["empty"])
     for one in found.frames.values():
@@ -183,6 +187,7 @@ def test_dates_that_no_datetime_holds(mariadb: PrivateMariaDB) -> None:
     assert {
         "a": "holds 2017-00-00, which no datetime can: carried as text",
         "b": "holds 2017-02-31, which no datetime can: carried as text",
+        "c": "holds zero dates, which are NaT here as NULL is",
     } == reasons
 
 

@@ -393,6 +393,11 @@ def test_where(stack: Stack) -> None:
         ({"tables": {"users": []}}, "names no column of users"),
         ({"limit": 0}, "limit is 0"),
         ({"mask_key": b"short"}, "mask_key has 5 bytes"),
+        ({"mask_key": "a text of some length"}, "mask_key is str: allowed is bytes"),
+        ({"tables": [7]}, "tables names 7"),
+        ({"tables": "users"}, r"allowed is a list of names, as \['users'\]"),
+        ({"unmask": "users.phone"}, r"allowed is a list of names, as \['users.phone'\]"),
+        ({"where": "id = 1"}, "where is str: allowed is a mapping"),
     ],
 )
 def test_arguments_that_name_nothing(stack: Stack, options: dict[str, Any], said: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools import site, tour
-from tools.notebook import NotebookError, execute, write
+from tools.notebook import ROOT, NotebookError, execute, write
 
 HEAD = "# A lesson\n\nAt the end you know.\n\n| minutes |\n| --- |\n| 5 |"
 
@@ -84,3 +87,14 @@ def test_a_notebook_says_where_it_failed(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_markdown_cell(HEAD), new_code_cell("one = 1"), new_code_cell("one / 0")])
     with pytest.raises(NotebookError, match=r"^01-bad\.ipynb, code cell 2: ZeroDivisionError: division by zero$"):
         execute(notebook, "01-bad.ipynb", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tour", "refresh", "course", "picture", "site"])
+def test_tools_teach(name: str) -> None:
+    """A tool that is asked for help gives its own docstring, and does nothing else."""
+    asked = [sys.executable, "-m", f"tools.{name}", "--help"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    told = importlib.import_module(f"tools.{name}").__doc__ or ""
+    assert f"usage: python -m tools.{name}" in said
+    assert told.strip() in said
+    assert "Open file:" not in said

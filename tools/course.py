@@ -18,6 +18,7 @@ from typing import Final
 
 from nbformat import NotebookNode
 
+from tools import command_line
 from tools.notebook import NOTEBOOKS, ROOT, describe, read, write
 
 MAP: Final = "00-start-here"
@@ -212,5 +213,6 @@ def _way(name: str, folder: str) -> str:
 
 
 if __name__ == "__main__":
+    command_line("tools.course", __doc__).parse_args()
     print(*(renew() or ["as it was"]), sep="\n")
     sys.exit(0)

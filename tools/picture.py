@@ -15,6 +15,7 @@ from typing import Final
 
 import imlib
 from imlib.plots import Watched, lease_timeline, watch
+from tools import command_line
 from tools.notebook import NOTEBOOKS
 
 PICTURE: Final = NOTEBOOKS / "pictures" / "lease.svg"
@@ -75,5 +76,6 @@ def said(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    command_line("tools.picture", __doc__).parse_args()
     draw(PICTURE)
     sys.exit(0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tools import course
+from tools import command_line, course
 from tools.notebook import NOTEBOOKS, NotebookError, execute, normalise, read, write
 
 
@@ -26,9 +26,9 @@ def refresh(path: Path) -> bool:
     return path.read_bytes() != before
 
 
-def main(arguments: list[str]) -> int:
+def main(named: list[Path]) -> int:
     """Refresh the notebooks that are named, or all; return the exit code."""
-    paths = [Path(argument) for argument in arguments] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    paths = named or sorted(NOTEBOOKS.glob("*.ipynb"))
     failed = 0
     for path in paths:
         try:
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         except FileNotFoundError:
             failed += 1
             print(f"{path}: no such notebook", file=sys.stderr)
-    if not arguments:
+    if not named:
         # A title or a time that changed stands in other notebooks too.
         for name in course.renew():
             print(f"{name}: its place in the course changed")
@@ -47,4 +47,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = command_line("tools.refresh", __doc__)
+    parser.add_argument("notebooks", nargs="*", type=Path, metavar="NOTEBOOK")
+    sys.exit(main(parser.parse_args().notebooks))

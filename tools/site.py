@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from benchmarks.measure import duration
-from tools import course, reference
+from tools import command_line, course, reference
 from tools.notebook import NOTEBOOKS, ROOT, read, write
 
 PAGES: Final = Path(__file__).parent / "pages"
@@ -219,11 +219,11 @@ def _bench(path: Path) -> str:
     rows = "".join(_bench_row(row) for row in figures["rows"])
     return (
         f"{title}Measured by `make bench` on {day}: {figures['machine']}. Medians, for one unit of the work.\n\n"
-        "The *peer* is what one would write without imlib; *faster*, how many times as long it takes, beside what is "
-        "promised of that. The *floor* is the least that the same result can cost; *above it*, how many times as long "
+        "The *peer* is what one would write without imlib; *faster*, how many times as long it takes; *promised*, how "
+        "many it must be. The *floor* is the least that the same result can cost; *above it*, how many times as long "
         "imlib takes.\n\n"
-        "| work | imlib | peer | faster | promised | the peer | floor | above it | the floor |\n"
-        "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | --- |\n"
+        "| work | faster | promised | imlib | peer | the peer | floor | above it | the floor |\n"
+        "| --- | ---: | --- | ---: | ---: | --- | ---: | ---: | --- |\n"
         f"{rows}"
     )
 
@@ -234,10 +234,10 @@ def _bench_row(row: Mapping[str, Any]) -> str:
 
     cells = [
         row["what"],
-        time(row["ours"]),
-        time(row["peer"]),
         f"{row['peer_to_ours']:.1f}",
         row["promise"],
+        time(row["ours"]),
+        time(row["peer"]),
         row["peer_name"],
         time(row["floor"]),
         f"{row['ours_to_floor']:.1f}" if row["floor"] else "",
@@ -247,6 +247,8 @@ def _bench_row(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    wrong = build(NOTEBOOKS, Path(sys.argv[1]) if sys.argv[1:] else ROOT / "build" / "site")
+    parser = command_line("tools.site", __doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site", metavar="FOLDER")
+    wrong = build(NOTEBOOKS, parser.parse_args().folder)
     print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
     sys.exit(1 if wrong else 0)

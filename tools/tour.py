@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tools import site
+from tools import command_line, site
 from tools.notebook import NOTEBOOKS, ROOT, NotebookError, code_cells, describe, execute, normalise, read, write
 
 TOUR = ROOT / "build" / "tour"
@@ -132,4 +132,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command_line("tools.tour", __doc__).parse_args()
     sys.exit(main())

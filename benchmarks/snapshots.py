@@ -37,7 +37,7 @@ def _at(users: int) -> Iterator[Row]:
         sessions = _fill(client, users)
 
         def ours() -> Any:
-            return read_sessions(client, lambda: NOW)[0]
+            return read_sessions(client, lambda: NOW).sessions
 
         _check(ours(), _decode(_by_pipelines(client)))
         few = min(users, _ONE_BY_ONE)

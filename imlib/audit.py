@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from imlib.checks import CHECKS, Found
 from imlib.errors import ConfigurationError
@@ -61,8 +62,9 @@ def known(checks: Iterable[str] | None) -> list[str]:
 
 
 def _as_read(found: Found) -> list[tuple[int, str]]:
-    """Return a key that sorts user 9 before user 10."""
-    return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))]
+    """Return a key that sorts user 9 before user 10, numbers of any length."""
+    parts = [part.lstrip("0") if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))]
+    return [(len(part) if at % 2 else 0, part) for at, part in enumerate(parts)]
 
 
 def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> str:
@@ -71,9 +73,12 @@ def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> s
         return "the snapshot does not say which indexes there are"
     if missing := [name for name in needs if name not in snapshot.tables]:
         return f"not in the snapshot: {', '.join(missing)}"
-    absent = [f"{name}.{one}" for name, columns in needs.items() for one in columns if one not in snapshot.tables[name]]
-    if absent:
+    wanted = [(name, one) for name, columns in needs.items() for one in columns]
+    if absent := [f"{name}.{one}" for name, one in wanted if one not in snapshot.tables[name]]:
         return f"not in the snapshot: {', '.join(absent)}"
+    numbers = [(name, one) for name, one in wanted if one != "message_data"]
+    if odd := [f"{name}.{one}" for name, one in numbers if not is_integer_dtype(snapshot.tables[name][one])]:
+        return f"carried as something else than integers: {', '.join(odd)}"
     if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
         return "the snapshot does not say which bodies are JSON"
     for part, reason in (("truncated", "cut short by the row limit"), ("filtered", "only a part was asked for")):

@@ -90,9 +90,11 @@ def _ghost(snapshot: Frames) -> Iterator[Found]:
 @_check("warning")
 def _key_without_ttl(snapshot: Frames) -> Iterator[Found]:
     """A presence key that never expires: a crash between HSET and EXPIRE leaves one."""
-    sessions = snapshot.sessions
+    sessions, what = snapshot.sessions, "it has no time to live, and stays for ever"
     for user_id in sessions.loc[sessions["key_ttl_s"].isna(), "user_id"].unique():
-        yield f"online_{user_id}", "it has no time to live, and stays for ever", _select("sessions", user_id=user_id)
+        yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
+    for user_id in snapshot.info.get("never_expire", []):  # those that hold nothing but what is malformed
+        yield f"online_{user_id}", what, _select("malformed", key=f"online_{user_id}")
 
 
 @_check("warning")
@@ -207,7 +209,8 @@ def _dialog_disagrees(snapshot: Frames) -> Iterator[Found]:
             what.append(f"top_message is {row.top_message}, its newest box has {row.newest}")
         if row.unread_count != row.unread:
             what.append(f"unread_count is {row.unread_count}, and {row.unread} of its boxes are unread")
-        query = _select("message_boxes", user_id=row.user_id, peer_type=row.peer_type, peer_id=row.peer_id)
+        where = "message_boxes" if row.newest else "user_dialogs"
+        query = _select(where, user_id=row.user_id, peer_type=row.peer_type, peer_id=row.peer_id)
         yield f"user {row.user_id} peer {_peer(row)}", "; ".join(what), query
 
 

@@ -33,8 +33,11 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sample", action="store_true", help="ask the sample world; no server is needed")
 
 
-def connected(options: argparse.Namespace) -> imlib.Deployment:
-    """Return the deployment that the variables name, to be read only, or with ``--sample`` the sample world."""
+def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.Deployment:
+    """Return the deployment that the variables name, to be read only, or with ``--sample`` the sample world.
+
+    Where ``database`` is False only Redis is asked: that MySQL is down is then no trouble.
+    """
     if options.sample:
         from imlib.look import sample_world
 
@@ -45,7 +48,7 @@ def connected(options: argparse.Namespace) -> imlib.Deployment:
             "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample world with --sample; "
             "imlib --help shows the forms"
         )
-    return imlib.connect(read_only=True)
+    return imlib.connect(database_url=None if database else "embedded://", read_only=True)
 
 
 def show(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], form: str) -> None:

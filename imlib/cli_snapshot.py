@@ -66,7 +66,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "what changed between two snapshots that were kept",
         "Compare two folders: sessions that came, went and moved, rows that were added, removed and changed.\n"
         "What cannot be compared is named on stderr.\n\n"
-        "Exit code 0: no difference; 1: some; 2: it failed.\n\n"
+        "Exit code 0: no difference; 1: some; 2: it failed, or no difference was found and something besides\n"
+        "masked columns could not be compared.\n\n"
         "examples:\n  imlib diff monday tuesday\n  imlib diff monday tuesday --format json",
     )
     diff.add_argument("earlier", metavar="EARLIER", type=Path)
@@ -84,7 +85,7 @@ def _add_choice(command: argparse.ArgumentParser) -> None:
 
 
 def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
-    tables = None if options.tables is None else [name for name in options.tables.split(",") if name]
+    tables = None if options.tables is None else [name.strip() for name in options.tables.split(",") if name.strip()]
     if not (options.sample or os.environ.get("IMLIB_DATABASE_URL")):
         if tables:
             raise ConfigurationError("--tables names tables, and no database is named: set IMLIB_DATABASE_URL")
@@ -140,6 +141,8 @@ def _audit(options: argparse.Namespace) -> int:
         show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
         return FOUND
     known(options.check)  # said before the work, not after it
+    if options.folder is not None and (options.sample or options.tables is not None or options.limit != _ROWS):
+        raise ConfigurationError(f"--tables, --limit and --sample are of a snapshot taken now, not of {options.folder}")
     snapshot = _take(options) if options.folder is None else Snapshot.load(options.folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
@@ -172,7 +175,7 @@ def _diff(options: argparse.Namespace) -> int:
     show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
     for name, reason in difference.left_out.items():
         complain(f"{name} was not compared: {reason}")
-    return NOT_FOUND if difference else FOUND
+    return NOT_FOUND if difference else FOUND if difference.whole else FAILED
 
 
 def _words(values: dict[Any, Any]) -> str:

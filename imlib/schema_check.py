@@ -14,7 +14,10 @@ __all__ = ["SchemaReport", "check_schema"]
 
 @dataclass(frozen=True, slots=True)
 class SchemaReport:
-    """How a database differs from the 20 tables: columns as ``table.column``, indexes as ``table(a, b)``."""
+    """How a database differs from the 20 tables.
+
+    Columns stand as ``table.column``, indexes as ``table(a, b)``, unique ones as ``table(a, b) unique``.
+    """
 
     missing_tables: list[str] = field(default_factory=list)
     missing_columns: list[str] = field(default_factory=list)
@@ -24,7 +27,7 @@ class SchemaReport:
     extra_columns: list[str] = field(default_factory=list)
     extra_tables: list[str] = field(default_factory=list)
     missing_indexes: list[str] = field(default_factory=list)
-    """Everything works without them; reads that would use them scan the table."""
+    """Reads that would use them scan the table; without a unique one what it forbids can stand in the table twice."""
     not_transactional: list[str] = field(default_factory=list)
     """Tables, such as MyISAM's, that keep a write after a ROLLBACK: a sequence then has a gap."""
 
@@ -65,11 +68,19 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
     for name in sorted(found.keys() - set(ours)):
         required = not found[name]["nullable"] and found[name].get("default") is None
         (report.required_columns if required else report.extra_columns).append(f"{table.name}.{name}")
-    held: list[list[str | None]] = [index["column_names"] for index in inspector.get_indexes(table.name)]
-    held += [[*key["column_names"]] for key in inspector.get_unique_constraints(table.name)]
-    unique = [key.columns for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
-    wanted = [[one.name for one in columns] for columns in (*(index.columns for index in table.indexes), *unique)]
-    lacking = [names for names in wanted if not any(names == index[: len(names)] for index in held)]
-    report.missing_indexes.extend(sorted(f"{table.name}({', '.join(names)})" for names in lacking))
+    indexes = inspector.get_indexes(table.name)
+    unique: list[list[str | None]] = [[*key["column_names"]] for key in inspector.get_unique_constraints(table.name)]
+    unique += [index["column_names"] for index in indexes if index["unique"]]
+    held = unique + [index["column_names"] for index in indexes]
+    lacking = []
+    for index in table.indexes:
+        names = [column.name for column in index.columns]
+        if not any(names == one[: len(names)] for one in held):
+            lacking.append(f"{table.name}({', '.join(names)})")
+    for key in table.constraints:
+        names = [column.name for column in key.columns] if isinstance(key, sa.UniqueConstraint) else []
+        if names and not any(set(names) == set(one) for one in unique):
+            lacking.append(f"{table.name}({', '.join(names)}) unique")
+    report.missing_indexes.extend(sorted(lacking))
     if inspector.get_table_options(table.name).get("mysql_engine", "InnoDB") != "InnoDB":
         report.not_transactional.append(table.name)

@@ -223,7 +223,7 @@ def where(client: Redis) -> str:
     """Return a client's server in a form for messages: a path or host:port/db, never a login."""
     options = client.connection_pool.connection_kwargs
     if path := options.get("path"):
-        return str(path)
+        return f"{path}?db={options['db']}" if options.get("db") else str(path)
     if "server" in options:
         return "fakeredis"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db', 0)}"

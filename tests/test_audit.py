@@ -66,6 +66,12 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "key_without_ttl",
+        snapshot(malformed=[Malformed(b"online_9", b"x", b"y", "no field")], never_expire=[9]),
+        ["online_9"],
+        snapshot(malformed=[Malformed(b"online_9", b"x", b"y", "no field")], never_expire=[]),
+    ),
+    (
+        "key_without_ttl",
         snapshot([session(key_ttl_s=float("nan")), session(session_id=2, key_ttl_s=float("nan"))]),
         ["online_7"],
         snapshot([session(key_ttl_s=0.0)]),
@@ -212,7 +218,7 @@ def test_a_check_finds_its_fault_and_nothing_else(
 def test_how_to_look_shows_something(check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot) -> None:
     """The query that comes with a finding runs, and gives the rows in question."""
     for query in audit(faulty, [check])["how_to_look"]:
-        if query.startswith("SELECT") and "more" not in subjects and check != "dialog_disagrees":
+        if query.startswith("SELECT") and "more" not in subjects:
             assert len(faulty.sql(query)) >= 1, query
 
 
@@ -239,6 +245,14 @@ def test_an_unknown_check_is_refused() -> None:
         (
             snapshot(tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"filtered": True}}),
             "only a part was asked for: message_boxes",
+        ),
+        (
+            snapshot(tables={"message_boxes": TWO_BOXES.astype({"pts": "str"})}),
+            "carried as something else than integers: message_boxes.pts",
+        ),
+        (
+            snapshot(tables={"message_boxes": TWO_BOXES.astype({"pts": "Float64", "user_id": "str"})}),
+            "carried as something else than integers: message_boxes.user_id, message_boxes.pts",
         ),
     ],
 )
@@ -289,6 +303,13 @@ def test_an_auth_key_of_an_unsigned_column() -> None:
 def test_unknown_indexes_are_skipped() -> None:
     """Where the database would not say which indexes it has, that is no finding and no all-clear."""
     assert [("skipped", "")] == found(snapshot(missing_indexes=None), "missing_index")
+
+
+def test_a_number_of_any_length() -> None:
+    """A field of digits beyond what Python makes a number of is a finding like any other, in its place."""
+    long = [b"9" * digits for digits in (5000, 2, 6000)]
+    world = snapshot(malformed=[Malformed(b"online_5", field, b"x", "no field") for field in long])
+    assert [f"online_5 {'9' * digits}" for digits in (2, 5000, 6000)] == list(audit(world)["subject"][:3])
 
 
 def test_the_order_is_always_the_same() -> None:

@@ -220,6 +220,9 @@ def test_an_audit_of_what_was_kept_asks_no_server(capsys: pytest.CaptureFixture[
     assert "pts_duplicate" in capsys.readouterr().out
     assert 2 == run("audit", "nowhere")
     assert "nowhere holds no snapshot" in capsys.readouterr().err
+    for option in (["--sample"], ["--limit", "7"], ["--tables", "users"]):
+        assert 2 == run("audit", "kept", *option)
+        assert "not of kept" in capsys.readouterr().err
 
 
 def test_which_checks_there_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,6 +251,39 @@ def test_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run("diff", "monday", "monday", "--format", "csv")
     assert "frame,change,key,what\n" == capsys.readouterr().out
     assert 2 == run("diff", "monday", "wednesday")
+
+
+def test_tables_that_came_and_went_are_no_all_clear(capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be compared is no difference, and its absence is not told either: 2, and stderr says what."""
+    for name, tables in (("monday", {"old": table("id")}), ("tuesday", {"new": table("id")})):
+        one = snapshot(tables=tables)
+        one.info["table_of"] = {table: table for table in tables}
+        one.save(name)
+    assert 2 == run("diff", "monday", "tuesday")
+    said = capsys.readouterr().err
+    assert "new was not compared: only in the later snapshot" in said
+    assert "old was not compared: only in the earlier snapshot" in said
+
+
+def test_a_fault_of_its_own_is_no_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What imlib did not foresee is shown whole, and its exit code is that of what could not be told."""
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr("imlib.snapshot.Snapshot.load", broken)
+    assert 2 == run("diff", "monday", "tuesday")
+    assert "ZeroDivisionError: unforeseen" in capsys.readouterr().err
+
+
+def test_who_is_online_while_the_database_is_down(
+    monkeypatch: pytest.MonkeyPatch, named: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only Redis is asked, whatever the database's variables name."""
+    for name in ("IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL"):
+        monkeypatch.setenv(name, "mysql+pymysql://nobody@127.0.0.1:1/im")
+    assert 0 == run("who", "1")
+    assert "user 1: online" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

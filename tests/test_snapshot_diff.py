@@ -126,6 +126,62 @@ def test_a_bigint_that_became_a_double() -> None:
     assert [(1, "changed", "a")] == changes(later, earlier)
 
 
+MOMENTS = pd.to_datetime(pd.Series(["2017-12-03", None]))
+KINDS = {
+    "int32": pd.Series([1, 2], dtype="int32"),
+    "Int64": pd.Series([1, None], dtype="Int64"),
+    "str": pd.Series(["1", None], dtype="str"),
+    "datetime": MOMENTS.astype("datetime64[us]"),
+    "instant": MOMENTS.dt.tz_localize("UTC").astype("datetime64[us, UTC]"),
+    "time": pd.Series([pd.Timedelta(1, "s"), pd.NaT]).astype("timedelta64[us]"),
+    "bytes": pd.Series([b"1", None], dtype=pd.ArrowDtype(pa.large_binary())),
+    "decimal": pd.Series([Decimal(1), None], dtype=pd.ArrowDtype(pa.decimal128(9, 2))),
+    "double": pd.Series([1.0, None], dtype="Float64"),
+}
+
+
+@pytest.mark.parametrize("now", KINDS)
+@pytest.mark.parametrize("then", KINDS)
+def test_a_column_of_another_type_than_before(now: str, then: str) -> None:
+    """Whatever an ALTER made of a column: numbers that are equal have not changed, all else has, and NULL is NULL."""
+    numbers = {"int32", "Int64", "decimal", "double"}
+    same = now == then or {now, then} <= numbers
+    later, earlier = (pd.DataFrame({"id": [1], "a": KINDS[kind][:1]}) for kind in (now, then))
+    assert ([] if same else [(1, "changed", "a")]) == changes(later, earlier)
+    later, earlier = (pd.DataFrame({"id": [1], "a": KINDS[kind][1:].array}) for kind in (now, then))
+    one_is_null = (now == "int32") != (then == "int32")
+    assert ([(1, "changed", "a")] if one_is_null else []) == changes(later, earlier)
+
+
+@pytest.mark.parametrize("now", KINDS)
+@pytest.mark.parametrize("then", KINDS)
+def test_a_key_of_another_type_than_before(now: str, then: str) -> None:
+    """Keys that have no order among them are listed all the same, each as removed and added unless they are equal."""
+    later, earlier = (pd.DataFrame({"id": KINDS[kind][:1]}) for kind in (now, then))
+    same = now == then or {now, then} <= {"int32", "Int64", "decimal", "double"}
+    assert ([] if same else ["added", "removed"]) == sorted(row[1] for row in changes(later, earlier))
+
+
+def test_a_column_that_is_carried_otherwise() -> None:
+    """One odd value makes a column text: its rows have not changed for that, and the column is named instead."""
+    earlier = pd.DataFrame({"id": [1, 2], "a": MOMENTS, "b": [1, 2]})
+    later = pd.DataFrame({"id": [1, 2, 3], "a": ["2017-12-03", None, "2017-00-03"], "b": [1, 3, 3]})
+    odd = {"could_not_carry": {"a": "holds 2017-00-03, which no datetime can: carried as text"}}
+    difference = two({"frame": later, **odd}, {"frame": earlier})
+    assert {"t.a": "carried otherwise in the other"} == difference.left_out
+    assert [(2, "changed", "b"), (3, "added", "")] == list(difference.tables["t"].itertuples(index=False, name=None))
+    difference = two({"frame": later, **odd, "primary_key": ["a"]}, {"frame": earlier, "primary_key": ["a"]})
+    assert {"t": "its primary key is carried otherwise in the other"} == difference.left_out
+
+
+def test_what_was_compared_is_whole_or_not() -> None:
+    """Columns masked under two keys are expected to be left out; anything else is not."""
+    assert two({}, {}).whole
+    assert two({"masked": ["a"]}, {"masked": ["a"], "info": {"mask_key_id": "other"}}).whole
+    assert not two({"truncated": True}, {}).whole
+    assert not snapshot(tables={"t": table("id")}).diff(snapshot()).whole
+
+
 def test_empty_tables() -> None:
     """From nothing, to nothing, and nothing at all."""
     empty, one = table("id a"), table("id a", (1, 2))

@@ -365,6 +365,32 @@ def test_one_user_is_a_list_of_one(world: World) -> None:
             reader.snapshot(user_ids=["seven"])  # type: ignore[list-item]  # what is tested
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "read"),
+    [
+        ("int", "7", True),
+        ("bigint unsigned", "7", True),
+        ("bigint unsigned", "18446744073709551615", False),
+        ("decimal(30,0)", "7", False),
+        ("double", "1e300", False),
+        ("varchar(30)", "'seven'", False),
+        ("datetime", "'2017-12-03'", False),
+    ],
+)
+def test_a_counter_of_another_type(world: World, kind: str, value: str, read: bool) -> None:
+    """A table of sequences that was altered stands in its frame, and is compared only where it holds int64s."""
+    url = world.mariadb.new_database()
+    with sa.create_engine(url).begin() as connection:
+        connection.execute(sa.text(f"CREATE TABLE seq_updates_ngen (seq_name varchar(9) PRIMARY KEY, seq {kind})"))
+        connection.execute(sa.text(f"INSERT INTO seq_updates_ngen VALUES ('new', {value}), ('none', NULL)"))
+    with imlib.connect(world.redis.url, url, read_only=True) as deployment:
+        taken = deployment.snapshot()
+    assert 2 == len(taken.tables["seq_updates_ngen"])
+    states = taken.sequences.set_index("name")["state"]
+    assert read == ("new" in states.index)
+    assert read != ("not read" in set(states))
+
+
 # What is large
 
 

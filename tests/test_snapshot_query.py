@@ -72,6 +72,15 @@ def test_everything_else_comes_through(world: Snapshot) -> None:
     assert found.iloc[1].isna().all()
 
 
+def test_a_decimal_that_duckdb_has_not(world: Snapshot) -> None:
+    """A DECIMAL of more than 38 digits is text, to the last digit, and no other frame is lost for it."""
+    wide = pd.Series([Decimal("9" * 60), None], dtype=pd.ArrowDtype(pa.decimal256(60, 0)))
+    asked = snapshot([session()], {"wallet": pd.DataFrame({"wei": wide})})
+    found = asked.sql("SELECT wei, (SELECT count(*) FROM sessions) AS n FROM wallet")
+    assert ["9" * 60, None] == found["wei"].astype(object).where(found["wei"].notna(), None).tolist()
+    assert [1, 1] == found["n"].tolist()
+
+
 def test_intervals(world: Snapshot) -> None:
     """Days and microseconds are a span of time, exact to the last; months stay what they are, of no one length."""
     found = world.sql("SELECT INTERVAL 3 DAY - INTERVAL 1 MICROSECOND AS span, INTERVAL 1 MONTH AS month")

@@ -143,6 +143,19 @@ def test_a_key_that_never_expires_has_no_time_left(stage: Stage) -> None:
     assert 14 < sessions["key_ttl_s"].iloc[1] <= 15
 
 
+def test_a_key_that_never_expires_and_holds_no_session(stage: Stage) -> None:
+    """It is named where no row could show it; a key of another kind, and one with a session, are not."""
+    stage.redis.hset("online_1", "o'hara", "x")
+    stage.redis.set("online_2", "busy")
+    stage.redis.hset("online_3", "o'hara", "x")
+    stage.redis.expire("online_3", 15)
+    status = stage.session(user_id=4)
+    stage.redis.hset("online_4", status.to_field(), status.to_value())
+    taken = stage.deployment.snapshot(tables=[])
+    assert [1] == taken.info["never_expire"]
+    assert ["online_1", "online_4"] == sorted(taken.audit(["key_without_ttl"])["subject"])
+
+
 @pytest.mark.parametrize(
     ("documented", "deployed", "wins"), [(0, -1, "documented"), (-1, 0, "deployed"), (0, 0, "documented")]
 )

@@ -95,6 +95,15 @@ def test_the_facts_are_inside(tmp_path: Path) -> None:
     assert one.info == json.loads(metadata[b"imlib"])["info"]
 
 
+def test_a_file_of_another_snapshot(tmp_path: Path) -> None:
+    """Tokens of two snapshots must not be joined: a file that was copied from one into the other is noticed."""
+    for name in ("one", "two"):
+        saved(tmp_path / name, {"users": table("id", (1,))})
+    (tmp_path / "two" / "users.parquet").replace(tmp_path / "one" / "users.parquet")
+    with pytest.raises(imlib.SnapshotError, match=r"users\.parquet is of another snapshot than sessions\.parquet"):
+        imlib.Snapshot.load(tmp_path / "one")
+
+
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     """Sessions tell who is where: the folder is its owner's."""
     saved(tmp_path / "one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,11 @@ class Difference:
     moved: pd.DataFrame
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was compared but for columns that are masked under two keys."""
+        return set(self.left_out.values()) <= {_MASKED}
 
     def __bool__(self) -> bool:
         return any(map(len, (self.came, self.went, self.moved, *self.tables.values())))
@@ -108,8 +113,9 @@ def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
             return f"the {which} snapshot lacks its primary key"
         if snapshot.tables[name].duplicated(key).any():
             return f"its primary key is not unique in the {which} snapshot"  # SQLite lets several be NULL
-    if set(key) & {column for column, reason in _hidden(later, earlier, name).items() if reason == _MASKED}:
-        return "its primary key is masked, and not under one key"
+    for column, reason in _hidden(later, earlier, name).items():
+        if column in key:
+            return f"its primary key is {reason}"
     return ""
 
 
@@ -118,12 +124,16 @@ _MASKED = "masked, and not under one key"
 
 def _hidden(later: Frames, earlier: Frames, name: str) -> dict[str, str]:
     """Return the columns that cannot be compared, each with the reason."""
-    ours, theirs = (set(snapshot.info["tables"][name]["masked"]) for snapshot in (later, earlier))
+    facts = [snapshot.info["tables"][name] for snapshot in (later, earlier)]
+    ours, theirs = (set(fact["masked"]) for fact in facts)
     same_key = later.info.get("mask_key_id") == earlier.info.get("mask_key_id")
     masked = ours ^ theirs if same_key else ours | theirs
     columns, others = later.tables[name].columns.astype(str), earlier.tables[name].columns.astype(str)
     alone = [column for column in [*columns, *others] if column not in columns or column not in others]
-    return {column: _MASKED for column in columns if column in masked} | dict.fromkeys(alone, "only in one of the two")
+    shared = [column for fact in facts for column in fact.get("could_not_carry", {}) if column not in alone]
+    carried = [one for one in shared if later.tables[name][one].dtype != earlier.tables[name][one].dtype]
+    reasons = dict.fromkeys(alone, "only in one of the two") | dict.fromkeys(carried, "carried otherwise in the other")
+    return reasons | {column: _MASKED for column in columns if column in masked}
 
 
 def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Collection[str]) -> pd.DataFrame:
@@ -143,15 +153,16 @@ def _rows(later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Co
         _change(then.index[~then.index.isin(now.index)], "removed", ""),
         _change(both[changed], "changed", [", ".join(np.array(shared)[row]) for row in differs[changed]]),
     ]
-    return pd.concat(parts).sort_values([*key, "change"], ignore_index=True)
-
-
-_KINDS: Final = {"i": "i", "u": "i", "f": "f"}
+    rows = pd.concat(parts)
+    try:
+        return rows.sort_values([*key, "change"], ignore_index=True)
+    except TypeError:  # the key was altered, and its values of then and now have no order among them
+        return rows.sort_values([*key, "change"], ignore_index=True, key=lambda values: values.map(repr))
 
 
 def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
     """Return where two columns differ; missing is equal to missing and to nothing else."""
-    if {"i", "f"} <= {_KINDS.get(one.dtype.kind, "") for one in (left, right)}:  # a BIGINT that is a DOUBLE now
+    if left.dtype != right.dtype:  # as Python's own: pandas would make a BIGINT that is a DOUBLE now one in both
         left, right = left.astype(object), right.astype(object)
     gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
     unequal = (left != right).to_numpy(bool, na_value=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from sqlalchemy.sql import visitors
 from imlib.constants import PeerType
 from imlib.errors import ConfigurationError
 
-__all__ = ["LINKS", "Listed", "Where", "about_users", "among", "condition", "mysql_tables", "sqlite_tables"]
+__all__ = ["LINKS", "Listed", "Where", "about_users", "among", "choose", "condition", "mysql_tables", "sqlite_tables"]
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 
@@ -31,6 +32,7 @@ _LED_TO: Final = {
     "messages.id": LINKS[1],
     "chats.id": LINKS[2],
     "phone_number": LINKS[3],
+    "phone": LINKS[3],
 }
 
 
@@ -74,6 +76,9 @@ def mysql_tables(connection: sa.Connection) -> tuple[dict[str, Listed], dict[str
     for name, column in ask(f"{keys} {here} AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX"):
         if name in listed:
             listed[name].key.append(column)
+    for name in [name for name, one in listed.items() if not one.columns or set(one.key) - set(one.columns)]:
+        del listed[name]
+        left_out[name] = "dropped, altered or locked while the tables were listed"
     return dict(sorted(listed.items())), left_out
 
 
@@ -101,6 +106,38 @@ def sqlite_tables(connection: sa.Connection) -> tuple[dict[str, Listed], dict[st
             [column for _, column in keyed],
         )
     return listed, left_out
+
+
+def choose(
+    listed: Mapping[str, Listed],
+    left_out: Mapping[str, str],
+    tables: Collection[str] | Mapping[str, Collection[str]] | None,
+    where: Collection[str],
+    unmask: Collection[str],
+) -> dict[str, list[str]]:
+    """Return the columns to read of each table; a name that doesn't exist is refused, one that is left out is not."""
+    columns = {f"{one.name}.{column}" for one in listed.values() for column in one.columns}
+    for argument, given in (("tables", tables), ("unmask", unmask)):
+        if isinstance(given, str):
+            raise ConfigurationError(f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]")
+    names = [name for name in (listed if tables is None else tables) if name not in left_out]
+    _check_names("where", [name for name in where if name not in left_out], listed)
+    _check_names("unmask", [name for name in unmask if name.partition(".")[0] not in left_out], columns)
+    _check_names("tables", names, listed)
+    if not isinstance(tables, Mapping):
+        return {name: list(listed[name].columns) for name in names}
+    if none := [name for name in names if not tables[name]]:
+        raise ConfigurationError(f"tables names no column of {', '.join(none)}: allowed are one or more of each")
+    _check_names("tables", [f"{name}.{column}" for name in names for column in tables[name]], columns)
+    return {name: list(dict.fromkeys(tables[name])) for name in names}
+
+
+def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=3)
+            there = f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
+            raise ConfigurationError(f"{argument} names {name!r}: {there}")
 
 
 def condition(listed: Listed, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
@@ -145,7 +182,7 @@ def about_users(
         link = _LED_TO.get(name) or _LED_TO.get(f"{listed.name}.{name}")
         if re.fullmatch(r"(.*_)?user_id", name) or (listed.name, name) == ("users", "id"):
             chosen.append(among(columns[name], user_ids))
-        elif link:
+        elif link and (listed.name, name) != ("users", "phone"):  # its own id says as much
             chosen.append(among(columns[name], found[link]))
         elif name == "seq_name":
             chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
@@ -155,5 +192,9 @@ def about_users(
 
 
 def among(column: sa.ColumnElement[Any], values: Collection[Any]) -> sa.ColumnElement[bool]:
-    """Return that a column has one of the values; they are rendered when executed, for SQLite binds 32,766 at most."""
-    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=True))
+    """Return that a column has one of the values.
+
+    Numbers are rendered when executed, for SQLite binds 32,766 at most; text is bound, for an error shows a statement.
+    """
+    rendered = all(isinstance(value, int) for value in values)
+    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=rendered))

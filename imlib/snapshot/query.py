@@ -36,6 +36,8 @@ _NULLABLE: Final = {
 def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
     """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
+    A DECIMAL of more than 38 digits is text in the query, for DuckDB has none.
+
     Returns
     -------
     DataFrame
@@ -59,7 +61,7 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
                 kinds = ", ".join(one.type.name for one in statements) or "nothing"
                 raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {kinds}")
             for name, frame in frames.items():
-                connection.register(name, pa.Table.from_pandas(frame, preserve_index=False))
+                connection.register(name, _table(frame))
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
             relation = connection.sql(query, params=parameters)
@@ -78,6 +80,12 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
             said = " ".join(str(problem).split()).rstrip(".")
             raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
     return result
+
+
+def _table(frame: pd.DataFrame) -> pa.Table:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    wide = [one.with_type(pa.string()) if pa.types.is_decimal256(one.type) else one for one in table.schema]
+    return table.cast(pa.schema(wide))
 
 
 def _bounded(batches: pa.RecordBatchReader) -> pa.Table:

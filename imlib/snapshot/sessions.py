@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
-__all__ = ["MALFORMED_KEPT", "malformed_frame", "read_sessions"]
+__all__ = ["MALFORMED_KEPT", "SessionsRead", "malformed_frame", "read_sessions"]
 
 MALFORMED_KEPT: Final = 10_000
 """Rows of `malformed` at the most; what is beyond is counted."""
@@ -26,13 +26,40 @@ MALFORMED_KEPT: Final = 10_000
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
 
+class SessionsRead(NamedTuple):
+    """What presence keys hold.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        One row a session, online or not, by user_id, auth_key_id, session_id: user_id int32, auth_key_id int64,
+        session_id int64, server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC] (NaT
+        beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
+        expires). A session written in both layouts is one row: the later report, at a tie the documented one.
+    in_both_layouts : list of int
+        The users who have such a session.
+    never_expire : list of int
+        The users whose key has no time to live, and no session that ``sessions`` could show it by.
+    malformed : list of Malformed
+        Ordered by key and field; at most `MALFORMED_KEPT`.
+    not_kept : int
+        How many there were beyond those.
+    """
+
+    sessions: pd.DataFrame
+    in_both_layouts: list[int]
+    never_expire: list[int]
+    malformed: list[Malformed]
+    not_kept: int
+
+
 def read_sessions(
     client: Redis,
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
-) -> tuple[pd.DataFrame, list[int], list[Malformed], int]:
-    r"""Read presence keys into the frame ``sessions``, and list what cannot be read.
+) -> SessionsRead:
+    """Read presence keys into the frame ``sessions``, and list what cannot be read.
 
     Parameters
     ----------
@@ -43,22 +70,9 @@ def read_sessions(
         Whose keys to read; by default all are scanned.
     progress : callable, optional
         Called after each batch with the number of its sessions.
-
-    Returns
-    -------
-    sessions : DataFrame
-        One row a session, online or not, by user_id, auth_key_id, session_id: user_id int32, auth_key_id int64,
-        session_id int64, server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC] (NaT
-        beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
-        expires). A session written in both layouts is one row: the later report, at a tie the documented one.
-    in_both_layouts : list of int
-        The users who have such a session.
-    malformed : list of Malformed
-        Ordered by key and field; at most `MALFORMED_KEPT`.
-    not_kept : int
-        How many there were beyond those.
     """
     parts: list[dict[str, NDArray[Any]]] = [_columns(_NOTHING, decode_columns([], []))]
+    never_expire: set[int] = set()
     malformed: set[Malformed] = set()
     not_kept = 0
     if user_ids is None:
@@ -68,6 +82,9 @@ def read_sessions(
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
         parts.append(_columns(batch, columns))
+        if -1 in batch.ttls_ms:
+            of_keys = zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True)
+            never_expire.update(user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1)
         more = [bad for bad in malformed_in(batch, columns) if bad not in malformed]
         room = MALFORMED_KEPT - len(malformed)
         malformed.update(more[:room])
@@ -75,7 +92,11 @@ def read_sessions(
         progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
     found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return *_frame(found), sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
+    sessions, in_both = _frame(found)
+    unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
+    return SessionsRead(
+        sessions, in_both, unseen, sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
+    )
 
 
 _NOTHING = Batch([], [], [], [], [], [], 0, [])

@@ -163,7 +163,7 @@ def take(
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         skew, redis_clock = measure_skew(clients.redis)
         before, _ = read_mirror(clients.redis, users)
-        sessions, in_both, malformed, not_kept = read_sessions(clients.redis, clock, users, bar.update)
+        presence = read_sessions(clients.redis, clock, users, bar.update)
         try:
             read = read_tables(clients, progress=lambda _, rows: bar.update(rows), **asked)
         except (UnavailableError, AccessDeniedError) as problem:
@@ -171,11 +171,15 @@ def take(
                 raise
             read = TablesRead({}, {"incomplete": str(problem), "tables": {}, "left_out": {}})
         after, of_mirror = read_mirror(clients.redis, users)
-    malformed += of_mirror
+    malformed = presence.malformed + of_mirror
     where = sorted(asked.get("where") or {})
     table_of = _frame_names(read.frames)
     kept = malformed_frame(malformed[:MALFORMED_KEPT])
-    frames = {"sessions": sessions, "sequences": _sequences(before, read, after, users, where), "malformed": kept}
+    frames = {
+        "sessions": presence.sessions,
+        "sequences": _sequences(before, read, after, users, where),
+        "malformed": kept,
+    }
     tables = {name: read.frames[table] for name, table in table_of.items()}
     info = {
         "taken_at": redis_clock if clock is None else clock(),
@@ -189,8 +193,9 @@ def take(
         "where": where,
         **read.info,
         "missing_indexes": _missing_indexes(clients, read.info["tables"]),
-        "in_both_layouts": in_both[:_NAMED],
-        "malformed_not_kept": not_kept + len(malformed) - len(kept),
+        "in_both_layouts": presence.in_both_layouts[:_NAMED],
+        "never_expire": presence.never_expire[:_NAMED],
+        "malformed_not_kept": presence.not_kept + len(malformed) - len(kept),
         "rows": {name: len(frame) for name, frame in (frames | tables).items()},
         "table_of": table_of,
         "duration_s": time.monotonic() - began,
@@ -198,6 +203,7 @@ def take(
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
+_LARGEST = (1 << 63) - 1
 _NAMED = 1000
 """Users whom info names at the most."""
 _CLOCK_WITHOUT_TIME = "by a key's deadline, else this machine's: TIME is not allowed to this user"
@@ -212,6 +218,8 @@ def _sequences(
 ) -> pd.DataFrame:
     table, facts = read.frames.get("seq_updates_ngen"), read.info["tables"].get("seq_updates_ngen", {})
     if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
+        return compare_sequences(before, None, after)
+    if not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any():  # not as it was made
         return compare_sequences(before, None, after)
     names = None if user_ids is None else {str(user_id) for user_id in user_ids}
     pairs = zip(table["seq_name"], table["seq"], strict=True)

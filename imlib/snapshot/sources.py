@@ -27,7 +27,6 @@ Listing = tuple[dict[str, Listed], dict[str, str]]
 
 _LOCK_WAIT_S: Final = 10
 _BEGIN: Final = (
-    f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}",  # by default a table that is locked is waited for for a day
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 )
@@ -54,6 +53,8 @@ class MySQLSource:
 
     def begin(self) -> Listing:
         """List the tables and open the transaction, in this order: the catalogue is then not locked to the end."""
+        # By default a table that is locked is waited for for a day.
+        self.connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}")
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
             self.connection.exec_driver_sql(statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -46,10 +47,10 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".imlib-", dir=target.parent))
-        files = _files(frames)
+        files, snapshot = _files(frames), secrets.token_hex(8)
         for name, frame in frames.items():
             table = pa.Table.from_pandas(frame, preserve_index=False)
-            note: dict[str, Any] = {"format": FORMAT, "frame": name}
+            note: dict[str, Any] = {"format": FORMAT, "frame": name, "snapshot": snapshot}
             if files[name] == _FIRST:
                 note |= {"info": info, "files": files}
             metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
@@ -91,7 +92,9 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], d
         if not (source / file).is_file():
             raise SnapshotError(f"{source} is not whole: {file} is missing")
         if file != _FIRST:
-            frames[name] = _read(source / file, name)[0]
+            frames[name], its = _read(source / file, name)
+            if its.get("snapshot") != note.get("snapshot"):
+                raise SnapshotError(f"{source / file} is of another snapshot than {_FIRST} beside it")
     return frames, note["info"]
 
 

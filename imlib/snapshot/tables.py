@@ -7,7 +7,6 @@ not for the snapshot's end. What could not be read, or not as declared, is said 
 from __future__ import annotations
 
 import ast
-import difflib
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from imlib.errors import ConfigurationError, ImlibError, shortened
 from imlib.models.body import is_json
 from imlib.models.sql import check_int
 from imlib.snapshot.columns import NAIVE, TEXT, Problem, series
-from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, condition
+from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, choose, condition
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.sources import MySQLSource, SQLiteSource
 
@@ -97,11 +96,13 @@ def read_tables(
     reading.info |= {"database": ping(engine), "limit": limit, "mask_key_id": masking.key_id}
     try:
         with reading.connected():
-            reading.read(reading.choose(tables, unmask), user_ids)
+            reading.read(choose(reading.listed, reading.left_out, tables, reading.where, unmask), user_ids)
     except ImlibError as problem:
         if not keep_incomplete or isinstance(problem, ConfigurationError):
             raise
         reading.info["incomplete"] = str(problem)
+        unread = sorted(reading.chosen - reading.frames.keys() - reading.left_out.keys())
+        reading.left_out.update(dict.fromkeys(unread, "not read: the reading ended before"))
     return TablesRead(reading.frames, reading.info)
 
 
@@ -116,6 +117,7 @@ class _Reading:
         self, engine: sa.Engine, masking: Masking, limit: int, where: Mapping[str, Where], progress: Progress
     ) -> None:
         self.engine, self.masking, self.limit, self.where, self.progress = engine, masking, limit, where, progress
+        self.chosen: frozenset[str] = frozenset()
         self.frames: dict[str, pd.DataFrame] = {}
         self.left_out: dict[str, str] = {}
         self.facts: dict[str, dict[str, Any]] = {}
@@ -141,27 +143,9 @@ class _Reading:
         except _DRIVER_ERRORS as error:
             raise translate(error, self.engine) from error
 
-    def choose(
-        self, tables: Collection[str] | Mapping[str, Collection[str]] | None, unmask: Collection[str]
-    ) -> dict[str, list[str]]:
-        """Return the columns to read of each table; a name that doesn't exist is refused."""
-        columns = {f"{listed.name}.{column}" for listed in self.listed.values() for column in listed.columns}
-        for argument, given in (("tables", tables), ("unmask", unmask)):
-            if isinstance(given, str):
-                raise ConfigurationError(f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]")
-        names = list(self.listed if tables is None else tables)
-        _check_names("where", self.where, self.listed)
-        _check_names("unmask", unmask, columns)
-        _check_names("tables", names, self.listed)
-        if not isinstance(tables, Mapping):
-            return {name: list(self.listed[name].columns) for name in names}
-        if none := [name for name in tables if not tables[name]]:
-            raise ConfigurationError(f"tables names no column of {', '.join(none)}: allowed are one or more of each")
-        _check_names("tables", [f"{name}.{column}" for name in tables for column in tables[name]], columns)
-        return {name: list(dict.fromkeys(tables[name])) for name in tables}
-
     def read(self, chosen: Mapping[str, Sequence[str]], users: Collection[int] | None) -> None:
         """Read the tables one after the other; what one of them refuses is noted, and the next one read."""
+        self.chosen = frozenset(chosen)
         found = {} if users is None else {link: self._linked(*link, users) for link in LINKS}
         for name, columns in chosen.items():
             listed = self.listed[name]
@@ -255,8 +239,7 @@ class _Pass:
     ) -> None:
         self.problems: dict[str, Problem] = {}
         self.batches: list[list[pa.Array]] = []
-        judged = listed.name == "messages" and {"id", "message_data"} <= ways.keys()
-        self.bodies: dict[str, Any] = {"not_json": [], "not_json_more": 0} if judged else {}
+        self.bodies: dict[str, Any] = {}
         source, masking, columns = reading.source, reading.masking, listed.clause.c
         selected = [source.selected(columns[name], way) for name, way in ways.items()]
         # One row more than is kept tells whether there are more.
@@ -267,6 +250,10 @@ class _Pass:
             carried = [NAIVE if ways[one.name] == "text" else one.dtype for one in self.fields]
             named = zip(self.fields, carried, strict=True)
             self.hidden = [masking.hides(listed.name, one.name, dtype) for one, dtype in named]
+            ids = [one.name for one in self.fields if one.name == "id" and pa.types.is_integer(one.dtype)]
+            judged = listed.name == "messages" and bool(ids) and "message_data" in ways
+            if judged:
+                self.bodies = {"not_json": [], "not_json_more": 0}
             for batch in batches:
                 arrays = source.decode(self.fields, batch, self.problems)
                 progress(listed.name, len(arrays[0]))
@@ -288,11 +275,3 @@ class _Pass:
 
 def _silent(_name: str, _rows: int) -> None:
     """Tell nobody."""
-
-
-def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=3)
-            there = f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
-            raise ConfigurationError(f"{argument} names {name!r}: {there}")

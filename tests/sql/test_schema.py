@@ -51,9 +51,25 @@ def test_what_exists_is_not_altered(engine: sa.Engine) -> None:
     assert ["users.mood"] == report.required_columns
     assert ["users.hue"] == report.extra_columns
     assert ["moods"] == report.extra_tables
-    assert ["users(phone)"] == report.missing_indexes
+    assert ["users(phone) unique"] == report.missing_indexes
     assert [] == report.missing_tables
     assert "required columns: users.mood" in str(report)
+
+
+def test_a_plain_index_is_no_unique_one(engine: sa.Engine) -> None:
+    """Where the key that upserts go by is gone, an index of the same columns is no substitute; another order is."""
+    columns = "(user_id, peer_type, peer_id)"
+    create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE user_dialogs"))
+        kinds = {one.name: "INTEGER PRIMARY KEY" if one.primary_key else "INTEGER" for one in tables["user_dialogs"].c}
+        declared = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+        connection.execute(sa.text(f"CREATE TABLE user_dialogs ({declared})"))
+        connection.execute(sa.text(f"CREATE INDEX plain ON user_dialogs {columns}"))
+    assert f"user_dialogs{columns} unique" in check_schema(engine).missing_indexes
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE UNIQUE INDEX strict ON user_dialogs (peer_id, user_id, peer_type)"))
+    assert [] == [one for one in check_schema(engine).missing_indexes if "unique" in one]
 
 
 def test_references_lead_to_columns() -> None:

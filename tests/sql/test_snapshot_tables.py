@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,56 @@ def test_a_table_dropped_or_made_meanwhile(mariadb: PrivateMariaDB) -> None:
     assert found.info["incomplete"] is None
 
 
+@pytest.mark.parametrize(
+    ("moment", "change"),
+    [
+        ("information_schema.COLUMNS", "DROP TABLE b"),
+        ("information_schema.STATISTICS", "ALTER TABLE b CHANGE id ident int"),
+        ("information_schema.STATISTICS", "ALTER TABLE b DROP PRIMARY KEY, ADD COLUMN m int PRIMARY KEY"),
+    ],
+)
+def test_a_table_that_changes_while_it_is_listed(mariadb: PrivateMariaDB, moment: str, change: str) -> None:
+    """What the catalogue says of one table in two states is used for neither: it is left out, asked for or not."""
+    url = mariadb.new_database()
+    three_tables(url)
+    with open_stack(url, tables_too=False) as stack:
+
+        def meanwhile(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if moment in statement:
+                mariadb.run(change, database_of(url))
+
+        sa.event.listen(stack.clients.engine, "before_cursor_execute", meanwhile)
+        found = read_tables(stack.clients, tables=["a", "b"], unmask=["b.n"], where={"b": "id > 0"})
+    assert ["a"] == list(found.frames)
+    assert {"b": "dropped, altered or locked while the tables were listed"} == found.info["left_out"]
+
+
+def test_listing_waits_for_nobody_for_long(mariadb: PrivateMariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is made and filled by somebody for hours is left out as well, after a bounded wait."""
+    from imlib.snapshot import sources
+
+    url = mariadb.new_database()
+    three_tables(url)
+    monkeypatch.setattr(sources, "_LOCK_WAIT_S", 0)
+
+    def fill() -> None:
+        with suppress(pymysql.MySQLError):  # it is ended below
+            mariadb.run("CREATE TABLE d AS SELECT id, SLEEP(60) AS s FROM a", database_of(url))
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    with open_stack(url, tables_too=False) as stack, stack.clients.engine.connect() as other:
+        mine = "SELECT id FROM information_schema.PROCESSLIST WHERE info LIKE 'CREATE TABLE d AS%%'"
+        while not (processes := other.exec_driver_sql(mine).scalars().all()):
+            other.rollback()
+        found = read_tables(stack.clients)
+        assert processes == other.exec_driver_sql(mine).scalars().all()  # it is still at it
+        other.exec_driver_sql(f"KILL {processes[0]}")
+    filling.join()
+    assert ["a", "b", "c"] == list(found.frames)
+    assert {"d": "dropped, altered or locked while the tables were listed"} == found.info["left_out"]
+
+
 def test_a_clause_is_not_blamed_for_what_happened_to_its_table(mariadb: PrivateMariaDB) -> None:
     """A table with a where-clause that is dropped meanwhile is left out like any other."""
     url = mariadb.new_database()
@@ -136,9 +189,7 @@ def test_a_locked_table_is_waited_for_and_then_left_out(
 
     url = mariadb.new_database()
     three_tables(url)
-    # As in the module, but without the wait: the statement is the one that the wait is set by.
-    begin = tuple(one.replace(f"= {sources._LOCK_WAIT_S}", "= 0") for one in sources._BEGIN)
-    monkeypatch.setattr(sources, "_BEGIN", begin)
+    monkeypatch.setattr(sources, "_LOCK_WAIT_S", 0)
     with open_stack(url, tables_too=False) as stack, stack.clients.engine.connect() as other:
         other.exec_driver_sql("LOCK TABLES b WRITE")
         found = read_tables(stack.clients)
@@ -249,6 +300,7 @@ def test_what_was_read_before_the_end_can_be_kept(mariadb: PrivateMariaDB) -> No
     with open_stack(url, tables_too=False) as stack:
         found = read_tables(stack.clients, keep_incomplete=True, progress=at_first("b", kill))
         assert ["a"] == list(found.frames) == list(found.info["tables"])
+        assert {"b": "not read: the reading ended before"} == found.info["left_out"]
         assert "error" in found.info["incomplete"]
         with pytest.raises(UnavailableError):
             read_tables(stack.clients, progress=at_first("b", kill))
@@ -326,6 +378,46 @@ def test_a_server_with_another_sql_mode(mariadb: PrivateMariaDB, mode: str) -> N
     finally:
         mariadb.run("SET GLOBAL sql_mode = DEFAULT")
     assert [phone] == found.frames["auth_phone_transactions"]["phone_number"].tolist()
+
+
+def test_a_phone_is_in_no_chain_of_errors(stack: Stack) -> None:
+    """What leads from a user to rows that name a phone is bound: an error shows the statement, and not the phone."""
+    stack.users.create_user("+8613912345678", "A")
+    with pytest.raises(ConfigurationError) as caught:
+        read_tables(stack.clients, user_ids=[1], where={"auth_phone_transactions": "nope = 1"})
+    told = "".join(traceback.format_exception(caught.value))
+    assert "auth_phone_transactions" in told
+    assert "8613912345678" not in told
+
+
+def test_a_table_that_names_a_phone(url: str) -> None:
+    """What bears a user's phone is about the user, in tables that imlib knows nothing of as well."""
+    with open_stack(url, tables_too=False) as stack:
+        do(
+            stack,
+            "CREATE TABLE users (id integer PRIMARY KEY, phone varchar(9))",
+            "INSERT INTO users VALUES (1, '+1'), (2, '+2')",
+            "CREATE TABLE banned (id integer PRIMARY KEY, phone varchar(9))",
+            "INSERT INTO banned VALUES (1, '+1'), (2, '+2'), (3, '+3')",
+        )
+        found = read_tables(stack.clients, user_ids=[2])
+    assert [[2], [2]] == [found.frames[name]["id"].tolist() for name in ("users", "banned")]
+
+
+@pytest.mark.parametrize("kind", ["varchar(9)", "blob"])
+def test_messages_whose_ids_are_no_numbers(mariadb: PrivateMariaDB, kind: str) -> None:
+    """What is masked in a frame stands in no fact beside it: bodies are not judged there, and the audit says so."""
+    url = mariadb.new_database()
+    with open_stack(url, tables_too=False) as stack:
+        do(
+            stack,
+            f"CREATE TABLE messages (id {kind}, message_data blob)",
+            "INSERT INTO messages VALUES ('SECRETID', 'no json')",
+        )
+        found = read_tables(stack.clients)
+    assert ["id", "message_data"] == found.info["tables"]["messages"]["masked"]
+    assert "SECRETID" not in repr(found.info)
+    assert "not_json" not in found.info["tables"]["messages"]
 
 
 def test_bodies_are_judged_before_they_are_masked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

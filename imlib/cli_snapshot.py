@@ -175,6 +175,8 @@ def _diff(options: argparse.Namespace) -> int:
     show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
     for name, reason in difference.left_out.items():
         complain(f"{name} was not compared: {reason}")
+    if not difference:
+        complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
     return NOT_FOUND if difference else FOUND if difference.whole else FAILED
 
 

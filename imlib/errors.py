@@ -21,6 +21,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedServerError",
     "WrongTypeError",
+    "shortened",
 ]
 
 _SHOWN = 120

@@ -30,6 +30,8 @@ __all__ = [
     "for_each",
     "in_our_words",
     "seconds",
+    "translated",
+    "where",
     "words",
 ]
 

@@ -20,8 +20,8 @@ _UNSAID = [
         r"^\| *reads before this .*(?:\n\|.*)*",
         # Where a link leads, and a link's text that names a notebook, or with its number one of its headings.
         r"(?<=\])\([^)]*\)+",
-        r"\[\d\d(?:-[\w-]+|: [^\]]+)?\]",
-        # A notebook called by its number in running text: 00 to 06.
+        r"\[(?:solutions/)?\d\d(?:-[\w.-]+|: [^\]]+)?\]",
+        # A notebook called by its number in running text: 00 to 09.
         r"(?<![\w.,:-])0\d(?!\d|[\w.,:-]\d)",
         # What counts headings, list items and exercises.
         r"^#+ *\d+\.? ",

@@ -28,7 +28,9 @@ def pictures(notebook: NotebookNode) -> list[str]:
 @pytest.mark.parametrize("path", EVERY_NOTEBOOK)
 def test_every_picture_of_a_notebook_is_described(path: Path) -> None:
     """No picture is silent: its figure has a title, axes with labels, or a label of its own."""
-    assert "" not in pictures(read(path)), f"give the figure a title or set_label, then: make refresh ARGS={path.name}"
+    assert "" not in pictures(read(path)), (
+        f"give the figure a title or set_label, then: make refresh ARGS=notebooks/{path.name}"
+    )
 
 
 def test_axes_without_labels_say_nothing() -> None:

@@ -11,6 +11,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
+from tests.prose import said, shown, value
 from tools.notebook import NOTEBOOKS, ROOT, execute, read
 
 SOLUTIONS = NOTEBOOKS / "solutions"
@@ -156,6 +157,14 @@ class TestForm:
         ]
         assert f"](../{path.name}" in solutions.read_text("utf-8")
         assert f"](solutions/{solutions.name})" in "\n".join(cell.source for cell in notebook.cells)
+
+    def test_its_solutions_say_no_number_of_their_own(self, path: Path) -> None:
+        """What the prose of a solution says in digits stands in the solution, or is shown by a cell of the lesson."""
+        text = (SOLUTIONS / path.name).with_suffix(".md").read_text("utf-8")
+        fence = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+        known = shown([cell for cell in read(path).cells if cell.cell_type == "code"])
+        known |= {value(number) for part in fence.findall(text) for number in re.findall(r"\d+", part)}
+        assert [] == [around for number, around in said(fence.sub("", text)) if value(number) not in known]
 
     def test_has_two_wrong_answers_each(self, path: Path) -> None:
         """The usual wrong answers are tried: at least two an exercise, one fence each, none for an exercise unknown."""

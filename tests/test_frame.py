@@ -16,6 +16,7 @@ import redis
 import imlib
 from imlib import house
 from tests import servers
+from tests.prose import said
 from tests.test_notebooks import MACHINE_PATH
 from tools import picture
 from tools.notebook import ROOT, NotebookError, describe, execute, normalise, read
@@ -177,6 +178,8 @@ def test_the_readmes_picture_draws_what_happens() -> None:
     assert drawn == picture.said(picture.PICTURE), "run: .venv/bin/python -m tools.picture"
     [(alternative, path)] = re.findall(r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert (drawn, picture.PICTURE) == (alternative, ROOT / path)
+    [caption] = re.findall(r"^\*.*?\*$", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert {number for number, _ in said(caption)} <= set(re.findall(r"\d+", drawn))
 
 
 def test_contributing_lists_every_module_in_its_order() -> None:

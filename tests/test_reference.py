@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterator
 from enum import Enum
 from functools import cached_property
@@ -67,6 +70,18 @@ def test_parameters_are_those_of_the_signature(module: ModuleType) -> None:
         if listed:
             wrong += [f"{name}: {one}" for one in listed if one not in inspect.signature(value).parameters]
     assert [] == wrong
+
+
+def test_what_is_public_is_said_to_be() -> None:
+    """A class or function without an underscore is in its module's ``__all__``, and so in the reference."""
+    silent = []
+    for found in pkgutil.walk_packages(imlib.__path__, "imlib."):
+        module = importlib.import_module(found.name) if not found.name.endswith("__main__") else imlib
+        tree = ast.parse(inspect.getsource(module))
+        names = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        public = getattr(module, "__all__", [])
+        silent += [f"{found.name}.{name}" for name in names if not name.startswith("_") and name not in public]
+    assert [] == silent
 
 
 def test_no_module_is_left_out() -> None:

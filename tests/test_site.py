@@ -90,8 +90,8 @@ def test_asks_no_network(pages: dict[str, Page], made: Pages) -> None:
     """No script, style, font or picture comes from elsewhere."""
     fetched = {f"{name}: {link}" for name, page in pages.items() for link in page.fetches if _is_outside(link)}
     for path in made.folder.rglob("*.css"):
-        urls = re.findall(r"""(?:url\(|@import)\s*["']?([^"')]+)""", path.read_text(encoding="utf-8"))
-        fetched |= {f"{path.name}: {url}" for url in urls if _is_outside(url)}
+        named = re.findall(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""", path.read_text(encoding="utf-8"))
+        fetched |= {f"{path.name}: {url}" for pair in named for url in pair if _is_outside(url)}
     assert set() == fetched
 
 
@@ -121,6 +121,8 @@ def test_the_first_page_leads_everywhere(pages: dict[str, Page]) -> None:
         hours, minutes = divmod(course.minutes(name), 60)
         time = " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes))
         assert re.search(rf"{course.title(name)}.*{time}", page.text)
+    told = " ".join(page.text.split()).replace("\u2019", "'")
+    assert [] == [entry.name for entry in course.course() if entry.sentence.replace("`", "") not in told]
     lessons = [f"notebooks/{entry.name}.html" for entry in course.course()]
     assert lessons == [link for link in dict.fromkeys(page.links) if link in lessons]
     assert {"sample.html", "bench.html", "reference/index.html", "README.html", "data/README.html"} <= set(page.links)

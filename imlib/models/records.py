@@ -30,6 +30,7 @@ __all__ = [
     "NotifySettings",
     "Peer",
     "Privacy",
+    "Record",
     "User",
     "UserFull",
 ]

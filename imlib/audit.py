@@ -71,6 +71,8 @@ def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> s
     facts = snapshot.info.get("tables", {})
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
+    if check.startswith("sequence_") and (snapshot.sequences["state"] == "not read").any():
+        return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
         return f"not in the snapshot: {', '.join(missing)}"
     wanted = [(name, one) for name, columns in needs.items() for one in columns]

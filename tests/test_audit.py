@@ -184,8 +184,8 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "missing_index",
-        snapshot(missing_indexes=["message_boxes(user_id, pts)"]),
-        ["message_boxes(user_id, pts)"],
+        snapshot(missing_indexes=["message_boxes(user_id, pts)", "users(phone) unique"]),
+        ["message_boxes(user_id, pts)", "users(phone) unique"],
         snapshot(missing_indexes=[]),
     ),
 ]
@@ -298,6 +298,14 @@ def test_an_auth_key_of_an_unsigned_column() -> None:
     tables = keys([7], [-42], "auths") | {"auth_users": pd.DataFrame({"auth_id": pd.array([BIG], dtype="uint64")})}
     world = snapshot([session(auth_key_id=BIG), session(auth_key_id=BIG + 1)], tables)
     assert [("warning", f"online_7 {BIG + 1}_1")] == found(world, "orphan_session")
+
+
+@pytest.mark.parametrize("check", ["sequence_behind", "sequence_ahead"])
+def test_counters_that_were_not_read_are_skipped(check: str) -> None:
+    """Where the table could not be compared, that Redis agrees with it is not told either."""
+    world = snapshot(sequences=({"7": 5}, None, {"7": 5}))
+    assert [("skipped", "")] == found(world, check)
+    assert [] == found(snapshot(sequences=({"7": 5}, {"7": 5}, {"7": 5})), check)
 
 
 def test_unknown_indexes_are_skipped() -> None:

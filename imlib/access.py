@@ -65,7 +65,7 @@ def connect(
         ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else IMLIB_DATABASE_URL; else
         ``embedded://``, a SQLite file that goes with this process.
     replica_url : str, optional
-        A replica for plain reads; else IMLIB_REPLICA_URL, unless database_url is given; else there is none.
+        A replica for plain reads; else IMLIB_REPLICA_URL, where the database is IMLIB_DATABASE_URL's; else none.
     read_only : bool
         Refuse every write of every model with `ReadOnlyError`.
     scratch : bool
@@ -106,9 +106,13 @@ def connect(
     named = {
         "redis": redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED,
         "database": database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED,
-        # The variable's replica belongs to the variable's database: not to one that the caller names.
-        "replica": replica_url or (not database_url and os.environ.get("IMLIB_REPLICA_URL")) or "",
+        "replica": replica_url or "",
     }
+    if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
+        # The variable's replica belongs to the variable's database: not to the caller's, nor to a private one.
+        named["replica"] = named["replica"] or os.environ.get("IMLIB_REPLICA_URL", "")
+    if named["replica"] and named["database"] == EMBEDDED:
+        raise ConfigurationError("replica_url names a replica, and no database: the private one has none")
     with ExitStack() as stack:
 
         @cache
@@ -179,7 +183,7 @@ def get_sequence_model() -> SequenceModel:
 
 
 def get_updates_model() -> UpdatesModel:
-    """Return the model of how far a device has got, or raise `NotConnectedError`."""
+    """Return the model of how far a user's message boxes have come, or raise `NotConnectedError`."""
     return _connected().updates
 
 

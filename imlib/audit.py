@@ -55,6 +55,8 @@ def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame
 
 def known(checks: Iterable[str] | None) -> list[str]:
     """Return the names of checks, each once, None being all; raise `ConfigurationError` for one that there is not."""
+    if isinstance(checks, str):
+        raise ConfigurationError(f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]")
     names = list(CHECKS if checks is None else dict.fromkeys(checks))
     if unknown := [name for name in names if name not in CHECKS]:
         raise ConfigurationError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")

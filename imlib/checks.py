@@ -70,8 +70,7 @@ def _select(frame: str, *conditions: str, **where: object) -> str:
 
 def _entry(row: Any) -> str:
     """Return a session's key and field, as Redis has them."""
-    separator = "_" if row.layout == Layout.DOCUMENTED else "@"
-    return f"online_{row.user_id} {row.auth_key_id}{separator}{row.session_id}"
+    return f"online_{row.user_id} {row.auth_key_id}{Layout(row.layout).separator}{row.session_id}"
 
 
 def _sessions_of(row: Any) -> str:

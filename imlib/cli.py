@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import imlib
-from imlib.cli_common import FAILED, FOUND, NOT_FOUND, add_format, add_sample, complain, connected, show
+from imlib.cli_common import FAILED, NO, YES, add_format, add_sample, complain, connected, show
 from imlib.cli_snapshot import add_commands
 from imlib.errors import CodecError, ConfigurationError, ImlibError
 from imlib.presence import measure_skew
+from imlib.session_status import check_width
 
 __all__ = ["main"]
 
@@ -30,7 +31,8 @@ Servers are named by environment variables, so that no password stands in a list
 Without any: --sample asks a small made-up world on a private server, at its one instant.
 """
 _EPILOG = """\
-exit codes: 0 yes, found, valid; 1 no, not found, malformed; 2 it could not be told, the reason is on stderr
+exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed, something wrong, some
+difference; 2 it could not be told, the reason is on stderr
 
 examples:
   imlib servers
@@ -147,7 +149,7 @@ def _servers(options: argparse.Namespace) -> int:
             print(f"database  {deployment.engine.dialect.name} at {deployment.database_url}")
         print(f"lease     {deployment.lease}")
         print(f"skew      this machine's clock is {skew:+.3f} s from Redis's (2 s are allowed)")
-    return FOUND
+    return YES
 
 
 def _who(options: argparse.Namespace) -> int:
@@ -167,7 +169,7 @@ def _who(options: argparse.Namespace) -> int:
                 )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
-    return FOUND if all(online.values()) else NOT_FOUND
+    return YES if all(online.values()) else NO
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -179,7 +181,7 @@ def _sample(options: argparse.Namespace) -> int:
         except OSError as problem:
             raise ConfigurationError(f"{options.export} cannot be written: {problem.strerror}") from problem
         print(f"the sample world, with {len(PLANTED)} planted faults, is in {options.export}")
-        return FOUND
+        return YES
     absent = [name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)]
     if absent:
         raise ConfigurationError(
@@ -190,15 +192,19 @@ def _sample(options: argparse.Namespace) -> int:
         deployment.load_sample()
         print(f"the sample world, with {len(PLANTED)} planted faults, is in {deployment.database_url}")
         print(f"and in {deployment.redis_url}, where most sessions lapse within 15 s")
-    return FOUND
+    return YES
 
 
 def _decode(options: argparse.Namespace) -> int:
     try:
+        check_width("user_id", options.user)
+    except CodecError as refusal:
+        raise ConfigurationError(f"--user: {refusal.reason}") from None
+    try:
         status = imlib.SessionStatus.from_key_value(options.field, options.value, user_id=options.user)
     except CodecError as refusal:
         complain(refusal.reason)
-        return NOT_FOUND
+        return NO
     for name, value in asdict(status).items():
         print(f"{name:18}{value}")
-    return FOUND
+    return YES

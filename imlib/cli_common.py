@@ -13,12 +13,12 @@ from typing import Any, Final
 import imlib
 from imlib.errors import ConfigurationError
 
-__all__ = ["FAILED", "FOUND", "NOT_FOUND", "add_format", "add_sample", "complain", "connected", "show"]
+__all__ = ["FAILED", "NO", "YES", "add_format", "add_sample", "complain", "connected", "show"]
 
-FOUND: Final = 0
+YES: Final = 0
 """Exit code: yes, whole, nothing wrong."""
-NOT_FOUND: Final = 1
-"""Exit code: no, incomplete, something found."""
+NO: Final = 1
+"""Exit code: no, incomplete; an audit or a comparison found something."""
 FAILED: Final = 2
 """Exit code: it could not be told, and why is on stderr."""
 

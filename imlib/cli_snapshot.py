@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imlib.cli_common import FAILED, FOUND, NOT_FOUND, add_format, add_sample, complain, connected, show
+from imlib.cli_common import FAILED, NO, YES, add_format, add_sample, complain, connected, show
 from imlib.errors import ConfigurationError, SnapshotError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _snapshot(options: argparse.Namespace) -> int:
         complain(f"kept in {options.folder}")
     if info["incomplete"]:
         complain(f"INCOMPLETE: {info['incomplete']}")
-    return NOT_FOUND if info["incomplete"] else FOUND
+    return NO if info["incomplete"] else YES
 
 
 def _notes(facts: dict[str, Any]) -> str:
@@ -139,7 +139,7 @@ def _audit(options: argparse.Namespace) -> int:
         columns = ["check", "severity", "about", "needs"]
         rows = [(name, check.severity, check.about, ", ".join(check.needs)) for name, check in CHECKS.items()]
         show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
-        return FOUND
+        return YES
     known(options.check)  # said before the work, not after it
     if options.folder is not None and (options.sample or options.tables is not None or options.limit != _ROWS):
         raise ConfigurationError(f"--tables, --limit and --sample are of a snapshot taken now, not of {options.folder}")
@@ -153,8 +153,8 @@ def _audit(options: argparse.Namespace) -> int:
         found, columns = found[~skipped], columns[:-1]
     show(found[columns].to_dict("records"), columns, options.format)
     if found["severity"].isin(["warning", "error"]).any():
-        return NOT_FOUND
-    return FAILED if skipped.any() else FOUND
+        return NO
+    return FAILED if skipped.any() else YES
 
 
 def _diff(options: argparse.Namespace) -> int:
@@ -177,7 +177,7 @@ def _diff(options: argparse.Namespace) -> int:
         complain(f"{name} was not compared: {reason}")
     if not difference:
         complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
-    return NOT_FOUND if difference else FOUND if difference.whole else FAILED
+    return NO if difference else YES if difference.whole else FAILED
 
 
 def _words(values: dict[Any, Any]) -> str:

@@ -187,7 +187,7 @@ def _client(url: str) -> Redis:
             protocol=2,  # one shape of reply from every server, and no HELLO, which old ones and some proxies lack
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # wire.exchange repeats where it is safe; waiting longer hides the trouble
+            retry=Retry(NoBackoff(), 0),  # nothing is sent twice: only the caller knows whether it may be
         )
         pool = client.connection_pool
         pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess

@@ -141,7 +141,7 @@ class Deployment:
 
     @cached_property
     def updates(self) -> UpdatesModel:
-        """How far a device has got."""
+        """How far a user's message boxes have come."""
         from imlib.models.updates import UpdatesModel
 
         return UpdatesModel(self._clients, self.messages)
@@ -172,7 +172,8 @@ class Deployment:
         tables : collection of str, or mapping of str to collection of str, optional
             The tables to read, or for each the columns; by default every table that exists, whole.
         where : mapping, optional
-            For a table a condition: a SQLAlchemy expression, or ``("pts > :pts", {"pts": 7})`` with bound parameters.
+            For a table a condition: a SQLAlchemy expression, ``("pts > :pts", {"pts": 7})`` with bound parameters, or
+            SQL that needs none.
         limit : int
             Rows of a table at the most; ``info`` says which tables were cut.
         user_ids : int or collection of int, optional
@@ -189,8 +190,10 @@ class Deployment:
 
         Raises
         ------
+        ConfigurationError, InvalidValueError
+            An argument is not one of these, or names what does not exist.
         UnavailableError, AccessDeniedError
-            A server failed or refused; there is no half snapshot.
+            A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks for one.
         """
         from imlib.snapshot import take
 

@@ -26,7 +26,6 @@ __all__ = [
     "key_goes_at",
     "skewed",
     "system_clock",
-    "time_left",
 ]
 
 Clock = Callable[[], float]
@@ -127,17 +126,6 @@ def key_goes_at(reports: list[int]) -> int | None:
     1512270555
     """
     return max(reports) + ONLINE_TIMEOUT if reports else None
-
-
-def time_left(now: int, clock: float) -> float:
-    """Return for how many seconds more a session counts; zero or less once it no longer does.
-
-    Examples
-    --------
-    >>> time_left(1512270533, 1512270545)
-    5
-    """
-    return counts_until(now) - clock
 
 
 def skewed(clock: Clock, seconds: float) -> Clock:

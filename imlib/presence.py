@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from imlib.session_columns import SessionColumns
 
 __all__ = [
+    "BATCH_KEYS",
     "Batch",
     "Malformed",
     "malformed_in",
@@ -226,18 +227,11 @@ def _hash_in_parts(client: Redis, key: bytes) -> Any:
     """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it came last."""
     from redis.exceptions import ResponseError
 
-    found: dict[bytes, bytes] = {}
-    cursor: bytes | int = 0
-    while True:
-        (reply,) = exchange(client, [("HSCAN", key, cursor, "COUNT", _LARGE)])
-        check_refusals(client, [reply])
-        if isinstance(reply, ResponseError):
-            return reply
-        cursor, part = reply
-        words = flat(part)
-        found.update(zip(words[::2], words[1::2], strict=True))
-        if int(cursor) == 0:
-            return found
+    try:
+        return dict(client.hscan_iter(key, count=_LARGE))
+    except ResponseError as refusal:  # no hash any more, or not for this user
+        check_refusals(client, [refusal])
+        return refusal
 
 
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:

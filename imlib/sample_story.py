@@ -62,7 +62,7 @@ HISTORY: Final = """
 7>8 谢谢 🙇
 8>9 またね 👋
 """
-# user, device (-1: a key that no table knows), its how manieth session, seconds since the report, server, layout
+# user, device (-1: a key that no table knows), number of the device's session, seconds since the report, server, layout
 _REPORTS: Final = (
     *((1, 0, 0, 2, 1, "documented"), (1, 1, 0, 6, 2, "documented"), (1, 0, 1, 40, 1, "documented")),
     *((1, 0, 2, 95, 3, "documented"), (2, 0, 0, 5, 2, "deployed"), (2, 2, 0, 9, 2, "deployed")),

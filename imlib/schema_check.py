@@ -42,7 +42,7 @@ class SchemaReport:
 
 
 def check_schema(engine: sa.Engine) -> SchemaReport:
-    """Compare a database's tables with the 20 of this module; nothing is changed.
+    """Compare a database's tables with the 20 of `imlib.schema`; nothing is changed.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The session codec by the column: many hash entries at once to typed arrays, for snapshots and large reads.
 
-Gives the verdict of `SessionStatus.from_key_value` on every entry, at a fraction of its cost: one regular
-expression a layout holds the whole rule, widths included, so that the conversion behind it cannot fail. What
-does not match is handed to the scalar codec, which says why.
+Gives the verdict of `SessionStatus.from_key_value` on every entry, at a fraction of its cost. Entries that are all
+valid are told by how they convert; else one regular expression a layout holds the whole rule, widths included, and
+what does not match it is handed to the scalar codec, which says why.
 """
 
 from __future__ import annotations

@@ -231,6 +231,8 @@ def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
     with pytest.raises(imlib.ConfigurationError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
         audit(snapshot(), ["ghost", "gohst"])
+    with pytest.raises(imlib.ConfigurationError, match=r"^checks is 'ghost': allowed is a list of names"):
+        audit(snapshot(), "ghost")
 
 
 @pytest.mark.parametrize(

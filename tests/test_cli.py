@@ -276,6 +276,13 @@ def test_a_fault_of_its_own_is_no_finding(monkeypatch: pytest.MonkeyPatch, capsy
     assert "ZeroDivisionError: unforeseen" in capsys.readouterr().err
 
 
+def test_an_option_that_is_wrong_is_no_malformed_entry(capsys: pytest.CaptureFixture[str]) -> None:
+    """A user id that is none is the question's fault: 2, where a malformed entry is 1."""
+    assert 2 == run("decode", "5_6", "1_2_3", "--user", "99999999999")
+    assert "--user: user_id is outside its width" in capsys.readouterr().err
+    assert 1 == run("decode", "5_6", "1_2")
+
+
 def test_who_is_online_while_the_database_is_down(
     monkeypatch: pytest.MonkeyPatch, named: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,7 +357,7 @@ def test_an_incomplete_snapshot_exits_with_1(
         raise imlib.UnavailableError("the database went away")
 
     name_servers(monkeypatch, world)
-    monkeypatch.setattr("imlib.snapshot.snapshot.read_tables", gone)
+    monkeypatch.setattr("imlib.snapshot.tables.ping", gone)
     assert 2 == run("snapshot", "one")
     assert not Path("one").exists()
     assert 1 == run("snapshot", "one", "--keep-incomplete")

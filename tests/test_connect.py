@@ -213,6 +213,16 @@ def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.Mon
         assert plain.url != deployment.redis_url.whole()
 
 
+def test_a_replica_belongs_to_a_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a database of one's own the variable's replica is not read, and an argument's is refused."""
+    monkeypatch.setenv("IMLIB_REPLICA_URL", database)
+    with imlib.connect(FAKEREDIS) as deployment:
+        assert deployment.replica is deployment.engine
+        user = deployment.users.create_user("+1", "Ann")
+        assert user == deployment.users.get_user(user.id)
+    assert "replica_url names a replica" in refusal(imlib.ConfigurationError, FAKEREDIS, replica_url=database)
+
+
 def test_an_environment_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused as an argument would be."""
     monkeypatch.setenv("IMLIB_REDIS_URL", f"http://:{SECRET}@localhost")

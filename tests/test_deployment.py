@@ -117,6 +117,18 @@ class TestScratch:
             with pytest.raises(imlib.AccessDeniedError, match="'time' command"):
                 Rehearsal(client, imlib.TurnedClock(0), field_lease=False)
 
+    def test_whose_server_cannot_tell_deadlines(self, server: PrivateRedis) -> None:
+        """A clock is not turned alone where deadlines can't be: an old server, or who may not ask, is told so."""
+        clock = imlib.TurnedClock(0)
+        with redis.Redis.from_url(server.url) as client:
+            client.execute_command("ACL SETUSER", "blind", "on", "nopass", "~*", "+@all", "-pexpiretime")
+            client.set("key", "value", ex=15)
+            client.execute_command("AUTH", "blind", "")
+            with pytest.raises(imlib.AccessDeniedError, match="'pexpiretime' command"):
+                Rehearsal(client, clock, field_lease=False).turn(100)
+            client.delete("key")
+        assert 0 == clock()
+
     @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.TurnedClock(0)}])
     def test_only_its_clock_can_be_turned(self, server: PrivateRedis, database: Path, options: dict[str, Any]) -> None:
         """Real deadlines are never moved: without a scratch deployment's own clock, turning is refused."""

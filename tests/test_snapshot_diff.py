@@ -168,10 +168,10 @@ def test_a_column_that_is_carried_otherwise() -> None:
     later = pd.DataFrame({"id": [1, 2, 3], "a": ["2017-12-03", None, "2017-00-03"], "b": [1, 3, 3]})
     odd = {"could_not_carry": {"a": "holds 2017-00-03, which no datetime can: carried as text"}}
     difference = two({"frame": later, **odd}, {"frame": earlier})
-    assert {"t.a": "carried otherwise in the other"} == difference.left_out
+    assert {"t.a": "carried as another type in the other"} == difference.left_out
     assert [(2, "changed", "b"), (3, "added", "")] == list(difference.tables["t"].itertuples(index=False, name=None))
     difference = two({"frame": later, **odd, "primary_key": ["a"]}, {"frame": earlier, "primary_key": ["a"]})
-    assert {"t": "its primary key is carried otherwise in the other"} == difference.left_out
+    assert {"t": "its primary key is carried as another type in the other"} == difference.left_out
 
 
 def test_what_was_compared_is_whole_or_not() -> None:

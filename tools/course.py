@@ -9,7 +9,6 @@ README's table. `make refresh` does so as well.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -215,4 +214,3 @@ def _way(name: str, folder: str) -> str:
 if __name__ == "__main__":
     command_line("tools.course", __doc__).parse_args()
     print(*(renew() or ["as it was"]), sep="\n")
-    sys.exit(0)

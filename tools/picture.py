@@ -8,7 +8,6 @@ The picture says of itself, in words, what it draws; the README's alternative te
 from __future__ import annotations
 
 import re
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -78,4 +77,3 @@ def said(path: Path) -> str:
 if __name__ == "__main__":
     command_line("tools.picture", __doc__).parse_args()
     draw(PICTURE)
-    sys.exit(0)

@@ -99,7 +99,7 @@ class ChatModel(Model):
         self._write("delete_chat_user", work)
 
     def edit_chat_title(self, chat_id: int, user_id: int, title: str, random_id: int | None = None) -> Chat:
-        """Give a chat another title; the same user and mark again change nothing.
+        """Give a chat another title; the last change's user and mark again change nothing.
 
         Parameters
         ----------

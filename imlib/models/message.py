@@ -86,7 +86,7 @@ class MessageModel(Model):
         Message
             As the sender has it.
         """
-        if not text:
+        if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # callers may have no types
             raise InvalidValueError(f"text is {shortened(text)}; allowed is a str that is not empty")
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
         mark = mark_of(random_id)

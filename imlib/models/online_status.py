@@ -1,6 +1,7 @@
 """The presence model: who is online, as leases in Redis.
 
-Every write is one atomic command and one round trip; reading any number of users is one round trip too. Looking
+Every write is one round trip, a session's and its key's time to live are written by one atomic command, and reading
+any number of users is one round trip too. Looking
 never changes anything: what cannot be read stays where it is, and `OnlineStatusModel.malformed` lists it.
 
 Source: the design notes of the specification; `GetOnlineStatusModel`.
@@ -23,7 +24,7 @@ from imlib.wire import exchange, translated, where
 if TYPE_CHECKING:
     from imlib.connect import Clients
 
-__all__ = ["OnlineCount", "OnlineStatusModel"]
+__all__ = ["OnlineCount", "OnlineStatusModel", "distinct_users"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class OnlineStatusModel:
         dict of int to list of SessionStatus
             Every id that was asked for has its entry, an empty list if that user is offline; in the order asked.
         """
-        ids = _distinct(user_ids)
+        ids = distinct_users(user_ids)
         if not ids:
             self._clients.check_open()
             return {}
@@ -202,7 +203,7 @@ class OnlineStatusModel:
         if user_ids is None:
             batches: Iterable[Batch] = scan_batches(client, None)
         else:
-            batches = [read_users(client, _distinct(user_ids), None)]
+            batches = [read_users(client, distinct_users(user_ids), None)]
         # A set, because a scan may meet a key twice.
         found = {problem for batch in batches for problem in malformed_in(batch)}
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
@@ -223,7 +224,8 @@ class OnlineStatusModel:
             raise translated(reply, where(self._clients.redis)) from reply
 
 
-def _distinct(user_ids: Iterable[int]) -> list[int]:
+def distinct_users(user_ids: Iterable[int]) -> list[int]:
+    """Return user ids as plain ints, each once, in their order; raise `InvalidValueError` for what is no int32."""
     given = list(user_ids)
     low, high = WIDTHS["user_id"]
     if set(map(type, given)) <= {int} and low <= min(given, default=low) <= max(given, default=high) <= high:

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from imlib.engines import in_our_words
 from imlib.errors import ImlibError, InvalidValueError, shortened
 from imlib.models.sql import AFTER_COMMIT, STEERED, Model, check_int
 from imlib.schema import tables
+from imlib.session_status import parse_int64
 from imlib.wire import exchange
 
 if TYPE_CHECKING:
@@ -143,15 +144,14 @@ def _check_name(name: object) -> str:
 
 def _advance(connection: sa.Connection, name: str, n: int, floor: int) -> int:
     lite = connection.dialect.name == "sqlite"
-    values = {"name": name, "n": n, "floor": floor, "highest": _LARGEST - n}
-    for last in (False, True):
-        if (
-            floor <= _LARGEST - n
-            and (result := connection.execute(_ADVANCE_LITE if lite else _ADVANCE, values)).rowcount
-        ):
+    update, begin = (_ADVANCE_LITE, _BEGIN_LITE) if lite else (_ADVANCE, _BEGIN)
+    highest = _LARGEST - n
+    values = {"name": name, "n": n, "floor": floor, "highest": highest}
+    for is_new in (False, True):
+        if is_new:
+            connection.execute(begin, {"seq_name": name, "seq": 0})
+        if floor <= highest and (result := connection.execute(update, values)).rowcount:
             return int(connection.scalars(_CURRENT, {"name": name}).one() if lite else result.lastrowid)
-        if not last:
-            connection.execute(_BEGIN_LITE if lite else _BEGIN, {"seq_name": name, "seq": 0})
     raise InvalidValueError(f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}")
 
 
@@ -174,34 +174,29 @@ class _Mirror:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._impatient: tuple[Redis, Redis] | None = None
 
     def read(self, names: list[str]) -> dict[str, int] | None:
         """Return the numbers that Redis holds, or None if it does not answer."""
         try:
-            (reply,) = exchange(self._client(), [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
+            (reply,) = exchange(self._client, [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
         except ImlibError as problem:
             _log.info("sequences go on without Redis: %s", problem)
             return None
         if isinstance(reply, Exception):
             return None
         held = zip(names, reply, strict=True)
-        numbers = {name: int(value) for name, value in held if value and re.fullmatch(rb"-?[0-9]{1,19}", value)}
-        return {name: number for name, number in numbers.items() if number <= _LARGEST}
+        return {name: number for name, value in held if value and (number := parse_int64(value)) is not None}
 
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
         keys = [REDIS_KEY_PREFIX + name for name in reached]
-        exchange(self._client(), [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
+        exchange(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
 
+    @cached_property
     def _client(self) -> Redis:
-        """Return a client of the same server that waits for a fraction of a second only."""
+        """A client of the same server that waits for a fraction of a second only."""
         from redis import ConnectionPool, Redis
 
-        patient = self._clients.redis
-        if self._impatient is None or self._impatient[0] is not patient:
-            pool = patient.connection_pool
-            options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
-            hasty = ConnectionPool(connection_class=pool.connection_class, **pool.connection_kwargs | options)
-            self._impatient = (patient, Redis(connection_pool=hasty))
-        return self._impatient[1]
+        pool = self._clients.redis.connection_pool
+        options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
+        return Redis(connection_pool=ConnectionPool(pool.connection_class, **pool.connection_kwargs | options))

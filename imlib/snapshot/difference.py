@@ -72,10 +72,10 @@ def compare(later: Frames, earlier: Frames) -> Difference:
         if reason := _incomparable(later, earlier, name):
             left_out[name] = reason
             continue
-        for column, reason in _hidden(later, earlier, name).items():
-            left_out[f"{name}.{column}"] = reason
+        hidden = _hidden(later, earlier, name)
+        left_out |= {f"{name}.{column}": reason for column, reason in hidden.items()}
         key = later.info["tables"][name]["primary_key"]
-        tables[name] = _rows(later.tables[name], earlier.tables[name], key, _hidden(later, earlier, name))
+        tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden)
     return Difference(
         now[~now.index.isin(then.index)].reset_index(),
         then[~then.index.isin(now.index)].reset_index(),
@@ -87,8 +87,9 @@ def compare(later: Frames, earlier: Frames) -> Difference:
 
 def _same_users(later: Frames, earlier: Frames) -> bool:
     """Return whether both are of the same users, in whichever order they were asked for."""
-    ours, theirs = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
-    return ours == theirs or (ours is not None and theirs is not None and set(ours) == set(theirs))
+    asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
+    ours, theirs = (None if ids is None else set(ids) for ids in asked)
+    return ours == theirs
 
 
 def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
@@ -132,7 +133,9 @@ def _hidden(later: Frames, earlier: Frames, name: str) -> dict[str, str]:
     alone = [column for column in [*columns, *others] if column not in columns or column not in others]
     shared = [column for fact in facts for column in fact.get("could_not_carry", {}) if column not in alone]
     carried = [one for one in shared if later.tables[name][one].dtype != earlier.tables[name][one].dtype]
-    reasons = dict.fromkeys(alone, "only in one of the two") | dict.fromkeys(carried, "carried otherwise in the other")
+    reasons = dict.fromkeys(alone, "only in one of the two") | dict.fromkeys(
+        carried, "carried as another type in the other"
+    )
     return reasons | {column: _MASKED for column in columns if column in masked}
 
 

@@ -183,7 +183,7 @@ def about_users(
         if re.fullmatch(r"(.*_)?user_id", name) or (listed.name, name) == ("users", "id"):
             chosen.append(among(columns[name], user_ids))
         elif link and (listed.name, name) != ("users", "phone"):  # its own id says as much
-            chosen.append(among(columns[name], found[link]))
+            chosen.append(among(columns[name], found[link], personal=link is LINKS[3]))
         elif name == "seq_name":
             chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
         elif name == "peer_id" and "peer_type" in columns:
@@ -191,10 +191,10 @@ def about_users(
     return sa.or_(*chosen) if chosen else None
 
 
-def among(column: sa.ColumnElement[Any], values: Collection[Any]) -> sa.ColumnElement[bool]:
+def among(column: sa.ColumnElement[Any], values: Collection[Any], *, personal: bool = False) -> sa.ColumnElement[bool]:
     """Return that a column has one of the values.
 
-    Numbers are rendered when executed, for SQLite binds 32,766 at most; text is bound, for an error shows a statement.
+    They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for an error shows the
+    statement.
     """
-    rendered = all(isinstance(value, int) for value in values)
-    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=rendered))
+    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=not personal))

@@ -13,8 +13,8 @@ import pandas as pd
 
 from imlib.connect import Clients
 from imlib.engines import masked_url
-from imlib.errors import AccessDeniedError, ImlibError, SnapshotError, UnavailableError
-from imlib.models.sql import check_int
+from imlib.errors import ImlibError, SnapshotError
+from imlib.models.online_status import distinct_users
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.snapshot.difference import Difference, compare
@@ -148,7 +148,6 @@ def take(
     clients: Clients,
     *,
     user_ids: int | Collection[int] | None = None,
-    keep_incomplete: bool = False,
     progress: bool = False,
     **asked: Any,
 ) -> Snapshot:
@@ -157,19 +156,13 @@ def take(
 
     began = time.monotonic()
     given = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
-    users = None if given is None else list(dict.fromkeys(check_int("user_ids", one) for one in given))
-    asked |= {"user_ids": users, "keep_incomplete": keep_incomplete}
+    users = None if given is None else distinct_users(given)
     clock = clients.reader_clock
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         skew, redis_clock = measure_skew(clients.redis)
         before, _ = read_mirror(clients.redis, users)
         presence = read_sessions(clients.redis, clock, users, bar.update)
-        try:
-            read = read_tables(clients, progress=lambda _, rows: bar.update(rows), **asked)
-        except (UnavailableError, AccessDeniedError) as problem:
-            if not keep_incomplete:
-                raise
-            read = TablesRead({}, {"incomplete": str(problem), "tables": {}, "left_out": {}})
+        read = read_tables(clients, progress=lambda _, rows: bar.update(rows), user_ids=users, **asked)
         after, of_mirror = read_mirror(clients.redis, users)
     malformed = presence.malformed + of_mirror
     where = sorted(asked.get("where") or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from imlib.snapshot.mysql_columns import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_rows import BinaryCursor
 from imlib.snapshot.sqlite_columns import sqlite_arrays, sqlite_field
 
-__all__ = ["Listing", "MySQLSource", "SQLiteSource"]
+__all__ = ["MySQLSource", "SQLiteSource"]
 
 Listing = tuple[dict[str, Listed], dict[str, str]]
 """The tables by name, and why the others are left out."""
@@ -53,7 +54,7 @@ class MySQLSource:
 
     def begin(self) -> Listing:
         """List the tables and open the transaction, in this order: the catalogue is then not locked to the end."""
-        # By default a table that is locked is waited for for a day.
+        # By default MySQL waits a day for a locked table.
         self.connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}")
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
@@ -140,4 +141,5 @@ class SQLiteSource:
     @staticmethod
     def ended(code: int | None, text: str) -> bool:
         """Return whether an error ends the reading, and not that of one table alone."""
-        return any(word in text for word in ("locked", "busy", "disk I/O"))
+        # Its words and no others': a column in a where-clause may be called locked.
+        return re.match(r"database( table| schema)? is locked|disk I/O error", text) is not None

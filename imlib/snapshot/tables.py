@@ -93,8 +93,9 @@ def read_tables(
         raise ConfigurationError(f"where is {type(where).__name__}: allowed is a mapping of table to condition")
     masking = Masking(mask_key, unmask)
     reading = _Reading(engine, masking, limit, where or {}, progress or _silent)
-    reading.info |= {"database": ping(engine), "limit": limit, "mask_key_id": masking.key_id}
+    reading.info |= {"incomplete": None, "limit": limit, "mask_key_id": masking.key_id}
     try:
+        reading.info["database"] = ping(engine)
         with reading.connected():
             reading.read(choose(reading.listed, reading.left_out, tables, reading.where, unmask), user_ids)
     except ImlibError as problem:
@@ -121,7 +122,7 @@ class _Reading:
         self.frames: dict[str, pd.DataFrame] = {}
         self.left_out: dict[str, str] = {}
         self.facts: dict[str, dict[str, Any]] = {}
-        self.info: dict[str, Any] = {"tables": self.facts, "left_out": self.left_out, "incomplete": None}
+        self.info: dict[str, Any] = {"database": None, "tables": self.facts, "left_out": self.left_out}
 
     @contextmanager
     def connected(self) -> Iterator[None]:

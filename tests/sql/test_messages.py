@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,15 @@ def test_a_message_to_oneself(stack: Stack) -> None:
     stack.messages.send_message(ann, Peer.user(ann), "buy milk")
     assert [(1, True, 1)] == sent_by(stack, ann)
     assert [0] == [row["unread_count"] for row in stack.rows("user_dialogs")]
+
+
+@pytest.mark.parametrize("text", ["", 5, None, b"hello", ["hello"]])
+def test_a_text_that_is_none(stack: Stack, text: Any) -> None:
+    """What is no text, or has no character, is refused, and nothing is stored."""
+    ann, ben = stack.add_users(2)
+    with pytest.raises(InvalidValueError, match=r"^text is .*; allowed is a str that is not empty"):
+        stack.messages.send_message(ann, Peer.user(ben), text)
+    assert [] == stack.rows("messages")
 
 
 def test_the_same_random_id_again(stack: Stack) -> None:

@@ -476,6 +476,7 @@ def test_where(stack: Stack) -> None:
         ({"where": {"usrs": "1"}}, "did you mean users"),
         ({"where": {"users": "no_such = 1"}}, "where for table 'users' is refused"),
         ({"where": {"users": "id = 1; DROP TABLE users"}}, "where for table 'users' is refused"),
+        ({"where": {"users": "locked = busy"}}, "where for table 'users' is refused"),
         ({"where": {"users": "id = :id"}}, "where for table 'users' is refused"),
         ({"where": {"users": ("id = 1", {"id": 1})}}, "where for table 'users' is refused"),
         ({"where": {"users": "id = ?"}}, "where for table 'users' is refused"),

@@ -17,12 +17,12 @@ from imlib.checks import CHECKS, Found
 from imlib.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from imlib.frames import Frames
+    from imlib.snapshot.snapshot import Snapshot
 
 __all__ = ["CHECKS", "audit", "known"]
 
 
-def audit(snapshot: Frames, checks: Iterable[str] | None = None) -> pd.DataFrame:
+def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFrame:
     """Run checks over a snapshot.
 
     Parameters
@@ -69,7 +69,7 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
     return [(len(part) if at % 2 else 0, part) for at, part in enumerate(parts)]
 
 
-def _unfit(snapshot: Frames, check: str, needs: dict[str, tuple[str, ...]]) -> str:
+def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
     facts = snapshot.info.get("tables", {})
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"

@@ -15,7 +15,7 @@ from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, MessageBoxType
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
-    from imlib.frames import Frames
+    from imlib.snapshot.snapshot import Snapshot
 
 __all__ = ["CHECKS", "Check", "Found"]
 
@@ -34,17 +34,17 @@ class Check:
     about: str
     """What it looks for, in a sentence."""
     needs: dict[str, tuple[str, ...]]
-    run: Callable[[Frames], Iterable[Found]]
+    run: Callable[[Snapshot], Iterable[Found]]
 
 
 CHECKS: Final[dict[str, Check]] = {}
 """Every check by name, in the order in which they run."""
 
 
-def _check(severity: str, **needs: str) -> Callable[[Callable[[Frames], Iterable[Found]]], None]:
+def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterable[Found]]], None]:
     """Register a check under its function's name; ``needs`` names the columns of each table that it reads."""
 
-    def register(run: Callable[[Frames], Iterable[Found]]) -> None:
+    def register(run: Callable[[Snapshot], Iterable[Found]]) -> None:
         tables = {table: tuple(columns.split()) for table, columns in needs.items()}
         CHECKS[run.__name__.lstrip("_")] = Check(severity, (run.__doc__ or "").strip(), tables, run)
 
@@ -56,7 +56,7 @@ def _each(frame: pd.DataFrame) -> Iterator[Any]:
     return iter(frame.itertuples())
 
 
-def _read(snapshot: Frames, table: str, *columns: str) -> pd.DataFrame:
+def _read(snapshot: Snapshot, table: str, *columns: str) -> pd.DataFrame:
     """Return columns of a table, without the rows in which one is NULL: where that is allowed, it names nothing."""
     return snapshot.tables[table][[*columns]].dropna()
 
@@ -78,7 +78,7 @@ def _sessions_of(row: Any) -> str:
 
 
 @_check("info")
-def _ghost(snapshot: Frames) -> Iterator[Found]:
+def _ghost(snapshot: Snapshot) -> Iterator[Found]:
     """A session past its lease whose field is still there: a sibling keeps its key, or the key never expires."""
     sessions = snapshot.sessions
     for row in _each(sessions[~sessions["online"]]):
@@ -87,7 +87,7 @@ def _ghost(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning")
-def _key_without_ttl(snapshot: Frames) -> Iterator[Found]:
+def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
     """A presence key that never expires: a crash between HSET and EXPIRE leaves one."""
     sessions, what = snapshot.sessions, "it has no time to live, and stays for ever"
     for user_id in sessions.loc[sessions["key_ttl_s"].isna(), "user_id"].unique():
@@ -97,7 +97,7 @@ def _key_without_ttl(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning")
-def _malformed(snapshot: Frames) -> Iterator[Found]:
+def _malformed(snapshot: Snapshot) -> Iterator[Found]:
     """A key or field from which nothing can be read."""
     for row in _each(snapshot.malformed):
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
@@ -107,7 +107,7 @@ def _malformed(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("info")
-def _mixed_layouts(snapshot: Frames) -> Iterator[Found]:
+def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
     """A user whose sessions are in both layouts: servers of two kinds serve them."""
     kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
     # One session that is written twice is one row of the frame.
@@ -116,7 +116,7 @@ def _mixed_layouts(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning")
-def _future_session(snapshot: Frames) -> Iterator[Found]:
+def _future_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session reported later than now: its server's clock is ahead, and it will look online too long."""
     sessions = snapshot.sessions
     for row in _each(sessions[sessions["age_s"] < -ALLOWED_SKEW_S]):
@@ -125,7 +125,7 @@ def _future_session(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
-def _orphan_session(snapshot: Frames) -> Iterator[Found]:
+def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session whose user is not in users, or whose auth key is in none of auth_keys, auth_users and auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
     unknown = ~sessions["user_id"].isin(tables["users"]["id"])
@@ -139,7 +139,7 @@ def _orphan_session(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("error", message_boxes="user_id pts")
-def _pts_gap(snapshot: Frames) -> Iterator[Found]:
+def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
     """A number that none of a user's boxes has, between two that have theirs: clients ask for it again and again."""
     boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
     boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
@@ -152,7 +152,7 @@ def _pts_gap(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("error", message_boxes="user_id pts")
-def _pts_duplicate(snapshot: Frames) -> Iterator[Found]:
+def _pts_duplicate(snapshot: Snapshot) -> Iterator[Found]:
     """One pts in several boxes of a user: a client takes the second for one that it has."""
     boxes = snapshot.tables["message_boxes"]
     for (user_id, pts), rows in _repeated(boxes, ["user_id", "pts"]):
@@ -166,7 +166,7 @@ def _repeated(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd
 
 
 @_check("error")
-def _sequence_behind(snapshot: Frames) -> Iterator[Found]:
+def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
     """Redis short of the row: a deployed server would hand out numbers twice."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"] == "behind"]):
@@ -175,7 +175,7 @@ def _sequence_behind(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning")
-def _sequence_ahead(snapshot: Frames) -> Iterator[Found]:
+def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
     """Redis beyond the row: numbers were handed out that MySQL does not know of."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"].isin(["ahead", "redis only"])]):
@@ -189,7 +189,7 @@ def _sequence_ahead(snapshot: Frames) -> Iterator[Found]:
     user_dialogs="user_id peer_type peer_id top_message unread_count read_inbox_max_id",
     message_boxes="user_id peer_type peer_id message_id message_box_type",
 )
-def _dialog_disagrees(snapshot: Frames) -> Iterator[Found]:
+def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     """A dialog whose newest message or unread count is not what its boxes say."""
     key = ["user_id", "peer_type", "peer_id"]
     # Where nothing makes a dialog unique there may be two of it.
@@ -219,7 +219,7 @@ def _peer(row: Any) -> str:
 
 
 @_check("error", message_boxes="user_id message_id", messages="id")
-def _orphan_box(snapshot: Frames) -> Iterator[Found]:
+def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     """A box whose message is not there."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
@@ -228,7 +228,7 @@ def _orphan_box(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("error", chat_users="chat_id user_id", chats="id", users="id")
-def _orphan_participant(snapshot: Frames) -> Iterator[Found]:
+def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     """A participant who is no user, or of what is no chat."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
@@ -238,7 +238,7 @@ def _orphan_participant(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("error", messages="id sender_user_id random_id")
-def _duplicate_random_id(snapshot: Frames) -> Iterator[Found]:
+def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
     """One sender's random_id on several messages: a retry was stored as a message of its own."""
     messages = snapshot.tables["messages"]
     for (sender, random_id), rows in _repeated(messages, ["sender_user_id", "random_id"]):
@@ -248,7 +248,7 @@ def _duplicate_random_id(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("warning", messages="id message_data")
-def _body_not_json(snapshot: Frames) -> Iterator[Found]:
+def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
     """A body that is no JSON: as an older server wrote it, or damaged. It was judged before it was masked."""
     facts = snapshot.info["tables"]["messages"]
     for message_id in facts["not_json"]:
@@ -258,7 +258,7 @@ def _body_not_json(snapshot: Frames) -> Iterator[Found]:
 
 
 @_check("info")
-def _missing_index(snapshot: Frames) -> Iterator[Found]:
+def _missing_index(snapshot: Snapshot) -> Iterator[Found]:
     """An index that imlib's own tables have and this one lacks: reads scan the table, or doubles are not refused."""
     for index in snapshot.info["missing_indexes"]:
         unique = index.endswith(" unique")

@@ -55,8 +55,12 @@ LAYERS: Final = (
         "URLs to clients; a private server; the tables",
         ("connect", "embedded", "engines", "rehearsal", "schema*", "scratch", "watchdog", "wire"),
     ),
-    Layer("records and rules", "one record's codec, the lease rule; no I/O", ("lease", "session_*")),
-    Layer("words", "numbers with names, errors", ("constants", "errors", "frames", "urls")),
+    Layer(
+        "records and rules",
+        "one record's codec, the lease rule; no I/O",
+        ("lease", "session_*", "message_body", "validation"),
+    ),
+    Layer("words", "numbers with names, errors", ("constants", "errors", "urls")),
 )
 """From the roof down."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain, repeat
-from typing import Final
 
 from imlib.errors import CodecError
 from imlib.lease import horizon
@@ -12,16 +11,13 @@ from imlib.session_status import SessionStatus
 
 __all__ = ["online_in"]
 
-_COLUMNAR_FROM: Final = 100
-"""How many entries it takes for decoding by the column to be worth its start."""
-
 
 def online_in(batch: Batch) -> list[list[SessionStatus]]:
     """Return for each key of a batch the sessions that count, one a client instance, by auth key and session.
 
     Where a session is written in both layouts the later report counts, at a tie the documented one.
     """
-    found = (_online_by_column if len(batch.fields) >= _COLUMNAR_FROM else _online_one_by_one)(batch)
+    found = _online_one_by_one(batch)
     sessions = []
     last = 0
     for size in batch.sizes:
@@ -47,19 +43,6 @@ def _online_one_by_one(batch: Batch) -> _Found:
             found.append(status if status.now > oldest else None)
         except CodecError:
             found.append(None)  # `malformed_in` lists it
-    return found
-
-
-def _online_by_column(batch: Batch) -> _Found:
-    import numpy as np
-
-    from imlib.session_columns import decode_columns
-
-    columns = decode_columns(batch.fields, batch.values).where_now_is_after(horizon(batch.clock))
-    counting = columns.sessions(np.repeat(batch.user_ids, batch.sizes)[columns.row])
-    found: _Found = [None] * len(batch.fields)
-    for row, status in zip(columns.row.tolist(), counting, strict=True):
-        found[row] = status
     return found
 
 

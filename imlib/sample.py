@@ -29,7 +29,7 @@ from imlib.models.chat import ChatModel
 from imlib.models.dialog import DialogModel
 from imlib.models.message import MessageModel
 from imlib.models.records import Peer
-from imlib.models.sequence import REDIS_KEY_PREFIX, SequenceModel
+from imlib.models.sequence import SequenceModel
 from imlib.sample_story import (
     CHATS,
     DEVICES,
@@ -43,7 +43,7 @@ from imlib.sample_story import (
     Planted,
     rows_without_a_model,
 )
-from imlib.schema import Moment, create_all, tables
+from imlib.schema import SEQUENCE_KEY_PREFIX, Moment, create_all, tables
 from imlib.session_status import Layout
 from imlib.wire import in_our_words as redis_in_our_words
 from imlib.wire import seconds
@@ -93,7 +93,7 @@ class World:
         astray = {"1": 1, "7": -2}
         mirror = {str(row["seq_name"]): int(row["seq"] or 0) for row in self.tables["seq_updates_ngen"]}
         numbers = {name: b"%d" % (seq + astray.get(name, 0)) for name, seq in mirror.items()} | {"broken": b"12x"}
-        keys += [RedisKey(REDIS_KEY_PREFIX + name, "string", None, [(b"", seq)]) for name, seq in numbers.items()]
+        keys += [RedisKey(SEQUENCE_KEY_PREFIX + name, "string", None, [(b"", seq)]) for name, seq in numbers.items()]
         return sorted(keys)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.compiler import compiles
 
 from imlib.engines import WRITING, in_our_words
 
-__all__ = ["Moment", "bits", "create_all", "metadata", "references", "tables"]
+__all__ = ["SEQUENCE_KEY_PREFIX", "Moment", "bits", "create_all", "metadata", "references", "tables"]
 
 # The specification's own shorthand. A column is `name type`, `=default` where it has one, NOT NULL unless `null`:
 # i int, I bigint, t tinyint, vN varchar(N), text. Moments need no type: created_at is now by default, others null.
@@ -101,6 +101,8 @@ users: the accounts with names, phone and state
     state i=0, is_bot t=0, deleted t=0, deleted_reason v500, created_at, updated_at, deleted_at
     unique phone
 """
+SEQUENCE_KEY_PREFIX: Final = "seq_updates_ngen_"
+"""What the Redis mirror of a sequence begins with; its name follows."""
 _BIG_IDS: Final = {"seq_updates_ngen"}
 _ON_UPDATE_NOW: Final = {"users"}
 _REFERS: Final = (

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from imlib.constants import PeerType
 from imlib.errors import InvalidValueError
 from imlib.models.records import Dialog, Peer
-from imlib.models.sql import Model, at, check_int, check_limit, check_peer, lock_users, upsert
+from imlib.models.sql import Model, at, check_peer, lock_users, upsert
 from imlib.schema import tables
+from imlib.validation import check_int, check_limit
 
 __all__ = ["DialogModel"]
 

@@ -10,25 +10,14 @@ import sqlalchemy as sa
 from imlib.connect import Clients
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
-from imlib.models.body import decode_body, encode_body
+from imlib.message_body import decode_body, encode_body
 from imlib.models.chat import ChatModel
 from imlib.models.dialog import DialogModel
 from imlib.models.records import Message, Peer
 from imlib.models.sequence import SequenceModel
-from imlib.models.sql import (
-    Model,
-    absent,
-    at,
-    by_ids,
-    check_int,
-    check_limit,
-    check_peer,
-    check_values,
-    insert,
-    lock_users,
-    mark_of,
-)
+from imlib.models.sql import Model, absent, at, by_ids, check_peer, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
+from imlib.validation import check_int, check_limit
 
 __all__ = ["MessageModel"]
 

@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
-from imlib.errors import CodecError, InvalidValueError, WrongTypeError, shortened
+from imlib.errors import InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
 from imlib.online import online_in
 from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, read_users, scan_batches
-from imlib.session_status import WIDTHS, Layout, SessionStatus, check_width
+from imlib.session_status import Layout, SessionStatus
+from imlib.validation import distinct_users
 from imlib.wire import exchange, translated, where
 
 if TYPE_CHECKING:
     from imlib.connect import Clients
 
-__all__ = ["OnlineCount", "OnlineStatusModel", "distinct_users"]
+__all__ = ["OnlineCount", "OnlineStatusModel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,18 +223,6 @@ class OnlineStatusModel:
     def _raise_refusal(self, reply: Any) -> None:
         if isinstance(reply, Exception):
             raise translated(reply, where(self._clients.redis)) from reply
-
-
-def distinct_users(user_ids: Iterable[int]) -> list[int]:
-    """Return user ids as plain ints, each once, in their order; raise `InvalidValueError` for what is no int32."""
-    given = list(user_ids)
-    low, high = WIDTHS["user_id"]
-    if set(map(type, given)) <= {int} and low <= min(given, default=low) <= max(given, default=high) <= high:
-        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
-    try:
-        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
-    except CodecError as problem:
-        raise InvalidValueError(f"{shortened(problem.value)}: {problem.reason}") from None
 
 
 _SCRIPT_SESSIONS = 250

@@ -18,18 +18,16 @@ from sqlalchemy.dialects import mysql, sqlite
 from imlib.connect import Clients
 from imlib.engines import in_our_words
 from imlib.errors import ImlibError, InvalidValueError, shortened
-from imlib.models.sql import AFTER_COMMIT, STEERED, Model, check_int
-from imlib.schema import tables
+from imlib.models.sql import AFTER_COMMIT, STEERED, Model
+from imlib.schema import SEQUENCE_KEY_PREFIX, tables
 from imlib.session_status import parse_int64
+from imlib.validation import check_int
 from imlib.wire import exchange
 
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = ["REDIS_KEY_PREFIX", "SequenceModel"]
-
-REDIS_KEY_PREFIX: Final = "seq_updates_ngen_"
-"""What the Redis key of a sequence begins with; its name follows."""
+__all__ = ["SequenceModel"]
 
 _MIRROR_TIMEOUT_S: Final = 0.25
 _NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
@@ -178,7 +176,7 @@ class _Mirror:
     def read(self, names: list[str]) -> dict[str, int] | None:
         """Return the numbers that Redis holds, or None if it does not answer."""
         try:
-            (reply,) = exchange(self._client, [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
+            (reply,) = exchange(self._client, [("MGET", *(SEQUENCE_KEY_PREFIX + name for name in names))])
         except ImlibError as problem:
             _log.info("sequences go on without Redis: %s", problem)
             return None
@@ -189,7 +187,7 @@ class _Mirror:
 
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
-        keys = [REDIS_KEY_PREFIX + name for name in reached]
+        keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
         exchange(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
 
     @cached_property

@@ -19,6 +19,7 @@ from imlib.engines import CONTENDED, WRITING, driver_said, in_our_words, transla
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
 from imlib.models.records import Peer, Record
 from imlib.schema import bits, tables
+from imlib.validation import check_int
 
 __all__ = [
     "AFTER_COMMIT",
@@ -27,8 +28,6 @@ __all__ = [
     "absent",
     "at",
     "by_ids",
-    "check_int",
-    "check_limit",
     "check_peer",
     "check_values",
     "insert",
@@ -201,21 +200,6 @@ def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
 def mark_of(random_id: int | None) -> int:
     """Return a client's own mark, or one that nobody has where the client gave none."""
     return secrets.randbits(63) if random_id is None else check_int("random_id", random_id, 64)
-
-
-def check_int(what: str, value: object, bits: int = 32) -> int:
-    """Return a signed integer that fits the width of its column; raise `InvalidValueError` for any other."""
-    limit = 1 << (bits - 1)
-    if not isinstance(value, int) or (isinstance(value, bool) and bits > 8) or not -limit <= value < limit:
-        raise InvalidValueError(f"{what} is {shortened(value)}; allowed is an integer from {-limit} to {limit - 1}")
-    return int(value)
-
-
-def check_limit(limit: int) -> int:
-    """Return how many rows may be given back; raise `InvalidValueError` for a negative number."""
-    if check_int("limit", limit) < 0:
-        raise InvalidValueError(f"limit is {limit}; allowed is 0 or more")
-    return limit
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:

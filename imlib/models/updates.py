@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from imlib.connect import Clients
 from imlib.models.message import MessageModel
-from imlib.models.sql import Model, check_int
+from imlib.models.sql import Model
+from imlib.validation import check_int
 
 __all__ = ["UpdatesModel", "UpdatesState"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from imlib.models.sequence import REDIS_KEY_PREFIX
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
+from imlib.schema import SEQUENCE_KEY_PREFIX
 from imlib.session_status import parse_int64
 from imlib.wire import check_refusals, exchange
 
@@ -26,15 +26,15 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
     numbers: dict[str, int] = {}
     malformed: list[Malformed] = []
     if user_ids is None:
-        batches: Iterable[list[bytes]] = scan_keys(client, f"{REDIS_KEY_PREFIX}*")
+        batches: Iterable[list[bytes]] = scan_keys(client, f"{SEQUENCE_KEY_PREFIX}*")
     else:
-        named = [f"{REDIS_KEY_PREFIX}{user_id}".encode() for user_id in user_ids]
+        named = [f"{SEQUENCE_KEY_PREFIX}{user_id}".encode() for user_id in user_ids]
         batches = (named[at : at + BATCH_KEYS] for at in range(0, len(named), BATCH_KEYS))
     for keys in batches:
         replies = exchange(client, [("GET", key) for key in keys])
         check_refusals(client, replies)
         for key, reply in zip(keys, replies, strict=True):
-            name = key.removeprefix(REDIS_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
+            name = key.removeprefix(SEQUENCE_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
             if isinstance(reply, bytes):
                 number = parse_int64(reply)
                 if number is None:

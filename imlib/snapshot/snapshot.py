@@ -14,7 +14,6 @@ import pandas as pd
 from imlib.connect import Clients
 from imlib.engines import masked_url
 from imlib.errors import ImlibError, SnapshotError
-from imlib.models.online_status import distinct_users
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.snapshot.difference import Difference, compare
@@ -23,6 +22,7 @@ from imlib.snapshot.sequences import compare_sequences, read_mirror
 from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
 from imlib.snapshot.storage import read_folder, write_folder
 from imlib.snapshot.tables import TablesRead, read_tables
+from imlib.validation import distinct_users
 from imlib.wire import where as where_is
 
 __all__ = ["Snapshot", "take"]

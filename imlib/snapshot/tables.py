@@ -22,12 +22,12 @@ from pymysql.err import MySQLError
 from imlib.connect import Clients
 from imlib.engines import driver_said, ping, translate
 from imlib.errors import ConfigurationError, ImlibError, shortened
-from imlib.models.body import is_json
-from imlib.models.sql import check_int
+from imlib.message_body import is_json
 from imlib.snapshot.columns import NAIVE, TEXT, Problem, series
 from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, choose, condition
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.sources import MySQLSource, SQLiteSource
+from imlib.validation import check_int
 
 __all__ = ["TablesRead", "read_tables"]
 

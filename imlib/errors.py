@@ -6,24 +6,6 @@ only in their masked form.
 
 from __future__ import annotations
 
-__all__ = [
-    "AccessDeniedError",
-    "CodecError",
-    "ConfigurationError",
-    "ImlibError",
-    "InvalidValueError",
-    "NotConnectedError",
-    "NotEmptyError",
-    "NotFoundError",
-    "ReadOnlyError",
-    "SchemaError",
-    "SnapshotError",
-    "UnavailableError",
-    "UnsupportedServerError",
-    "WrongTypeError",
-    "shortened",
-]
-
 _SHOWN = 120
 
 
@@ -104,6 +86,10 @@ class SchemaError(ImlibError):
 
 class SnapshotError(ImlibError):
     """A snapshot that could not be taken whole, saved, read or compared."""
+
+
+class FallbackWarning(UserWarning):
+    """imlib works, with less than was asked for; the message says what and why."""
 
 
 def shortened(value: object) -> str:

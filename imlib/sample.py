@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients, RedisServer
 from imlib.constants import ONLINE_TIMEOUT, PeerType, TokenType
-from imlib.engines import WRITING, in_our_words, make_engine
+from imlib.context import Context
 from imlib.errors import NotEmptyError
-from imlib.lease import Lease, TurnedClock
+from imlib.lease import Lease, ManualClock
 from imlib.models.account import AccountModel
 from imlib.models.chat import ChatModel
 from imlib.models.dialog import DialogModel
@@ -44,9 +43,11 @@ from imlib.sample_story import (
     rows_without_a_model,
 )
 from imlib.schema import SEQUENCE_KEY_PREFIX, Moment, create_all, tables
+from imlib.servers.redis import RedisServer
+from imlib.servers.redis_pipeline import parse_time
+from imlib.servers.redis_pipeline import translate_errors as redis_in_our_words
+from imlib.servers.sql import WRITING, make_engine, translate_errors
 from imlib.session_status import Layout
-from imlib.wire import in_our_words as redis_in_our_words
-from imlib.wire import seconds
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -102,14 +103,14 @@ def generate() -> World:
     with tempfile.TemporaryDirectory(prefix="imlib-") as folder:
         engine = make_engine(f"sqlite:///{Path(folder) / 'sample.db'}")
         create_all(engine)
-        clock = TurnedClock(NOW - 7 * 86_400)
+        clock = ManualClock(NOW - 7 * 86_400)
         nobody = cast("Redis", None)  # never asked: the sequences have no mirror, and nobody is set online
         none = RedisServer("none", "", None)
-        clients = Clients(nobody, engine, engine, none, Layout.DOCUMENTED, Lease.KEY, clock, read_only=False)
+        context = Context(nobody, engine, engine, none, Layout.DOCUMENTED, Lease.KEY, clock, read_only=False)
         with _writing(engine) as connection:
             for table, row in rows_without_a_model():
                 connection.execute(tables[table].insert().values(row))
-        _write_history(clients, clock)
+        _write_history(context, clock)
         with _writing(engine) as connection:
             _plant(connection)
             _note_how_far_devices_have_read(connection)
@@ -124,9 +125,9 @@ def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _write_history(clients: Clients, clock: TurnedClock) -> None:
-    sequences, dialogs, chats = SequenceModel(clients, mirror=False), DialogModel(clients), ChatModel(clients)
-    messages, accounts, marks = MessageModel(clients, sequences, dialogs, chats), AccountModel(clients), iter(MARKS)
+def _write_history(context: Context, clock: ManualClock) -> None:
+    sequences, dialogs, chats = SequenceModel(context, mirror=False), DialogModel(context), ChatModel(context)
+    messages, accounts, marks = MessageModel(context, sequences, dialogs, chats), AccountModel(context), iter(MARKS)
     for user_id, keys in DEVICES.items():
         for kind, key in zip((TokenType.GCM, TokenType.APNS), keys, strict=False):
             accounts.register_device(key, user_id, kind, f"FAKE-TOKEN-{user_id}-{kind.name}")
@@ -141,7 +142,7 @@ def _write_history(clients: Clients, clock: TurnedClock) -> None:
         if user_id != 1:
             dialogs.create_or_update_by_last_message(user_id, PeerType.CHAT, 1, made)
     for sender, way, chat, receiver, text in re.findall(r"(\d+)([>!])(c?)(\d+) (.+)", HISTORY):
-        clock.turn(9_973)
+        clock.advance(9_973)
         me, peer, mark = int(sender), (Peer.chat if chat else Peer.user)(int(receiver)), next(marks)
         if way == ">":
             messages.send_message(me, peer, text, mark, mentions=[1] if text.startswith("@") else [])
@@ -196,12 +197,12 @@ def _plain_rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
     return rows
 
 
-def write(clients: Clients, world: World, before_redis: Callable[[], object] = lambda: None) -> None:
+def write(context: Context, world: World, before_redis: Callable[[], object] = lambda: None) -> None:
     """Write the world into a Redis and a database that are empty: all of it, or nothing.
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
         Absent tables are made; where "never" cannot be NULL, as in deployed tables, it is a zero date.
     world : World
     before_redis : callable
@@ -213,17 +214,17 @@ def write(clients: Clients, world: World, before_redis: Callable[[], object] = l
         There is something in Redis or in one of the 20 tables.
     ReadOnlyError, UnavailableError, SchemaError
     """
-    clients.check_writable("load_sample")
-    with redis_in_our_words(clients.redis):
-        keys = clients.redis.dbsize()
+    context.check_writable("load_sample")
+    with redis_in_our_words(context.redis):
+        keys = context.redis.dbsize()
     if keys:
         raise _not_empty(f"the Redis database holds {keys} keys")
-    create_all(clients.engine)
-    with in_our_words(clients.engine), _writing(clients.engine) as connection:
+    create_all(context.engine)
+    with translate_errors(context.engine), _writing(context.engine) as connection:
         for name in world.tables:
             if connection.execute(tables[name].select().limit(1)).first() is not None:
                 raise _not_empty(f"the table {name} holds rows")
-        inspector = sa.inspect(clients.engine)
+        inspector = sa.inspect(context.engine)
         for name, rows in world.tables.items():
             # Without types, which know of no zero date.
             plain = sa.table(name, *map(sa.column, rows[0]))
@@ -232,7 +233,7 @@ def write(clients: Clients, world: World, before_redis: Callable[[], object] = l
             moments = {column.name for column in tables[name].c if isinstance(column.type, Moment)}
             zero = dict.fromkeys(strict & moments, "0000-00-00 00:00:00")
             connection.execute(plain.insert(), [row | {c: zero[c] for c in zero if row[c] is None} for row in rows])
-        _write_redis(clients, world, before_redis)
+        _write_redis(context, world, before_redis)
 
 
 def export(folder: Path) -> None:
@@ -261,12 +262,12 @@ def _not_empty(holds: str) -> NotEmptyError:
     return NotEmptyError(f"{holds}, and the sample world goes only where nothing is: nothing was written")
 
 
-def _write_redis(clients: Clients, world: World, before: Callable[[], object]) -> None:
-    client: Any = clients.redis  # redis-py's types know of replies to come, too
+def _write_redis(context: Context, world: World, before: Callable[[], object]) -> None:
+    client: Any = context.redis  # redis-py's types know of replies to come, too
     with redis_in_our_words(client):
-        server = seconds(client.time())
+        server = parse_time(client.time())
         before()
-        clock = clients.reader_clock
+        clock = context.reader_clock
         pipeline = client.pipeline(transaction=True)
         for key in world.redis(int(server if clock is None else clock())):
             if key.kind == "hash":

@@ -16,8 +16,6 @@ from typing import Any, Final, NamedTuple
 from imlib.constants import CHECK_ONLINE_TIMEOUT
 from imlib.session_status import Layout, SessionStatus
 
-__all__ = ["NOW", "PLANTED", "SESSIONS", "Planted", "rows_without_a_model"]
-
 NOW: Final = 1_512_270_533
 """The instant at which the world is looked at, in Unix seconds."""
 

@@ -17,9 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
-from imlib.engines import WRITING, in_our_words
-
-__all__ = ["SEQUENCE_KEY_PREFIX", "Moment", "bits", "create_all", "metadata", "references", "tables"]
+from imlib.servers.sql import WRITING, translate_errors
 
 # The specification's own shorthand. A column is `name type`, `=default` where it has one, NOT NULL unless `null`:
 # i int, I bigint, t tinyint, vN varchar(N), text. Moments need no type: created_at is now by default, others null.
@@ -232,9 +230,9 @@ def create_all(engine: sa.Engine) -> None:
     Raises
     ------
     ImlibError
-        What `imlib.engines.translate` makes of the database's refusal.
+        What `imlib.servers.sql.translate` makes of the database's refusal.
     """
-    with in_our_words(engine), engine.connect().execution_options(**{WRITING: True}) as connection:
+    with translate_errors(engine), engine.connect().execution_options(**{WRITING: True}) as connection:
         if engine.dialect.name == "sqlite":
             driver: Any = connection.connection
             if not driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -277,7 +277,7 @@ class TestFewRights:
         """The frames are there as well."""
         from imlib.snapshot.snapshot import take
 
-        snapshot = take(model._clients)
+        snapshot = take(model._context)
         assert [True, True] == snapshot.sessions["online"].tolist()
         assert 1 == len(snapshot.malformed)
 

@@ -339,7 +339,7 @@ def test_what_a_deployment_held_comes_back(tmp_path: Path) -> None:
     """A real snapshot of the sample world survives to the last fact; os.PathLike and str both name a folder."""
     from imlib.sample import NOW
 
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         taken = deployment.snapshot()
     taken.save(os.fspath(tmp_path / "a" / "b"))

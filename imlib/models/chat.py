@@ -10,11 +10,9 @@ import sqlalchemy as sa
 
 from imlib.constants import ParticipantType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.models.base import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.models.records import Chat, ChatFull, ChatParticipant
-from imlib.models.sql import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
-
-__all__ = ["ChatModel", "ParticipantState"]
 
 
 class ParticipantState(IntEnum):

@@ -17,24 +17,6 @@ import sqlalchemy as sa
 
 from imlib.constants import ParticipantType, PeerType
 
-__all__ = [
-    "Chat",
-    "ChatFull",
-    "ChatParticipant",
-    "Contact",
-    "Device",
-    "DeviceState",
-    "Dialog",
-    "Link",
-    "Message",
-    "NotifySettings",
-    "Peer",
-    "Privacy",
-    "Record",
-    "User",
-    "UserFull",
-]
-
 
 class DeviceState(IntEnum):
     """What ``devices.state`` says; any other value means unregistered too (the deployed server left some)."""

@@ -14,8 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-__all__ = ["BYTES", "INSTANT", "NAIVE", "NUMBERS", "TEXT", "ZERO_DATE", "Field", "Problem", "held_by_arrow", "series"]
-
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
 NUMBERS: Final[dict[pa.DataType, Any]] = {

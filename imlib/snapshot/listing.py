@@ -15,8 +15,6 @@ from sqlalchemy.sql import visitors
 from imlib.constants import PeerType
 from imlib.errors import ConfigurationError
 
-__all__ = ["LINKS", "Listed", "Where", "about_users", "among", "choose", "condition", "mysql_tables", "sqlite_tables"]
-
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 
 LINKS: Final = (

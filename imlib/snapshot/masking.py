@@ -12,8 +12,6 @@ import pyarrow as pa
 
 from imlib.errors import ConfigurationError
 
-__all__ = ["Masking"]
-
 # Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
 _SAFE: Final = frozenset(
     f"{table}.{column}"

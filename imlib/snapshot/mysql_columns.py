@@ -15,8 +15,6 @@ from imlib.snapshot.mysql_rows import Rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["mysql_arrays", "mysql_fields"]
-
 _WIDTHS: Final = {
     FIELD_TYPE.TINY: 1,
     FIELD_TYPE.SHORT: 2,

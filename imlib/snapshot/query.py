@@ -10,8 +10,6 @@ import pyarrow as pa
 from imlib.errors import InvalidValueError
 from imlib.snapshot.columns import NUMBERS
 
-__all__ = ["select"]
-
 LIMIT_BYTES: Final = 4 << 30
 """What a query may take while it runs, and its result once more."""
 

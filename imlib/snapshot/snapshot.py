@@ -11,11 +11,12 @@ from typing import Any, Self
 
 import pandas as pd
 
-from imlib.connect import Clients
-from imlib.engines import masked_url
+from imlib.context import Context
 from imlib.errors import ImlibError, SnapshotError
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
+from imlib.servers.redis_pipeline import server_address
+from imlib.servers.sql import masked_url
 from imlib.snapshot.difference import Difference, compare
 from imlib.snapshot.query import select
 from imlib.snapshot.sequences import compare_sequences, read_mirror
@@ -23,9 +24,6 @@ from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessio
 from imlib.snapshot.storage import read_folder, write_folder
 from imlib.snapshot.tables import TablesRead, read_tables
 from imlib.validation import distinct_users
-from imlib.wire import where as where_is
-
-__all__ = ["Snapshot", "take"]
 
 _REDIS_FRAMES = ("sessions", "sequences", "malformed")
 
@@ -145,7 +143,7 @@ class Snapshot:
 
 
 def take(
-    clients: Clients,
+    context: Context,
     *,
     user_ids: int | Collection[int] | None = None,
     progress: bool = False,
@@ -157,13 +155,13 @@ def take(
     began = time.monotonic()
     given = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
     users = None if given is None else distinct_users(given)
-    clock = clients.reader_clock
+    clock = context.reader_clock
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        skew, redis_clock = measure_skew(clients.redis)
-        before, _ = read_mirror(clients.redis, users)
-        presence = read_sessions(clients.redis, clock, users, bar.update)
-        read = read_tables(clients, progress=lambda _, rows: bar.update(rows), user_ids=users, **asked)
-        after, of_mirror = read_mirror(clients.redis, users)
+        skew, redis_clock = measure_skew(context.redis)
+        before, _ = read_mirror(context.redis, users)
+        presence = read_sessions(context.redis, clock, users, bar.update)
+        read = read_tables(context, progress=lambda _, rows: bar.update(rows), user_ids=users, **asked)
+        after, of_mirror = read_mirror(context.redis, users)
     malformed = presence.malformed + of_mirror
     where = sorted(asked.get("where") or {})
     table_of = _frame_names(read.frames)
@@ -178,14 +176,14 @@ def take(
         "taken_at": redis_clock if clock is None else clock(),
         "clock": "turned" if clock else "Redis" if skew == skew else _CLOCK_WITHOUT_TIME,  # NaN is not itself
         "skew_s": skew,
-        "redis": str(clients.server),
-        "redis_at": where_is(clients.redis),
-        "database_at": masked_url(clients.replica),
-        "lease": str(clients.lease),
+        "redis": str(context.server),
+        "redis_at": server_address(context.redis),
+        "database_at": masked_url(context.replica),
+        "lease": str(context.lease),
         "user_ids": users,
         "where": where,
         **read.info,
-        "missing_indexes": _missing_indexes(clients, read.info["tables"]),
+        "missing_indexes": _missing_indexes(context, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
         "malformed_not_kept": presence.not_kept + len(malformed) - len(kept),
@@ -221,10 +219,10 @@ def _sequences(
     return compare_sequences(before, rows, after, whole=whole)
 
 
-def _missing_indexes(clients: Clients, facts: dict[str, Any]) -> list[str] | None:
+def _missing_indexes(context: Context, facts: dict[str, Any]) -> list[str] | None:
     """Return the indexes that tables of a snapshot lack; None where that could not be told."""
     try:
-        missing = check_schema(clients.replica).missing_indexes if facts else []
+        missing = check_schema(context.replica).missing_indexes if facts else []
     except ImlibError:
         return None
     return [index for index in missing if index.partition("(")[0] in facts]

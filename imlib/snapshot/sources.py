@@ -21,8 +21,6 @@ from imlib.snapshot.mysql_columns import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_rows import BinaryCursor
 from imlib.snapshot.sqlite_columns import sqlite_arrays, sqlite_field
 
-__all__ = ["MySQLSource", "SQLiteSource"]
-
 Listing = tuple[dict[str, Listed], dict[str, str]]
 """The tables by name, and why the others are left out."""
 

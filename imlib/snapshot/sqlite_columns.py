@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 
 from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, TEXT, ZERO_DATE, Field, Problem
 
-__all__ = ["sqlite_arrays", "sqlite_field"]
-
 _LITERAL: Final = "literal"
 _ZERO_DATE: Final = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
 _DECLARED: Final = (

@@ -21,8 +21,6 @@ from imlib.errors import SnapshotError
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["read_folder", "write_folder"]
-
 FORMAT: Final = 1
 _KEY: Final = b"imlib"
 _FIRST: Final = "sessions.parquet"

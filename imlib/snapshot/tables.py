@@ -19,17 +19,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pymysql.err import MySQLError
 
-from imlib.connect import Clients
-from imlib.engines import driver_said, ping, translate
+from imlib.context import Context
 from imlib.errors import ConfigurationError, ImlibError, shortened
 from imlib.message_body import is_json
+from imlib.servers.sql import driver_said, ping, translate
 from imlib.snapshot.columns import NAIVE, TEXT, Problem, series
 from imlib.snapshot.listing import LINKS, Listed, Where, about_users, among, choose, condition
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.sources import MySQLSource, SQLiteSource
 from imlib.validation import check_int
-
-__all__ = ["TablesRead", "read_tables"]
 
 Progress = Callable[[str, int], object]
 """Is told a table's name and how many more rows of it were read."""
@@ -61,7 +59,7 @@ class TablesRead:
 
 
 def read_tables(
-    clients: Clients,
+    context: Context,
     *,
     tables: Collection[str] | Mapping[str, Collection[str]] | None = None,
     where: Mapping[str, Where] | None = None,
@@ -84,7 +82,7 @@ def read_tables(
     UnavailableError, AccessDeniedError
         The database cannot be reached, or went away.
     """
-    engine = clients.replica
+    engine = context.replica
     if check_int("limit", limit, 63) < 1:  # one more is asked for, and SQL and Arrow count in 64 bits
         raise ConfigurationError(f"limit is {limit!r}: allowed is 1 or more rows a table")
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":

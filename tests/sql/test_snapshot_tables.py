@@ -17,9 +17,9 @@ import pytest
 import sqlalchemy as sa
 
 from imlib.constants import PeerType
-from imlib.engines import WRITING, make_engine
 from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
 from imlib.schema import tables as our_tables
+from imlib.servers.sql import WRITING, make_engine
 from imlib.snapshot.tables import read_tables
 from tests.mariadb import PrivateMariaDB
 from tests.sql.stack import Stack, open_stack

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from imlib.checks import CHECKS, Found
+from imlib.audit.checks import CHECKS, Found
 from imlib.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
-
-__all__ = ["CHECKS", "audit", "known"]
 
 
 def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFrame:

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imlib.cli_common import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
 from imlib.errors import ConfigurationError, SnapshotError
 
 if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
-
-__all__ = ["add_commands"]
 
 _ROWS = 1_000_000
 

@@ -17,8 +17,6 @@ from imlib.session_status import Layout
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
 
-__all__ = ["CHECKS", "Check", "Found"]
-
 ALLOWED_SKEW_S: Final = int(CHECK_ONLINE_TIMEOUT) - int(ONLINE_TIMEOUT)
 
 Found = tuple[str, str, str]

@@ -28,9 +28,7 @@ from imlib.errors import (
     UnsupportedServerError,
     shortened,
 )
-from imlib.urls import ServerUrl
-
-__all__ = ["CONTENDED", "WRITING", "driver_said", "in_our_words", "make_engine", "masked_url", "ping", "translate"]
+from imlib.servers.urls import ServerUrl
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
@@ -195,7 +193,7 @@ def ping(engine: sa.Engine) -> str:
 
 
 @contextlib.contextmanager
-def in_our_words(engine: sa.Engine) -> Iterator[None]:
+def translate_errors(engine: sa.Engine) -> Iterator[None]:
     """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
     try:
         yield

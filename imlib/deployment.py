@@ -16,6 +16,7 @@ from imlib.errors import ConfigurationError, InvalidValueError
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
 from imlib.servers.urls import ServerUrl
+from imlib.validation import distinct_users
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -151,16 +152,25 @@ class Deployment(Context):
 
         Raises
         ------
-        ConfigurationError, InvalidValueError
+        InvalidValueError
             An argument is not one of these, or names what does not exist.
         UnavailableError, AccessDeniedError
             A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks for one.
         """
-        from imlib.snapshot import take
+        from imlib.snapshot import SnapshotRequest
+        from imlib.snapshot.take import take_snapshot
 
-        asked: dict[str, Any] = {"tables": tables, "where": where, "limit": limit, "user_ids": user_ids}
-        asked |= {"unmask": unmask, "mask_key": mask_key, "keep_incomplete": keep_incomplete, "progress": progress}
-        return take(self, **asked)
+        users = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
+        request = SnapshotRequest(
+            tables=tables,
+            where={} if where is None else where,
+            limit=limit,
+            user_ids=None if users is None else distinct_users(users),
+            unmask=unmask,
+            mask_key=mask_key,
+            keep_incomplete=keep_incomplete,
+        )
+        return take_snapshot(self, request, progress=progress)
 
     def load_sample(self) -> None:
         """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the clock's time.

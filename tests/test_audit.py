@@ -229,9 +229,9 @@ def test_every_check_has_its_two_worlds() -> None:
 
 def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
-    with pytest.raises(imlib.ConfigurationError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
+    with pytest.raises(imlib.InvalidValueError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
         audit(snapshot(), ["ghost", "gohst"])
-    with pytest.raises(imlib.ConfigurationError, match=r"^checks is 'ghost': allowed is a list of names"):
+    with pytest.raises(imlib.InvalidValueError, match=r"^checks is 'ghost': allowed is a list of names"):
         audit(snapshot(), "ghost")
 
 

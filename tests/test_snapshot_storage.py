@@ -63,9 +63,9 @@ def assert_same(expected: Snapshot, actual: Snapshot) -> None:
 def saved(folder: Path, tables: dict[str, pd.DataFrame] | None = None, **info: Any) -> Snapshot:
     """Save a snapshot and return it."""
     one = snapshot([session()], tables, **info)
-    from imlib.snapshot.snapshot import _frame_names
+    from imlib.snapshot.snapshot import frame_names
 
-    one.info["table_of"] = _frame_names(one.tables)
+    one.info["table_of"] = frame_names(one.tables)
     one.save(folder)
     return one
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -45,7 +45,7 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
 
 
 def compare_sequences(
-    before: dict[str, int], rows: dict[str, int] | None, after: dict[str, int], *, whole: bool = True
+    before: Mapping[str, int], rows: Mapping[str, int] | None, after: Mapping[str, int], *, whole: bool = True
 ) -> pd.DataFrame:
     """Compare Redis with the table, and blame neither for what was issued meanwhile.
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imlib.errors import SnapshotError
+from imlib.snapshot.info import SnapshotInfo
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -28,7 +29,7 @@ _LONGEST_NAME: Final = 100
 """A table's name may have 64 characters, quoted up to 12 bytes each; a file's at most 255."""
 
 
-def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: dict[str, Any]) -> Path:
+def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo) -> Path:
     """Write frames, ``sessions`` among them, and info (as JSON) as a folder that nobody but its owner may read.
 
     It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
@@ -67,7 +68,7 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
     return target
 
 
-def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], SnapshotInfo]:
     """Read what `write_folder` wrote.
 
     Raises

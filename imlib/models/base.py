@@ -148,7 +148,7 @@ def lock_users(connection: sa.Connection, user_ids: Collection[int], required: C
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
     statement = sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
     if missing := set(wanted if required is None else required) - set(connection.scalars(statement)):
-        raise absent("users", *sorted(missing)[:10], writing=True)
+        raise absent("users", *sorted(missing), writing=True)
 
 
 def by_ids(
@@ -178,8 +178,11 @@ def _argument(column: sa.Column[Any]) -> str:
 
 def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
     """Return the error that says which rows are not there; where something was to be written, that nothing was."""
-    names, nothing = ", ".join(map(str, ids)), ", nothing was written" if writing else ""
-    return NotFoundError(f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}")
+    names = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+    nothing = ", nothing was written" if writing else ""
+    return NotFoundError(
+        f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}", table=table, ids=ids
+    )
 
 
 def mark_of(random_id: int | None) -> int:

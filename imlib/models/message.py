@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.context import Context
-from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.errors import InvalidValueError, shortened
 from imlib.message_body import decode_body, encode_body
 from imlib.models.base import Model, absent, at, by_ids, check_peer, check_values, insert, lock_users, mark_of
-from imlib.models.chat import ChatModel
+from imlib.models.chat import ChatModel, not_in_chat
 from imlib.models.dialog import DialogModel
 from imlib.models.records import Message, Peer
 from imlib.models.sequence import SequenceModel
@@ -178,7 +178,7 @@ class MessageModel(Model):
         members = self._chats.lock_participants(connection, peer.peer_id)
         lock_users(connection, {from_user_id, *members}, required=[from_user_id])
         if from_user_id not in members:
-            raise NotFoundError(f"user {from_user_id} is not in chat {peer.peer_id}; nothing was sent")
+            raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
         return set(members) - {from_user_id}
 
     def _history(

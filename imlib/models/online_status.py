@@ -98,7 +98,8 @@ class OnlineStatusModel:
             shown = ", ".join(key.decode() for key in keys[:5]) + (", …" if len(keys) > 5 else "")
             raise WrongTypeError(
                 f"{shown}: not written, {reasons[0].decode(errors='replace')}. Every other session was. "
-                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it did not write."
+                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it did not write.",
+                keys=tuple(key.decode() for key in keys),
             )
 
     def set_offline(self, status: SessionStatus) -> None:

@@ -182,29 +182,26 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
     from redis import exceptions as theirs
 
     said = str(problem).strip().rstrip(".") or type(problem).__name__
+    kind: type[ImlibError] = UnavailableError
     match problem:
         case theirs.AuthenticationError() | theirs.AuthorizationError():
-            return AccessDeniedError(
-                f"Redis at {server} refuses the login: {said}. Check user and password in redis_url or IMLIB_REDIS_URL."
-            )
+            kind, advice = AccessDeniedError, "Check user and password in redis_url or IMLIB_REDIS_URL."
+            text = f"Redis at {server} refuses the login: {said}. {advice}"
         case theirs.NoPermissionError():
-            return AccessDeniedError(f"Redis at {server} does not allow this user the command: {said}.")
+            kind, text = AccessDeniedError, f"Redis at {server} does not allow this user the command: {said}."
         case theirs.TimeoutError():
-            return UnavailableError(
-                f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
-            )
+            text = f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
         case theirs.InvalidResponse():
-            return UnsupportedServerError(
-                f"what answers at {server} does not speak Redis's protocol. Check host and port in redis_url."
-            )
+            kind, advice = UnsupportedServerError, "Check host and port in redis_url."
+            text = f"what answers at {server} does not speak Redis's protocol. {advice}"
         case theirs.ResponseError() if said.startswith("WRONGTYPE"):
-            return WrongTypeError(f"a key at {server} holds another type than expected: {said}.")
+            kind, text = WrongTypeError, f"a key at {server} holds another type than expected: {said}."
         case theirs.ResponseError():
-            return UnavailableError(f"Redis at {server} refused: {said}.")
+            text = f"Redis at {server} refused: {said}."
         case _:
-            return UnavailableError(
-                f"Redis at {server} cannot be reached: {said}. Start it, or check redis_url or IMLIB_REDIS_URL."
-            )
+            advice = "Start it, or check redis_url or IMLIB_REDIS_URL."
+            text = f"Redis at {server} cannot be reached: {said}. {advice}"
+    return kind(text, server=server)
 
 
 def server_address(client: Redis) -> str:

@@ -87,7 +87,7 @@ class Snapshot:
         table_of = info.get("table_of", {})
         if odd := frames.keys() ^ {*REDIS_FRAMES, *table_of}:
             told = f"its files and its facts do not agree on {', '.join(sorted(odd))}"
-            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}")
+            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}", path=os.fspath(folder))
         return cls(
             **{name: frames[name] for name in REDIS_FRAMES},
             tables={table: frames[name] for name, table in table_of.items()},

@@ -185,9 +185,14 @@ def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
     )
 
 
-def mark_of(random_id: int | None) -> int:
-    """Return a client's own mark, or one that nobody has where the client gave none."""
-    return secrets.randbits(63) if random_id is None else check_int("random_id", random_id, 64)
+def new_random_id() -> int:
+    """Return a number that nobody has: 63 random bits."""
+    return secrets.randbits(63)
+
+
+def check_random_id(random_id: int | None) -> int:
+    """Return a client's own number, an int64, or a new one where the client gave none."""
+    return new_random_id() if random_id is None else check_int("random_id", random_id, 64)
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:

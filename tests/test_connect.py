@@ -262,7 +262,7 @@ class TestLeaseAndLayout:
 
     def test_without_any_server_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Fakeredis stands in, says so, and works."""
-        monkeypatch.setattr("imlib.servers.redis.find_server", lambda: None)
+        monkeypatch.setattr("imlib.connection.find_server", lambda: None)
         with pytest.warns(imlib.FallbackWarning, match="fakeredis") as warned:
             deployment = imlib.connect("embedded://", "embedded://", clock=lambda: STATUS.now)
         assert [__file__] == [warning.filename for warning in warned]

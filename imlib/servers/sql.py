@@ -104,6 +104,17 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     raise ConfigurationError(f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file")
 
 
+def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
+    """Make an engine and connect it once; raise what `make_engine` and `ping` raise."""
+    engine = make_engine(url, read_only=read_only)
+    try:
+        ping(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
 def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
         raise ConfigurationError("SQLite in memory would be another for each connection; give a file: sqlite:///file")

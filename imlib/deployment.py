@@ -210,12 +210,12 @@ class Deployment:
             Redis or one of the 20 tables holds something: nothing was written.
         ReadOnlyError, UnavailableError, SchemaError
         """
-        from imlib.sample import generate, write
+        from imlib.sample import write
 
         self._clients.check_writable("load_sample")
         # Turned by nothing: deadlines that are set now count from now.
         settle = (lambda: None) if self._rehearsal is None else partial(self._rehearsal.turn, 0)
-        write(self._clients, generate(), settle)
+        write(self._clients, settle)
 
     def turn(self, seconds: float) -> None:
         """Turn the clock of a scratch deployment; Redis's deadlines move along, and what is past goes.

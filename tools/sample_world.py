@@ -1,7 +1,7 @@
-"""One small world for lessons and tests, always the same: `generate` makes it, `write` puts it into empty servers.
+"""Write the sample world into data/sample: a CSV a table, ``redis.json`` and ``planted.csv``.
 
-Its history (`imlib.sample_story`) is written by the models themselves, into a private SQLite file, and faults are then
-planted by hand; `PLANTED` lists them all.
+Its history (`tools.sample_history`) is written by imlib's own models, and faults are then planted by hand. The same files
+come out every time; `imlib.sample` reads them.
 """
 
 from __future__ import annotations
@@ -9,49 +9,35 @@ from __future__ import annotations
 import csv
 import json
 import re
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients, RedisServer
-from imlib.constants import ONLINE_TIMEOUT, PeerType, TokenType
-from imlib.engines import WRITING, in_our_words, make_engine
-from imlib.errors import NotEmptyError
-from imlib.lease import Lease, TurnedClock
-from imlib.models.account import AccountModel
-from imlib.models.chat import ChatModel
-from imlib.models.dialog import DialogModel
-from imlib.models.message import MessageModel
+import imlib
+from imlib import ONLINE_TIMEOUT, PeerType, TokenType
 from imlib.models.records import Peer
-from imlib.models.sequence import SequenceModel
-from imlib.sample_story import (
+from imlib.sample import NOW, Planted
+from imlib.schema import SEQUENCE_KEY_PREFIX, Moment, tables
+from tools import command_line
+from tools.notebook import ROOT
+from tools.sample_history import (
     CHATS,
     DEVICES,
+    FAULTS,
     HISTORY,
     MALFORMED,
     MARKS,
     NO_TTL,
-    NOW,
-    PLANTED,
     SESSIONS,
-    Planted,
     rows_without_a_model,
 )
-from imlib.schema import SEQUENCE_KEY_PREFIX, Moment, create_all, tables
-from imlib.session_status import Layout
-from imlib.wire import in_our_words as redis_in_our_words
-from imlib.wire import seconds
 
-if TYPE_CHECKING:
-    from redis import Redis
+__all__ = ["DATA", "RedisKey", "World", "export", "generate"]
 
-__all__ = ["NOW", "PLANTED", "Planted", "RedisKey", "World", "export", "generate", "write"]
+DATA: Final = ROOT / "data" / "sample"
 
 Row = dict[str, int | str | None]
 _NULL: Final = "\\N"
@@ -75,20 +61,20 @@ class World:
 
     tables: dict[str, list[Row]]
 
-    def redis(self, clock: int = NOW) -> list[RedisKey]:
-        """Return the keys as they are at an instant of the clock (Unix seconds), to which all reports are moved."""
+    def redis(self) -> list[RedisKey]:
+        """Return the keys as they are at the world's instant."""
         hashes: dict[str, list[tuple[bytes, bytes]]] = {}
         age: dict[str, int] = {}
         for status, layout in SESSIONS:
-            key, moved = status.to_key(), replace(status, now=status.now + clock - NOW)
-            hashes.setdefault(key, []).append((moved.to_field(layout).encode(), moved.to_value(layout).encode()))
+            key = status.to_key()
+            hashes.setdefault(key, []).append((status.to_field(layout).encode(), status.to_value(layout).encode()))
             age[key] = min(age.get(key, ONLINE_TIMEOUT), max(NOW - status.now, 0))
         hashes["online_6"] += [(field.encode("latin-1"), value.encode()) for field, value in MALFORMED]
         keys = [
             RedisKey(key, "hash", None if key == NO_TTL else ONLINE_TIMEOUT - age[key], entries)
             for key, entries in hashes.items()
         ]
-        keys.append(RedisKey("online_bob", "hash", int(ONLINE_TIMEOUT), [(b"1_2", b"%d_3_99" % clock)]))
+        keys.append(RedisKey("online_bob", "hash", int(ONLINE_TIMEOUT), [(b"1_2", b"%d_3_99" % NOW)]))
         keys.append(RedisKey("online_11", "list", None, [(b"", b"busy")]))
         astray = {"1": 1, "7": -2}
         mirror = {str(row["seq_name"]): int(row["seq"] or 0) for row in self.tables["seq_updates_ngen"]}
@@ -98,35 +84,22 @@ class World:
 
 
 def generate() -> World:
-    """Make the world, always the same one; no server is asked, and no file is read."""
-    with tempfile.TemporaryDirectory(prefix="imlib-") as folder:
-        engine = make_engine(f"sqlite:///{Path(folder) / 'sample.db'}")
-        create_all(engine)
-        clock = TurnedClock(NOW - 7 * 86_400)
-        nobody = cast("Redis", None)  # never asked: the sequences have no mirror, and nobody is set online
-        none = RedisServer("none", "", None)
-        clients = Clients(nobody, engine, engine, none, Layout.DOCUMENTED, Lease.KEY, clock, read_only=False)
-        with _writing(engine) as connection:
+    """Make the world, always the same one."""
+    clock = imlib.TurnedClock(NOW - 7 * 86_400)
+    with imlib.connect("fakeredis://", "embedded://", clock=clock) as deployment:
+        with deployment.engine.begin() as connection:
             for table, row in rows_without_a_model():
                 connection.execute(tables[table].insert().values(row))
-        _write_history(clients, clock)
-        with _writing(engine) as connection:
+        _write_history(deployment, clock)
+        with deployment.engine.begin() as connection:
             _plant(connection)
             _note_how_far_devices_have_read(connection)
-            rows = {name: _plain_rows(connection, table) for name, table in sorted(tables.items())}
-        engine.dispose()
-    return World(rows)
+            return World({name: _plain_rows(connection, table) for name, table in sorted(tables.items())})
 
 
-@contextmanager
-def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    with engine.connect().execution_options(**{WRITING: True}) as connection, connection.begin():
-        yield connection
-
-
-def _write_history(clients: Clients, clock: TurnedClock) -> None:
-    sequences, dialogs, chats = SequenceModel(clients, mirror=False), DialogModel(clients), ChatModel(clients)
-    messages, accounts, marks = MessageModel(clients, sequences, dialogs, chats), AccountModel(clients), iter(MARKS)
+def _write_history(deployment: imlib.Deployment, clock: imlib.TurnedClock) -> None:
+    accounts, chats, dialogs = deployment.accounts, deployment.chats, deployment.dialogs
+    messages, sequences, marks = deployment.messages, deployment.sequences, iter(MARKS)
     for user_id, keys in DEVICES.items():
         for kind, key in zip((TokenType.GCM, TokenType.APNS), keys, strict=False):
             accounts.register_device(key, user_id, kind, f"FAKE-TOKEN-{user_id}-{kind.name}")
@@ -196,52 +169,13 @@ def _plain_rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
     return rows
 
 
-def write(clients: Clients, world: World, before_redis: Callable[[], object] = lambda: None) -> None:
-    """Write the world into a Redis and a database that are empty: all of it, or nothing.
-
-    Parameters
-    ----------
-    clients : Clients
-        Absent tables are made; where "never" cannot be NULL, as in deployed tables, it is a zero date.
-    world : World
-    before_redis : callable
-        Called just before Redis is written, whose deadlines count from then.
-
-    Raises
-    ------
-    NotEmptyError
-        There is something in Redis or in one of the 20 tables.
-    ReadOnlyError, UnavailableError, SchemaError
-    """
-    clients.check_writable("load_sample")
-    with redis_in_our_words(clients.redis):
-        keys = clients.redis.dbsize()
-    if keys:
-        raise _not_empty(f"the Redis database holds {keys} keys")
-    create_all(clients.engine)
-    with in_our_words(clients.engine), _writing(clients.engine) as connection:
-        for name in world.tables:
-            if connection.execute(tables[name].select().limit(1)).first() is not None:
-                raise _not_empty(f"the table {name} holds rows")
-        inspector = sa.inspect(clients.engine)
-        for name, rows in world.tables.items():
-            # Without types, which know of no zero date.
-            plain = sa.table(name, *map(sa.column, rows[0]))
-            # "Never" in moments that cannot be NULL, as in deployed tables.
-            strict = {column["name"] for column in inspector.get_columns(name) if not column["nullable"]}
-            moments = {column.name for column in tables[name].c if isinstance(column.type, Moment)}
-            zero = dict.fromkeys(strict & moments, "0000-00-00 00:00:00")
-            connection.execute(plain.insert(), [row | {c: zero[c] for c in zero if row[c] is None} for row in rows])
-        _write_redis(clients, world, before_redis)
-
-
 def export(folder: Path) -> None:
-    """Write the world as files, for what does not speak Python: a CSV a table, ``redis.json`` and ``planted.csv``."""
+    """Write the world's files into a folder, which is made."""
     world = generate()
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in world.tables.items():
         _write_csv(folder / f"{name}.csv", list(rows[0]), [list(row.values()) for row in rows])
-    _write_csv(folder / "planted.csv", list(Planted._fields), [list(fault) for fault in PLANTED])
+    _write_csv(folder / "planted.csv", list(Planted._fields), [list(fault) for fault in FAULTS])
     keys = [
         {"key": key.name, "kind": key.kind, "ttl_s": key.ttl_s}
         | {"entries": [[word.decode("ascii", "backslashreplace") for word in entry] for entry in key.entries]}
@@ -257,23 +191,7 @@ def _write_csv(path: Path, names: list[str], rows: list[list[Any]]) -> None:
         writer.writerows([_NULL if value is None else value for value in row] for row in rows)
 
 
-def _not_empty(holds: str) -> NotEmptyError:
-    return NotEmptyError(f"{holds}, and the sample world goes only where nothing is: nothing was written")
-
-
-def _write_redis(clients: Clients, world: World, before: Callable[[], object]) -> None:
-    client: Any = clients.redis  # redis-py's types know of replies to come, too
-    with redis_in_our_words(client):
-        server = seconds(client.time())
-        before()
-        clock = clients.reader_clock
-        pipeline = client.pipeline(transaction=True)
-        for key in world.redis(int(server if clock is None else clock())):
-            if key.kind == "hash":
-                pipeline.hset(key.name, mapping=dict(key.entries))
-            else:
-                write = pipeline.set if key.kind == "string" else pipeline.rpush
-                write(key.name, key.entries[0][1])
-            if key.ttl_s is not None:
-                pipeline.pexpireat(key.name, round(server * 1000) + key.ttl_s * 1000)
-        pipeline.execute()
+if __name__ == "__main__":
+    command_line("tools.sample_world", __doc__).parse_args()
+    export(DATA)
+    print(f"the sample world, with {len(FAULTS)} planted faults, is in {DATA}")

@@ -1,0 +1,128 @@
+"""The sample world: twelve made-up users at one instant, read from files and written into empty servers.
+
+The files are the repository's ``data/sample``, which says what is in them; a wheel carries them along.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from imlib.connect import Clients
+from imlib.engines import WRITING, in_our_words
+from imlib.errors import CodecError, NotEmptyError
+from imlib.schema import create_all, tables
+from imlib.session_status import SessionStatus
+from imlib.wire import in_our_words as redis_in_our_words
+from imlib.wire import seconds
+
+__all__ = ["NOW", "PLANTED", "Planted", "folder", "write"]
+
+NOW: Final = 1_512_270_533
+"""The instant at which the world is looked at, in Unix seconds."""
+
+_COMMANDS: Final = {"hash": "HSET", "list": "RPUSH", "string": "SET"}
+
+
+class Planted(NamedTuple):
+    """A fault of the world: by which name an audit should find it, where, and what it is."""
+
+    check: str
+    subject: str
+    sentence: str
+
+
+def folder() -> Path:
+    """Return the folder of the files: the wheel's own or, in a checkout, the repository's."""
+    installed = Path(__file__).with_name("_sample")
+    return installed if installed.exists() else Path(__file__).parents[1] / "data" / "sample"
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    with (folder() / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+PLANTED: Final = tuple(Planted(**row) for row in _read("planted"))
+"""Every fault of the world, and no other is in it; an entry of a hash is named by key and field."""
+
+
+def write(clients: Clients, before_redis: Callable[[], object]) -> None:
+    """Write the world into a Redis and a database that are empty: all of it, or nothing.
+
+    Parameters
+    ----------
+    clients : Clients
+        Absent tables are made; where "never" cannot be NULL, as in deployed tables, it is a zero date.
+    before_redis : callable
+        Called just before Redis is written, whose deadlines count from then.
+
+    Raises
+    ------
+    NotEmptyError
+        There is something in Redis or in one of the 20 tables.
+    UnavailableError, SchemaError
+    """
+    with redis_in_our_words(clients.redis):
+        keys = clients.redis.dbsize()
+        _refuse_if(keys, f"the Redis database holds {keys} keys")
+    create_all(clients.engine)
+    with (
+        in_our_words(clients.engine),
+        clients.engine.connect().execution_options(**{WRITING: True}) as connection,
+        connection.begin(),
+    ):
+        for name, table in tables.items():
+            one = connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1))
+            _refuse_if(one, f"the table {name} holds rows")
+        for name in tables:
+            _write_table(connection, name, _read(name))
+        _write_redis(clients, before_redis)
+
+
+def _refuse_if(held: object, what: str) -> None:
+    if held:
+        why = "the sample world goes only where nothing is"
+        raise NotEmptyError(f"{what}, and {why}: nothing was written")
+
+
+def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]]) -> None:
+    columns = sa.inspect(connection).get_columns(name)
+    never = {one["name"]: None if one["nullable"] else "0000-00-00 00:00:00" for one in columns}
+    values = [{c: never.get(c) if v == r"\N" else v for c, v in row.items()} for row in rows]
+    # Without types, which know of no zero date: the database itself reads numbers from text.
+    connection.execute(sa.table(name, *map(sa.column, rows[0])).insert(), values)
+
+
+def _write_redis(clients: Clients, before: Callable[[], object]) -> None:
+    text = (folder() / "redis.json").read_text(encoding="ascii")
+    keys = json.loads(text.replace(r"\\x", r"\u00"))  # a byte that is not ASCII stands there as \xNN
+    client: Any = clients.redis  # redis-py's types know of replies to come, too
+    with redis_in_our_words(client):
+        server = seconds(client.time())
+        before()
+        clock = clients.reader_clock
+        later = int(server if clock is None else clock()) - NOW
+        pipeline = client.pipeline(transaction=True)
+        for key in keys:
+            entries = [(field, _moved(field, value, later)) for field, value in key["entries"]]
+            words = [word.encode("latin-1") for entry in entries for word in entry if word]
+            pipeline.execute_command(_COMMANDS[key["kind"]], key["key"], *words)
+            if key["ttl_s"] is not None:
+                pipeline.pexpireat(key["key"], round(server * 1000) + key["ttl_s"] * 1000)
+        pipeline.execute()
+
+
+def _moved(field: str, value: str, later: int) -> str:
+    """Return an entry's value as if its session was reported later; what is no session stays."""
+    if later:
+        with suppress(CodecError):
+            now = SessionStatus.from_key_value(field, value, user_id=0).now
+            return value.replace(str(now), str(now + later))
+    return value

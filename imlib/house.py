@@ -47,7 +47,7 @@ LAYERS: Final = (
     Layer(
         "state",
         "state as frames, what is wrong in it, a state made up",
-        ("audit", "checks", "sample*", "snapshot*"),
+        ("audit", "checks", "sample", "snapshot*"),
     ),
     Layer("models", "the server's behaviour, one file a model", ("models*", "online", "presence")),
     Layer(

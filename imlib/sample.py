@@ -1,6 +1,6 @@
-"""The sample world: twelve made-up users at one instant, read from files and written into empty servers.
+"""The sample world: made-up users at one instant, read from files and written into empty servers.
 
-The files are the repository's ``data/sample``, which says what is in them; a wheel carries them along.
+The files are the repository's ``data/sample``; what is in them is said in ``data/README.md``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def write(clients: Clients, before_redis: Callable[[], object]) -> None:
     Parameters
     ----------
     clients : Clients
-        Absent tables are made; where "never" cannot be NULL, as in deployed tables, it is a zero date.
+        Absent tables are made. Where "never" cannot be NULL, as in deployed tables, it is a zero
+        date.
     before_redis : callable
         Called just before Redis is written, whose deadlines count from then.
 
@@ -102,7 +103,8 @@ def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]
 
 def _write_redis(clients: Clients, before: Callable[[], object]) -> None:
     text = (folder() / "redis.json").read_text(encoding="ascii")
-    keys = json.loads(text.replace(r"\\x", r"\u00"))  # a byte that is not ASCII stands there as \xNN
+    # A byte that is not ASCII stands there as \xNN.
+    keys = json.loads(text.replace(r"\\x", r"\u00"))
     client: Any = clients.redis  # redis-py's types know of replies to come, too
     with redis_in_our_words(client):
         server = seconds(client.time())

@@ -1,7 +1,7 @@
 """Write the sample world into data/sample: a CSV a table, ``redis.json`` and ``planted.csv``.
 
-Its history (`tools.sample_history`) is written by imlib's own models, and faults are then planted by hand. The same files
-come out every time; `imlib.sample` reads them.
+Its history (`tools.sample_history`) is written by imlib's own models, and faults are then planted
+by hand. The same files come out every time; `imlib.sample` reads them.
 """
 
 from __future__ import annotations
@@ -150,7 +150,13 @@ def _note_how_far_devices_have_read(connection: sa.Connection) -> None:
         query = sa.text("SELECT max(pts) FROM message_boxes WHERE user_id = :user_id")
         last = connection.scalar(query, {"user_id": user_id}) or 0
         for behind, key in enumerate(keys):
-            state = {"auth_key_id": key, "user_id": user_id, "pts": max(last - behind, 0), "seq": 1, "date2": NOW - 60}
+            state = {
+                "auth_key_id": key,
+                "user_id": user_id,
+                "pts": max(last - behind, 0),
+                "seq": 1,
+                "date2": NOW - 60,
+            }
             connection.execute(tables["client_updates_state"].insert().values(state))
 
 
@@ -159,7 +165,10 @@ def _plain_rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
     rows: list[Row] = []
     for found in connection.execute(table.select().order_by(table.c.id)):
         row = dict(found._mapping)
-        own = next((row[name] for name in ("date2", "date_created", "joined_at") if row.get(name)), NOW - 7 * 86_400)
+        own = next(
+            (row[name] for name in ("date2", "date_created", "joined_at") if row.get(name)),
+            NOW - 7 * 86_400,
+        )
         for column in table.c:
             if isinstance(column.type, Moment) and row[column.name] is not None:
                 row[column.name] = datetime.fromtimestamp(own, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["alt_text", "notebook_style"]
-
 
 def notebook_style() -> None:
     """Set pandas' display options and matplotlib's defaults for this process; every notebook's first cell calls it.

@@ -10,8 +10,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Claim", "checkout", "claims", "leads_nowhere"]
-
 
 class Claim(NamedTuple):
     """One row of such a table.

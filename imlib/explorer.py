@@ -18,8 +18,6 @@ from imlib.plots import lease_timeline
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Explorer", "picture"]
-
 _SAYS: Final = {
     "period": "report every (s)",
     "lost": "lost in a row",

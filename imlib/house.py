@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["LAYERS", "Layer", "draw", "layer_of", "needs", "upward"]
-
 Needs = Mapping[str, frozenset[str]]
 
 
@@ -41,26 +39,15 @@ LAYERS: Final = (
     Layer(
         "command line, lessons",
         "what people type and look at",
-        ("__main__", "cli*", "look", "plots", "explorer", "lease_story", "display", "house", "evidence"),
+        ("__main__", "cli*", "investigation", "plots", "explorer", "lease_story", "display", "house", "evidence"),
     ),
-    Layer("deployment", "all of it on one object, and the way in", ("__init__", "access", "deployment")),
-    Layer(
-        "state",
-        "state as frames, what is wrong in it, a state made up",
-        ("audit", "checks", "sample", "snapshot*"),
-    ),
-    Layer("models", "the server's behaviour, one file a model", ("models*", "online", "presence")),
-    Layer(
-        "servers",
-        "URLs to clients; a private server; the tables",
-        ("connect", "embedded", "engines", "rehearsal", "schema*", "scratch", "watchdog", "wire"),
-    ),
-    Layer(
-        "records and rules",
-        "one record's codec, the lease rule; no I/O",
-        ("lease", "session_*", "message_body", "validation"),
-    ),
-    Layer("words", "numbers with names, errors", ("constants", "errors", "urls")),
+    Layer("deployment", "all of it on one object, and the way in", ("__init__", "connection", "deployment")),
+    Layer("state", "state as frames, what is wrong in it, a state made up", ("audit*", "sample", "snapshot*")),
+    Layer("models", "the server's behaviour, one file a model", ("models*", "presence")),
+    Layer("rooms", "clients and settings, tables, a lesson's servers", ("context", "schema*", "scratch", "validation")),
+    Layer("servers", "URLs to clients; a private server", ("servers*",)),
+    Layer("records and rules", "one record's codec, the lease rule; no I/O", ("lease", "session_*", "message_body")),
+    Layer("words", "numbers with names, errors", ("constants", "errors")),
 )
 """From the roof down."""
 

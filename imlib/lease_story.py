@@ -17,8 +17,6 @@ from imlib.plots import Watched
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RANGES", "SESSIONS", "Story", "foretell", "misjudged"]
-
 SESSIONS: Final = ("phone", "laptop", "tablet", "desktop")
 """The sessions of a `Story`, in the order in which they join it."""
 RANGES: Final = {"period": (1, 20), "lost": (0, 6), "skew": (-6, 6), "sessions": (1, len(SESSIONS))}

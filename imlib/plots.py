@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT
-from imlib.lease import TurnedClock
+from imlib.lease import ManualClock
 from imlib.session_status import SessionStatus
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
 
     from imlib.deployment import Deployment
-
-__all__ = ["STATES", "Watched", "fields_held", "lease_left", "lease_timeline", "watch"]
 
 STATES: Final = {"online": ("#2B7BBA", ""), "stale": ("#F2B447", "////"), "expired": ("#E6E6E6", "..")}
 """Colours and hatches. online: it counts; stale: it no longer does, but Redis holds it; expired: Redis forgot it."""
@@ -50,7 +48,7 @@ class Watched(NamedTuple):
 
 def watch(
     deployment: Deployment,
-    clock: TurnedClock,
+    clock: ManualClock,
     seconds: int,
     beats: Beats,
     names: Mapping[str, str] | None = None,
@@ -75,7 +73,7 @@ def watch(
 
     looks = []
     for second in range(seconds + 1):
-        deployment.turn(min(second, 1))
+        deployment.advance(min(second, 1))
         due = [replace(status, now=int(clock()) + skew) for status, at in beats.items() if second in at]
         deployment.online_status.renew(due)
         looks.append(deployment.snapshot(tables=[]).sessions.assign(second=second))

@@ -14,13 +14,11 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
-from imlib.engines import WRITING, in_our_words
+from imlib.context import Context
 from imlib.errors import CodecError, NotEmptyError
 from imlib.schema import create_all, tables
+from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
-from imlib.wire import in_our_words as redis_in_our_words
-from imlib.wire import seconds
 
 __all__ = ["NOW", "PLANTED", "Planted", "folder", "write"]
 
@@ -53,12 +51,12 @@ PLANTED: Final = tuple(Planted(**row) for row in _read("planted"))
 """Every fault of the world, and no other is in it; an entry of a hash is named by key and field."""
 
 
-def write(clients: Clients, before_redis: Callable[[], object]) -> None:
+def write(context: Context, before_redis: Callable[[], object]) -> None:
     """Write the world into a Redis and a database that are empty: all of it, or nothing.
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
         Absent tables are made. Where "never" cannot be NULL, as in deployed tables, it is a zero
         date.
     before_redis : callable
@@ -70,13 +68,13 @@ def write(clients: Clients, before_redis: Callable[[], object]) -> None:
         There is something in Redis or in one of the 20 tables.
     UnavailableError, SchemaError
     """
-    with redis_in_our_words(clients.redis):
-        keys = clients.redis.dbsize()
+    with redis_pipeline.translate_errors(context.redis):
+        keys = context.redis.dbsize()
         _refuse_if(keys, f"the Redis database holds {keys} keys")
-    create_all(clients.engine)
+    create_all(context.engine)
     with (
-        in_our_words(clients.engine),
-        clients.engine.connect().execution_options(**{WRITING: True}) as connection,
+        sql.translate_errors(context.engine),
+        context.engine.connect().execution_options(**{sql.WRITING: True}) as connection,
         connection.begin(),
     ):
         for name, table in tables.items():
@@ -84,7 +82,7 @@ def write(clients: Clients, before_redis: Callable[[], object]) -> None:
             _refuse_if(one, f"the table {name} holds rows")
         for name in tables:
             _write_table(connection, name, _read(name))
-        _write_redis(clients, before_redis)
+        _write_redis(context, before_redis)
 
 
 def _refuse_if(held: object, what: str) -> None:
@@ -101,15 +99,15 @@ def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]
     connection.execute(sa.table(name, *map(sa.column, rows[0])).insert(), values)
 
 
-def _write_redis(clients: Clients, before: Callable[[], object]) -> None:
+def _write_redis(context: Context, before: Callable[[], object]) -> None:
     text = (folder() / "redis.json").read_text(encoding="ascii")
     # A byte that is not ASCII stands there as \xNN.
     keys = json.loads(text.replace(r"\\x", r"\u00"))
-    client: Any = clients.redis  # redis-py's types know of replies to come, too
-    with redis_in_our_words(client):
-        server = seconds(client.time())
+    client: Any = context.redis  # redis-py's types know of replies to come, too
+    with redis_pipeline.translate_errors(client):
+        server = redis_pipeline.parse_time(client.time())
         before()
-        clock = clients.reader_clock
+        clock = context.reader_clock
         later = int(server if clock is None else clock()) - NOW
         pipeline = client.pipeline(transaction=True)
         for key in keys:

@@ -22,8 +22,6 @@ from imlib.session_status import FIELD_PARTS, WIDTHS, Layout, SessionStatus
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MalformedEntry", "SessionColumns", "decode_columns"]
-
 
 @dataclass(frozen=True, slots=True)
 class MalformedEntry:

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from imlib.errors import CodecError, InvalidValueError, shortened
 from imlib.session_status import WIDTHS, check_width
 
-__all__ = ["check_int", "check_limit", "distinct_users"]
-
 
 def check_int(what: str, value: object, bits: int = 32) -> int:
     """Return a signed integer that fits the width of its column; raise `InvalidValueError` for any other."""

@@ -45,8 +45,8 @@ def tables_alone(monkeypatch: pytest.MonkeyPatch, named: None) -> Iterator[None]
     with imlib.connect("embedded://", "embedded://") as deployment:
         deployment.load_sample()
         deployment.redis.flushdb()
-        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
         yield
 
 
@@ -68,9 +68,9 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def name_servers(monkeypatch: pytest.MonkeyPatch, deployment: imlib.Deployment, *, database: bool = True) -> None:
     """Name a deployment's servers by the variables."""
-    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
+    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
     if database:
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
 
 
 @pytest.fixture
@@ -367,8 +367,8 @@ def test_an_incomplete_snapshot_exits_with_1(
 
 def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> None:
     """As a script runs it: rows on stdout, quiet on stderr, for no terminal is there to show a bar."""
-    environment = os.environ | {"IMLIB_REDIS_URL": world.redis_url.whole(), "PYTHONPATH": str(ROOT)}
-    environment["IMLIB_DATABASE_URL"] = world.database_url.whole()
+    environment = os.environ | {"IMLIB_REDIS_URL": world.redis_url.reveal(), "PYTHONPATH": str(ROOT)}
+    environment["IMLIB_DATABASE_URL"] = world.database_url.reveal()
     command = [sys.executable, "-m", "imlib", "snapshot", "--format", "csv"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (0, "") == (done.returncode, done.stderr)

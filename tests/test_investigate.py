@@ -13,7 +13,7 @@ from redis import Redis
 
 import imlib
 from imlib.deployment import Deployment
-from imlib.look import look
+from imlib.investigation import look
 from imlib.sample import NOW
 from imlib.schema import create_all
 from tests.servers import private_folder, private_redis
@@ -32,7 +32,7 @@ def named(tmp_path: Path) -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def inhabited(named: tuple[str, str]) -> tuple[str, str]:
     """Give the URLs of servers that hold the sample world as if it were their own, and will for an hour."""
-    with imlib.connect(*named, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(*named, clock=imlib.ManualClock(NOW)) as deployment:
         create_all(deployment.engine)
         deployment.load_sample()
         for key in deployment.redis.scan_iter():
@@ -42,7 +42,7 @@ def inhabited(named: tuple[str, str]) -> tuple[str, str]:
 
 def held(urls: tuple[str, str]) -> dict[str, Any]:
     """Return every key of Redis with what it holds, and the rows of each table."""
-    with imlib.connect(*urls, read_only=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(*urls, read_only=True, clock=imlib.ManualClock(NOW)) as deployment:
         snapshot = deployment.snapshot(mask_key=b"the same for every look")
         keys = {key: deployment.redis.dump(key) for key in deployment.redis.scan_iter()}
     return keys | {name: table.to_csv() for name, table in snapshot.tables.items()}

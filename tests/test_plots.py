@@ -35,7 +35,7 @@ def nothing_on_screen() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watched() -> Watched:
     """Return a phone that reports once and a laptop that reports at 0, 5 and 10 s, watched for 30 s."""
-    clock = imlib.TurnedClock(NOW)
+    clock = imlib.ManualClock(NOW)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
         return watch(deployment, clock, 30, {PHONE: [0], LAPTOP: [0, 5, 10]}, NAMES)
 
@@ -57,7 +57,7 @@ def test_watching_sees_every_second(watched: Watched) -> None:
 
 def test_a_session_has_no_state_before_its_first_report() -> None:
     """Nothing was there, so nothing has expired; without names a session is called by its field."""
-    clock = imlib.TurnedClock(NOW)
+    clock = imlib.ManualClock(NOW)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
         seen = watch(deployment, clock, 3, {PHONE: [0], LAPTOP: [2]}).state
     assert ["-42_1", "88_1"] == list(seen)

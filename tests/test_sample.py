@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 import imlib
 from imlib.cli import main
-from imlib.connect import EMBEDDED
 from imlib.models.records import Peer
 from imlib.sample import NOW, PLANTED, folder
 from imlib.schema import tables
+from imlib.servers.redis import EMBEDDED
 from tests.mariadb import PrivateMariaDB, private_mariadb
 from tests.servers import private_redis
 from tools.notebook import ROOT
@@ -84,7 +84,7 @@ def held(deployment: imlib.Deployment) -> dict[str, tuple[str, list[tuple[bytes,
 def test_loaded_rows_are_the_generated_ones(redis_url: str, database_url: str) -> None:
     """On SQLite and MariaDB alike all arrives as it was made: rows with NULL as NULL, and every key to the byte."""
     world = generate()
-    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         for name, expected in world.tables.items():
             assert expected == rows(deployment.engine, name), name
@@ -101,7 +101,7 @@ def test_loaded_rows_are_the_generated_ones(redis_url: str, database_url: str) -
 
 def test_every_report_is_moved_by_as_much() -> None:
     """By a clock 100 s on all reports are, in both layouts, 100 s later; what is no session stays as it is."""
-    with imlib.connect(EMBEDDED, EMBEDDED, clock=imlib.TurnedClock(NOW + 100)) as deployment:
+    with imlib.connect(EMBEDDED, EMBEDDED, clock=imlib.ManualClock(NOW + 100)) as deployment:
         deployment.load_sample()
         found = held(deployment)
     made = {key.name: dict(key.entries) for key in generate().redis()}
@@ -116,7 +116,7 @@ def test_every_report_is_moved_by_as_much() -> None:
 
 def test_models_go_on_from_it(redis_url: str, database_url: str) -> None:
     """A message sent into the world gets the next id and the next pts, beyond a Redis that was ahead."""
-    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         before = deployment.messages.get_last_pts_by_user_id(7)
         sent = deployment.messages.send_message(1, Peer.user(7), "and on it goes 🎈")
@@ -134,11 +134,11 @@ def test_presence_is_moved_to_the_servers_clock() -> None:
 
 def test_a_turned_clock_finds_deadlines_where_the_files_say() -> None:
     """A key with 13 s left is there after 12 s of the turned clock, and gone after 13."""
-    with imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
-        deployment.turn(12)
+        deployment.advance(12)
         assert 1 == deployment.redis.exists("online_1")
-        deployment.turn(1)
+        deployment.advance(1)
         assert 0 == deployment.redis.exists("online_1")
         assert 1 == deployment.redis.exists("online_4")
 
@@ -180,7 +180,7 @@ def test_read_only_refuses() -> None:
 
 def test_redis_that_fails_leaves_the_tables_empty(redis_url: str, database_url: str) -> None:
     """All or nothing: where Redis refuses its part, the tables stay empty too."""
-    with imlib.connect(redis_url, database_url, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(redis_url, database_url, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.redis.config_set("maxmemory", "1")
         with pytest.raises(imlib.ImlibError):
             deployment.load_sample()
@@ -194,7 +194,7 @@ def test_deployed_tables_get_zero_dates(redis_url: str, mariadb: PrivateMariaDB)
     name = url.split("/")[3].split("?")[0]
     mariadb.run(DUMP.read_text(encoding="utf-8"), name)
     mariadb.run("".join(f"DELETE FROM {table};\n" for table in tables), name)
-    with imlib.connect(redis_url, url, layout="deployed", clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(redis_url, url, layout="deployed", clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         found = {row["id"]: row["deleted_at"] for row in rows(deployment.engine, "users")}
         assert ("0000-00-00 00:00:00", "2017-11-26 03:08:53") == (found[1], found[12])

@@ -24,7 +24,7 @@ _REPORTS: Final = {"phone": (-42, (0,)), "laptop": (88, range(0, 31, 5))}
 
 def watched() -> Watched:
     """Return what becomes of both devices within a minute, by a clock that is turned."""
-    clock = imlib.TurnedClock(1512270533)
+    clock = imlib.ManualClock(1512270533)
     statuses = {name: imlib.SessionStatus(7, key, 1, 3, 99, int(clock())) for name, (key, _) in _REPORTS.items()}
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
         beats = {status: _REPORTS[name][1] for name, status in statuses.items()}

@@ -85,7 +85,7 @@ class World:
 
 def generate() -> World:
     """Make the world, always the same one."""
-    clock = imlib.TurnedClock(NOW - 7 * 86_400)
+    clock = imlib.ManualClock(NOW - 7 * 86_400)
     with imlib.connect("fakeredis://", "embedded://", clock=clock) as deployment:
         with deployment.engine.begin() as connection:
             for table, row in rows_without_a_model():
@@ -97,7 +97,7 @@ def generate() -> World:
             return World({name: _plain_rows(connection, table) for name, table in sorted(tables.items())})
 
 
-def _write_history(deployment: imlib.Deployment, clock: imlib.TurnedClock) -> None:
+def _write_history(deployment: imlib.Deployment, clock: imlib.ManualClock) -> None:
     accounts, chats, dialogs = deployment.accounts, deployment.chats, deployment.dialogs
     messages, sequences, marks = deployment.messages, deployment.sequences, iter(MARKS)
     for user_id, keys in DEVICES.items():
@@ -114,7 +114,7 @@ def _write_history(deployment: imlib.Deployment, clock: imlib.TurnedClock) -> No
         if user_id != 1:
             dialogs.create_or_update_by_last_message(user_id, PeerType.CHAT, 1, made)
     for sender, way, chat, receiver, text in re.findall(r"(\d+)([>!])(c?)(\d+) (.+)", HISTORY):
-        clock.turn(9_973)
+        clock.advance(9_973)
         me, peer, mark = int(sender), (Peer.chat if chat else Peer.user)(int(receiver)), next(marks)
         if way == ">":
             messages.send_message(me, peer, text, mark, mentions=[1] if text.startswith("@") else [])

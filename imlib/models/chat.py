@@ -10,11 +10,9 @@ import sqlalchemy as sa
 
 from imlib.constants import ParticipantType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.models.base import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.models.records import Chat, ChatFull, ChatParticipant
-from imlib.models.sql import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
-
-__all__ = ["ChatModel", "ParticipantState"]
 
 
 class ParticipantState(IntEnum):
@@ -93,7 +91,7 @@ class ChatModel(Model):
             self._locked(connection, chat_id)
             update = _PARTICIPANTS.update().where(at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT)
             if not connection.execute(update.values(state=ParticipantState.GONE.value)).rowcount:
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
             self._change(connection, chat_id, participant_count=_CHATS.c.participant_count - 1)
 
         self._write("delete_chat_user", work)
@@ -117,7 +115,7 @@ class ChatModel(Model):
         def work(connection: sa.Connection) -> Chat:
             chat = self._locked(connection, chat_id)
             if user_id not in self.lock_participants(connection, chat_id):
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
             if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, mark):
                 return chat
             changes = {"title": title, "title_changer_user_id": user_id, "title_change_random_id": mark}
@@ -179,6 +177,12 @@ class ChatModel(Model):
 
 _MARKS = ("create_random_id", "title_change_random_id", "avatar_change_random_id")
 _MAKERS = ("creator_user_id", "title_changer_user_id", "avatar_changer_user_id")
+
+
+def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
+    """Return the error that says that a user is not in a chat, and what was not done."""
+    said = f"user {user_id} is not in chat {chat_id}; {nothing}"
+    return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
 
 
 def _check_title(title: str) -> None:

@@ -7,19 +7,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
 from imlib.constants import MessageBoxType, MessageType, PeerType
-from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.context import Context
+from imlib.errors import InvalidValueError, shortened
 from imlib.message_body import decode_body, encode_body
-from imlib.models.chat import ChatModel
+from imlib.models.base import Model, absent, at, by_ids, check_peer, check_values, insert, lock_users, mark_of
+from imlib.models.chat import ChatModel, not_in_chat
 from imlib.models.dialog import DialogModel
 from imlib.models.records import Message, Peer
 from imlib.models.sequence import SequenceModel
-from imlib.models.sql import Model, absent, at, by_ids, check_peer, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
 from imlib.validation import check_int, check_limit
-
-__all__ = ["MessageModel"]
 
 _MESSAGES, _BOXES = tables["messages"], tables["message_boxes"]
 _OUT = sa.case((_BOXES.c.message_box_type == MessageBoxType.INCOMING.value, 0), else_=1).label("out")
@@ -33,7 +31,7 @@ class MessageModel(Model):
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
     sequences, dialogs, chats
         The models that a message passes through on its way.
 
@@ -42,8 +40,8 @@ class MessageModel(Model):
     Reads go by a user's boxes: what a user has no box for, that user does not see.
     """
 
-    def __init__(self, clients: Clients, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel) -> None:
+        super().__init__(context)
         self._sequences, self._dialogs, self._chats = sequences, dialogs, chats
 
     def send_message(
@@ -180,7 +178,7 @@ class MessageModel(Model):
         members = self._chats.lock_participants(connection, peer.peer_id)
         lock_users(connection, {from_user_id, *members}, required=[from_user_id])
         if from_user_id not in members:
-            raise NotFoundError(f"user {from_user_id} is not in chat {peer.peer_id}; nothing was sent")
+            raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
         return set(members) - {from_user_id}
 
     def _history(

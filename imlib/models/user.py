@@ -7,14 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
+from imlib.context import Context
 from imlib.errors import InvalidValueError
 from imlib.models.account import AccountModel
+from imlib.models.base import Model, absent, at, by_ids, insert, mark_of
 from imlib.models.records import Contact, Link, Peer, User, UserFull
-from imlib.models.sql import Model, absent, at, by_ids, insert, mark_of
 from imlib.schema import tables
-
-__all__ = ["UserModel"]
 
 _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 
@@ -22,8 +20,8 @@ _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 class UserModel(Model):
     """Operations on ``users`` and ``user_contacts``."""
 
-    def __init__(self, clients: Clients, accounts: AccountModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, accounts: AccountModel) -> None:
+        super().__init__(context)
         self._accounts = accounts
 
     def create_user(

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from imlib.snapshot.snapshot import Snapshot
 
-__all__ = ["Difference", "compare"]
-
 _SESSION = ["user_id", "auth_key_id", "session_id"]
 
 

@@ -12,13 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 import imlib
-from imlib.cli_common import FAILED, NO, YES, add_format, add_sample, complain, connected, show
-from imlib.cli_snapshot import add_commands
+from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.cli.snapshots import add_commands
 from imlib.errors import CodecError, ConfigurationError, ImlibError
 from imlib.presence import measure_skew
 from imlib.session_status import check_width
-
-__all__ = ["main"]
 
 _DESCRIPTION = """\
 Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it, what changed.

@@ -13,28 +13,13 @@ from typing import Any, Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
-from imlib.connect import Clients
 from imlib.constants import PeerType
-from imlib.engines import CONTENDED, WRITING, driver_said, in_our_words, translate
+from imlib.context import Context
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
 from imlib.models.records import Peer, Record
 from imlib.schema import bits, tables
+from imlib.servers.sql import CONTENDED, WRITING, driver_said, translate, translate_errors
 from imlib.validation import check_int
-
-__all__ = [
-    "AFTER_COMMIT",
-    "STEERED",
-    "Model",
-    "absent",
-    "at",
-    "by_ids",
-    "check_peer",
-    "check_values",
-    "insert",
-    "lock_users",
-    "mark_of",
-    "upsert",
-]
 
 AFTER_COMMIT: Final = "imlib_after_commit"
 """The execution option that holds what is to be called when a transaction of imlib's own has ended well."""
@@ -54,7 +39,7 @@ class Model:
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
 
     Raises
     ------
@@ -67,19 +52,19 @@ class Model:
         As the deployment is connected, and as the database answers.
     """
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     @property
     def _now(self) -> int:
         """The deployment's clock, whole Unix seconds."""
-        return int(self._clients.clock())
+        return int(self._context.clock())
 
     @contextmanager
     def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
         """Give a connection for plain reads: the replica's where there is one, and `primary` is not asked for."""
-        engine = self._clients.engine if primary else self._clients.replica
-        with in_our_words(engine), engine.connect() as connection:
+        engine = self._context.engine if primary else self._context.replica
+        with translate_errors(engine), engine.connect() as connection:
             yield connection
 
     def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
@@ -89,10 +74,10 @@ class Model:
     @contextmanager
     def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
         """Give a writing transaction on the primary: committed at the end, rolled back by any exception."""
-        self._clients.check_writable(f"{type(self).__name__}.{operation}")
+        self._context.check_writable(f"{type(self).__name__}.{operation}")
         after: list[Callable[[], object]] = []
         options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
-        with self._clients.engine.connect().execution_options(**options) as connection, connection.begin():
+        with self._context.engine.connect().execution_options(**options) as connection, connection.begin():
             yield connection
         for call in after:
             call()
@@ -105,7 +90,7 @@ class Model:
                     return work(connection)
             except sa.exc.SQLAlchemyError as error:
                 if driver_said(error)[0] not in CONTENDED or attempt == _ATTEMPTS:
-                    raise translate(error, self._clients.engine) from error
+                    raise translate(error, self._context.engine) from error
             time.sleep(random.uniform(0, 0.005 * attempt))  # those who met once would meet again in step
         raise AssertionError("the last attempt returns or raises")
 
@@ -163,7 +148,7 @@ def lock_users(connection: sa.Connection, user_ids: Collection[int], required: C
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
     statement = sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
     if missing := set(wanted if required is None else required) - set(connection.scalars(statement)):
-        raise absent("users", *sorted(missing)[:10], writing=True)
+        raise absent("users", *sorted(missing), writing=True)
 
 
 def by_ids(
@@ -193,8 +178,11 @@ def _argument(column: sa.Column[Any]) -> str:
 
 def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
     """Return the error that says which rows are not there; where something was to be written, that nothing was."""
-    names, nothing = ", ".join(map(str, ids)), ", nothing was written" if writing else ""
-    return NotFoundError(f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}")
+    names = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+    nothing = ", nothing was written" if writing else ""
+    return NotFoundError(
+        f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}", table=table, ids=ids
+    )
 
 
 def mark_of(random_id: int | None) -> int:

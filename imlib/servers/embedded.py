@@ -20,10 +20,8 @@ import weakref
 from pathlib import Path
 from urllib.parse import quote
 
-from imlib import watchdog
 from imlib.errors import UnavailableError
-
-__all__ = ["Embedded", "find_server"]
+from imlib.servers import watchdog
 
 START_SECONDS = 20
 _SOCKET_PATH_BYTES = 100  # the kernel takes 107; some room is left

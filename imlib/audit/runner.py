@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from imlib.checks import CHECKS, Found
-from imlib.errors import ConfigurationError
+from imlib.audit.checks import CHECKS, Found
+from imlib.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
-
-__all__ = ["CHECKS", "audit", "known"]
 
 
 def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFrame:
@@ -40,7 +38,7 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
 
     Raises
     ------
-    ConfigurationError
+    InvalidValueError
         A name is none of a check.
     """
     rows: list[tuple[str, ...]] = []
@@ -54,12 +52,12 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
 
 
 def known(checks: Iterable[str] | None) -> list[str]:
-    """Return the names of checks, each once, None being all; raise `ConfigurationError` for one that there is not."""
+    """Return the names of checks, each once, None being all; raise `InvalidValueError` for one that there is not."""
     if isinstance(checks, str):
-        raise ConfigurationError(f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]")
+        raise InvalidValueError(f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]")
     names = list(CHECKS if checks is None else dict.fromkeys(checks))
     if unknown := [name for name in names if name not in CHECKS]:
-        raise ConfigurationError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
+        raise InvalidValueError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""The way in: `connect`, and the eight accessors of the specification over the deployment that was connected last."""
+"""The way in: `connect`, and the specification's eight accessors over the deployment that was connected last."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from imlib.connect import EMBEDDED, Clients, FallbackWarning, open_redis
 from imlib.deployment import Deployment
-from imlib.embedded import Embedded, find_server
-from imlib.errors import ConfigurationError, NotConnectedError
-from imlib.lease import Clock, Lease, TurnedClock, system_clock
-from imlib.rehearsal import Rehearsal
-from imlib.scratch import check_empty
+from imlib.errors import ConfigurationError, FallbackWarning, NotConnectedError
+from imlib.lease import Clock, Lease, ManualClock, system_clock
+from imlib.scratch import DeadlineShifter, check_empty
+from imlib.servers.embedded import Embedded, find_server
+from imlib.servers.redis import EMBEDDED, open_redis
+from imlib.servers.urls import ServerUrl
 from imlib.session_status import Layout
-from imlib.urls import ServerUrl
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -27,18 +26,6 @@ if TYPE_CHECKING:
     from imlib.models.sequence import SequenceModel
     from imlib.models.updates import UpdatesModel
     from imlib.models.user import UserModel
-
-__all__ = [
-    "connect",
-    "get_account_model",
-    "get_chat_model",
-    "get_dialog_model",
-    "get_message_model",
-    "get_online_status_model",
-    "get_sequence_model",
-    "get_updates_model",
-    "get_user_model",
-]
 
 _current: Deployment | None = None
 
@@ -76,7 +63,7 @@ def connect(
         ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key beside deployed
         servers, whose HSET would clear it.
     clock : callable
-        Unix seconds, in place of Redis's and this machine's clock; a `TurnedClock` in lessons.
+        Unix seconds, in place of Redis's and this machine's clock; a `ManualClock` in lessons.
 
     Returns
     -------
@@ -123,12 +110,12 @@ def connect(
 
         redis, server, redis_named = open_redis(named["redis"], embedded)
         stack.callback(redis.close)
-        from imlib.engines import make_engine, ping
+        from imlib.servers.sql import make_engine, ping
 
         database = ServerUrl(embedded().database_url if named["database"] == EMBEDDED else named["database"])
         # An embedded database is imlib's own: its tables are made even where the models may only look.
         named_one = named["database"] != EMBEDDED
-        engine = make_engine(database.whole(), read_only=read_only and named_one)
+        engine = make_engine(database.reveal(), read_only=read_only and named_one)
         stack.callback(engine.dispose)
         ping(engine)
         replica = engine
@@ -137,18 +124,30 @@ def connect(
             stack.callback(replica.dispose)
             ping(replica)
         granted = _lease(asked, layout, server.field_lease)
-        clients = Clients(redis, engine, replica, server, layout, granted, clock, read_only)
-        rehearsal = None
+        deployment = Deployment(
+            redis,
+            engine,
+            replica,
+            server,
+            layout,
+            granted,
+            clock,
+            read_only,
+            redis_url=redis_named,
+            database_url=database,
+            replica_url=ServerUrl(named["replica"]) if named["replica"] else None,
+            scratch=scratch,
+        )
         if scratch:
-            check_empty(clients)
-            if isinstance(clock, TurnedClock):
-                rehearsal = Rehearsal(redis, clock, field_lease=server.field_lease is not None)
+            check_empty(deployment)
+            if isinstance(clock, ManualClock):
+                deployment.shifter = DeadlineShifter(redis, clock, field_lease=server.field_lease is not None)
         if scratch or not named_one:
             from imlib.schema import create_all
 
             create_all(engine)
-        urls = (redis_named, database, ServerUrl(named["replica"]) if named["replica"] else None)
-        _current = Deployment(clients, urls, scratch=scratch, rehearsal=rehearsal, stack=stack.pop_all())
+        deployment.own(stack.pop_all())
+    _current = deployment
     return _current
 
 

@@ -13,8 +13,6 @@ from typing import Any, Final
 import imlib
 from imlib.errors import ConfigurationError
 
-__all__ = ["FAILED", "NO", "YES", "add_format", "add_sample", "complain", "connected", "show"]
-
 YES: Final = 0
 """Exit code: yes, whole, nothing wrong."""
 NO: Final = 1
@@ -39,7 +37,7 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
     Where ``database`` is False only Redis is asked: that MySQL is down is then no trouble.
     """
     if options.sample:
-        from imlib.look import sample_world
+        from imlib.investigation import sample_world
 
         return sample_world()
     if not os.environ.get("IMLIB_REDIS_URL"):

@@ -28,9 +28,7 @@ from imlib.errors import (
     UnsupportedServerError,
     shortened,
 )
-from imlib.urls import ServerUrl
-
-__all__ = ["CONTENDED", "WRITING", "driver_said", "in_our_words", "make_engine", "masked_url", "ping", "translate"]
+from imlib.servers.urls import ServerUrl
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
@@ -195,7 +193,7 @@ def ping(engine: sa.Engine) -> str:
 
 
 @contextlib.contextmanager
-def in_our_words(engine: sa.Engine) -> Iterator[None]:
+def translate_errors(engine: sa.Engine) -> Iterator[None]:
     """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
     try:
         yield
@@ -223,20 +221,21 @@ def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibEr
     if isinstance(error, ImlibError):
         return error
     where = masked_url(engine)
-    if isinstance(error, sa.exc.TimeoutError):
-        return UnavailableError(f"{where}: every connection of the pool is in use; close some")
     original = getattr(error, "orig", None) or error
     code, text = driver_said(error)
-    if code is not None:
-        said = f"{where}: {shortened(text) if text else 'the connection is gone'} (error {code})"
+    kind: type[ImlibError] = UnavailableError
+    said = shortened(text)
+    if isinstance(error, sa.exc.TimeoutError):
+        said, advice = "every connection of the pool is in use", "close some"
+    elif code is not None:
+        said = f"{said if text else 'the connection is gone'} (error {code})"
         lost = (UnavailableError, "is the server up, and is this its address?")
         kind, advice = next(((kind, advice) for codes, kind, advice in _CODES if code in codes), lost)
-        return kind(f"{said}; {advice}")
-    if type(original).__module__ == "sqlite3":
+    elif type(original).__module__ == "sqlite3":
         kind, advice = next((kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text))
-        return kind(f"{where}: {shortened(text)}; {advice}")
-    if isinstance(original, RuntimeError) and "cryptography" in text:
-        return UnsupportedServerError(
-            f"{where}: this account's way of authentication needs the Python package cryptography; install it"
-        )
-    return UnavailableError(f"{where}: {type(original).__name__}: {shortened(text)}")
+    elif isinstance(original, RuntimeError) and "cryptography" in text:
+        kind, said = UnsupportedServerError, "this account's way of authentication needs the package cryptography"
+        advice = "install it"
+    else:
+        said, advice = f"{type(original).__name__}: {said}", "please report this"
+    return kind(f"{where}: {said}; {advice}", server=where)

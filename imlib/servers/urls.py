@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ServerUrl"]
-
 _MASK = "***"
 # Not by urlsplit: what has to be hidden first of all is a password whose /, ?, # or @ somebody forgot to encode, and
 # there a URL's parts end in the wrong places. So a login reaches as far as the last @, with or without a scheme.
@@ -18,7 +16,7 @@ _SECRET_OPTION = re.compile(r"([?&](?:password|passwd|ssl_password)=)[^&]*", re.
 class ServerUrl(str):
     """A server's URL: a string that another process can be given, and that prints without its password.
 
-    ``print``, ``repr``, ``str`` and f-strings show `masked`; `whole` is the plain string. Handed to a library or
+    ``print``, ``repr``, ``str`` and f-strings show `masked`; `reveal` returns the plain string. Handed to a library or
     put into a process's environment it is whole.
 
     Examples
@@ -26,7 +24,7 @@ class ServerUrl(str):
     >>> url = ServerUrl("redis://ann:secret@example.org:6379/0")
     >>> url
     'redis://ann:***@example.org:6379/0'
-    >>> f"{url}", url.whole()
+    >>> f"{url}", url.reveal()
     ('redis://ann:***@example.org:6379/0', 'redis://ann:secret@example.org:6379/0')
     """
 
@@ -41,12 +39,12 @@ class ServerUrl(str):
     def __format__(self, spec: str) -> str:
         return format(self.masked(), spec)
 
-    def whole(self) -> str:
+    def reveal(self) -> str:
         """Return the URL with its password, as a plain string."""
         return str.__str__(self)
 
     def masked(self) -> str:
         """Return the URL with every password in it replaced by ``***``; where it is not clear what is one, more."""
-        text = _SECRET_OPTION.sub(rf"\1{_MASK}", self.whole())
+        text = _SECRET_OPTION.sub(rf"\1{_MASK}", self.reveal())
         text = _LOGIN.sub(rf"\1{_MASK}@", text)
         return _NO_PORT.sub(rf"\1{_MASK}", text)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from imlib.access import connect
-from imlib.connect import EMBEDDED
+from imlib.connection import connect
 from imlib.deployment import Deployment
 from imlib.errors import NotEmptyError
-from imlib.lease import TurnedClock, system_clock
+from imlib.lease import ManualClock, system_clock
 from imlib.scratch import check_empty
-from imlib.wire import in_our_words
-
-__all__ = ["look", "sample_world"]
+from imlib.servers.redis import EMBEDDED
+from imlib.servers.redis_pipeline import translate_errors
 
 _HELD_MS = 3_600_000
 
@@ -46,7 +44,7 @@ def look(
     """
     from imlib.sample import NOW
 
-    clock = TurnedClock(NOW if at is None else at)
+    clock = ManualClock(NOW if at is None else at)
     named = [redis_url or os.environ.get("IMLIB_REDIS_URL"), database_url or os.environ.get("IMLIB_DATABASE_URL")]
     if any(named):
         judge = system_clock if at is None else clock
@@ -55,16 +53,16 @@ def look(
             return deployment, None
         deployment.close()
     world = sample_world(named[0] or EMBEDDED, named[1] or EMBEDDED, clock)
-    return connect(world.redis_url.whole(), world.database_url.whole(), read_only=True, clock=clock), world
+    return connect(world.redis_url.reveal(), world.database_url.reveal(), read_only=True, clock=clock), world
 
 
 def sample_world(
-    redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: TurnedClock | None = None
+    redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: ManualClock | None = None
 ) -> Deployment:
     """Put the sample world into empty servers, private ones by default; closing the deployment takes it down."""
     from imlib.sample import NOW
 
-    world = connect(redis_url, database_url, scratch=True, clock=clock or TurnedClock(NOW))
+    world = connect(redis_url, database_url, scratch=True, clock=clock or ManualClock(NOW))
     world.load_sample()
     _hold(world)
     return world
@@ -72,7 +70,7 @@ def sample_world(
 
 def _holds_something(deployment: Deployment) -> bool:
     try:
-        check_empty(deployment._clients)
+        check_empty(deployment)
     except NotEmptyError:
         return True
     return False
@@ -81,7 +79,7 @@ def _holds_something(deployment: Deployment) -> bool:
 def _hold(world: Deployment) -> None:
     """Move Redis's deadlines away: its clock goes on while a person reads, and the turned one stands still."""
     client: Any = world.redis  # redis-py's types know of replies to come, too
-    with in_our_words(client):
+    with translate_errors(client):
         for key in client.scan_iter(count=1000):
             deadline = client.pexpiretime(key)
             if deadline > 0:  # negative: it never expires

@@ -15,8 +15,6 @@ import signal
 import subprocess
 import sys
 
-__all__ = ["main"]
-
 GRACE_SECONDS = 5
 LOOK_SECONDS = 0.5
 

@@ -1,27 +1,22 @@
-"""URLs to clients: opens Redis and SQL, finds out what the servers can do, and says clearly what is wrong."""
+"""Opening Redis: from a URL to a client, what the server can do, and what is wrong with either."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from imlib.embedded import Embedded, find_server
-from imlib.errors import ConfigurationError, NotConnectedError, ReadOnlyError, UnsupportedServerError
-from imlib.lease import Clock, Lease, system_clock
-from imlib.session_status import Layout
-from imlib.urls import ServerUrl
-from imlib.wire import exchange
+from imlib.errors import ConfigurationError, FallbackWarning, UnsupportedServerError
+from imlib.servers.embedded import Embedded, find_server
+from imlib.servers.redis_pipeline import round_trip
+from imlib.servers.urls import ServerUrl
 
 if TYPE_CHECKING:
     from redis import Redis
-    from sqlalchemy import Engine
-
-__all__ = ["EMBEDDED", "FAKEREDIS", "Clients", "FallbackWarning", "RedisServer", "open_redis"]
 
 EMBEDDED = "embedded://"
 """The URL that asks for a private server or SQLite file, even where an environment variable names another."""
@@ -31,10 +26,6 @@ FAKEREDIS = "fakeredis://"
 OLDEST_REDIS = (6, 0)
 TIMEOUT_SECONDS = 5
 """How long a connection or one reply may take."""
-
-
-class FallbackWarning(UserWarning):
-    """imlib works, with less than was asked for; the message says what and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,74 +48,6 @@ class RedisServer:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
-
-
-@dataclass(eq=False, slots=True)
-class Clients:
-    """The opened clients of one deployment and how they are to be used: what every model is given.
-
-    Parameters
-    ----------
-    redis_client, engine_client, replica_client
-        What the properties of these names give while the deployment is open. Without a replica of its own the
-        primary's engine is both.
-    server : RedisServer
-    layout : Layout
-        What is written; both layouts are read.
-    lease : Lease
-        The lease in force.
-    clock : callable
-        Unix seconds. `system_clock` unless a lesson or test turns its own.
-    read_only : bool
-        Whether models refuse to write.
-    """
-
-    redis_client: Redis = field(repr=False)
-    engine_client: Engine = field(repr=False)
-    replica_client: Engine = field(repr=False)
-    server: RedisServer
-    layout: Layout
-    lease: Lease
-    clock: Clock
-    read_only: bool
-    closed: bool = False
-
-    @property
-    def redis(self) -> Redis:
-        """The Redis client; raises `NotConnectedError` once the deployment is closed."""
-        self.check_open()
-        return self.redis_client
-
-    @property
-    def engine(self) -> Engine:
-        """The primary's engine: writes, and reads that decide a write; raises `NotConnectedError` once closed."""
-        self.check_open()
-        return self.engine_client
-
-    @property
-    def replica(self) -> Engine:
-        """The engine for plain reads; raises `NotConnectedError` once closed."""
-        self.check_open()
-        return self.replica_client
-
-    @property
-    def reader_clock(self) -> Clock | None:
-        """The clock that presence is read by if it is not Redis's own."""
-        return None if self.clock is system_clock else self.clock
-
-    def check_open(self) -> None:
-        """Raise `NotConnectedError` if the deployment is closed."""
-        if self.closed:
-            raise NotConnectedError("this deployment is closed: call imlib.connect() for a new one")
-
-    def check_writable(self, operation: str) -> None:
-        """Raise `ReadOnlyError` if an operation would write where only looking is allowed."""
-        self.check_open()
-        if self.read_only:
-            raise ReadOnlyError(
-                f"{operation} writes, and this deployment was connected with read_only=True: "
-                "nothing was changed. Connect with read_only=False to write."
-            )
 
 
 def open_redis(url: str, embedded: Callable[[], Embedded]) -> tuple[Redis, RedisServer, ServerUrl]:
@@ -221,7 +144,7 @@ def _problem_of(url: str) -> str | None:
 
 def _look_at(client: Redis) -> RedisServer:
     """Ask for the version and try the hash-field commands: what a user may not ask is taken as not there."""
-    info, ttl, setex = exchange(client, [("INFO", "server"), ("HTTL", "online_", "FIELDS", 1, "imlib"), ("HSETEX",)])
+    info, ttl, setex = round_trip(client, [("INFO", "server"), ("HTTL", "online_", "FIELDS", 1, "imlib"), ("HSETEX",)])
     name, version = "Redis", "unknown"
     if isinstance(info, bytes):
         facts: dict[str, str] = dict(re.findall(r"^(\w+):(.*?)\r?$", info.decode(errors="replace"), re.MULTILINE))

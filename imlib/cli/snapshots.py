@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imlib.cli_common import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
 from imlib.errors import ConfigurationError, SnapshotError
 
 if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
-
-__all__ = ["add_commands"]
+    from imlib.snapshot.info import TableFacts
 
 _ROWS = 1_000_000
 
@@ -110,7 +109,7 @@ def _snapshot(options: argparse.Namespace) -> int:
         snapshot.save(options.folder)
     rows = []
     for frame, count in info["rows"].items():
-        facts = info["tables"].get(info["table_of"].get(frame), {})
+        facts: TableFacts = info["tables"].get(info["table_of"].get(frame, ""), {})
         masked = ", ".join(facts.get("masked", []))
         rows.append({"frame": frame, "rows": count, "masked": masked, "notes": _notes(facts)})
     show(rows, ["frame", "rows", "masked", "notes"], options.format)
@@ -125,7 +124,7 @@ def _snapshot(options: argparse.Namespace) -> int:
     return NO if info["incomplete"] else YES
 
 
-def _notes(facts: dict[str, Any]) -> str:
+def _notes(facts: TableFacts) -> str:
     notes = [word for word in ("truncated", "filtered", "not_at_same_instant") if facts.get(word)]
     notes += [f"{column} {reason}" for column, reason in facts.get("could_not_carry", {}).items()]
     return "; ".join(notes)

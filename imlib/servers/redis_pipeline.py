@@ -1,4 +1,4 @@
-"""Many Redis commands in one round trip, and a Redis client's errors in our words.
+"""Many Redis commands in one round trip, and redis-py's errors as imlib's.
 
 redis-py's pipelines cost several microseconds a command in Python; a connection of its pool can be sent packed
 commands, and its parser asked for the replies, at a fraction of that: pool, login, TLS and errors stay redis-py's.
@@ -21,59 +21,45 @@ from imlib.errors import (
 if TYPE_CHECKING:
     from redis import Redis
 
-__all__ = [
-    "Conversation",
-    "Packed",
-    "check_refusals",
-    "exchange",
-    "flat",
-    "for_each",
-    "in_our_words",
-    "seconds",
-    "translated",
-    "where",
-    "words",
-]
-
 Command = Sequence[str | bytes | int]
 
 
-class Packed(NamedTuple):
-    """Commands as they go over the wire, and how many they are."""
+class EncodedCommands(NamedTuple):
+    """Commands as bytes, ready to send, and how many they are."""
 
     data: bytes
     commands: int
 
 
-def words(keys: Sequence[bytes]) -> list[bytes]:
-    """Return keys as they stand in a command: made once, they serve `for_each` for several commands."""
+def encode_keys(keys: Sequence[bytes]) -> list[bytes]:
+    """Encode keys once, for several uses of `encode_for_each_key`."""
     return [b"$%d\r\n%b\r\n" % (len(key), key) for key in keys]
 
 
-def for_each(command: bytes, words: Sequence[bytes]) -> Packed:
-    r"""Return one command for each of many keys, at a tenth of what packing one by one costs.
+def encode_for_each_key(command: bytes, encoded_keys: Sequence[bytes]) -> EncodedCommands:
+    r"""Encode one command for each of many keys, at a tenth of the cost of one by one.
 
     Examples
     --------
-    >>> for_each(b"HLEN", words([b"online_7"]))
-    Packed(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
+    >>> encode_for_each_key(b"HLEN", encode_keys([b"online_7"]))
+    EncodedCommands(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
     """
     head = b"*2\r\n$%d\r\n%b\r\n" % (len(command), command)
-    return Packed(head + head.join(words) if words else b"", len(words))
+    return EncodedCommands(head + head.join(encoded_keys) if encoded_keys else b"", len(encoded_keys))
 
 
 _PIECE_BYTES = 16_384
 
 
-def exchange(client: Redis, commands: Iterable[Command | Packed]) -> list[Any]:
+def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> list[Any]:
     """Send commands in one round trip and return their replies in order.
 
     Parameters
     ----------
     client : redis.Redis
     commands : iterable of commands
-        Each a sequence of its words, or `Packed` ones. They are sent as they come, so that the server works on the
-        first while the last is still being made; no reply is waited for before all are sent.
+        Each a sequence of its words, or `EncodedCommands`. They are sent as they come, so that the server works
+        on the first while the last is still being made; no reply is waited for before all are sent.
 
     Returns
     -------
@@ -86,12 +72,12 @@ def exchange(client: Redis, commands: Iterable[Command | Packed]) -> list[Any]:
     UnavailableError, AccessDeniedError, UnsupportedServerError
         The round trip itself failed. Nothing is sent twice.
     """
-    with in_our_words(client), Conversation(client) as line:
+    with translate_errors(client), PipelinedConnection(client) as line:
         line.ask(commands)
         return line.answers()
 
 
-class Conversation:
+class PipelinedConnection:
     """A connection of a client's pool on which a question can be asked before the last one's answers are read.
 
     Parameters
@@ -100,14 +86,14 @@ class Conversation:
 
     Notes
     -----
-    Errors are redis-py's own: see `in_our_words`.
+    Errors are redis-py's own: see `translate_errors`.
     """
 
     def __init__(self, client: Redis) -> None:
         self._pool = client.connection_pool
         self._asked: list[int] = []
 
-    def __enter__(self) -> Conversation:
+    def __enter__(self) -> PipelinedConnection:
         self._connection: Any = self._pool.get_connection()  # Any: redis-py does not type its connections' methods
         return self
 
@@ -117,7 +103,7 @@ class Conversation:
             self._connection.disconnect()
         self._pool.release(self._connection)
 
-    def ask(self, commands: Iterable[Command | Packed]) -> None:
+    def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
         """Send commands as `exchange` does and don't wait: the server works on them while the caller does."""
         self._asked.append(0)
         for packed, length in _pieces(commands):
@@ -131,7 +117,7 @@ class Conversation:
         return replies
 
 
-def _pieces(commands: Iterable[Command | Packed]) -> Iterator[Packed]:
+def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[EncodedCommands]:
     """Pack commands into pieces worth a system call, each with the number of commands in it."""
     import hiredis
 
@@ -139,15 +125,15 @@ def _pieces(commands: Iterable[Command | Packed]) -> Iterator[Packed]:
     piece: list[bytes] = []
     size = count = 0
     for command in commands:
-        packed = command if isinstance(command, Packed) else Packed(pack_command(tuple(command)), 1)
+        packed = command if isinstance(command, EncodedCommands) else EncodedCommands(pack_command(tuple(command)), 1)
         piece.append(packed.data)
         size += len(packed.data)
         count += packed.commands
         if size >= _PIECE_BYTES:
-            yield Packed(b"".join(piece), count)
+            yield EncodedCommands(b"".join(piece), count)
             piece, size, count = [], 0, 0
     if count:
-        yield Packed(b"".join(piece), count)
+        yield EncodedCommands(b"".join(piece), count)
 
 
 def _read(connection: Any, count: int) -> list[Any]:
@@ -181,47 +167,44 @@ def _read(connection: Any, count: int) -> list[Any]:
 
 
 @contextmanager
-def in_our_words(client: Redis) -> Iterator[None]:
-    """Raise what redis-py raises inside as an `ImlibError` of one clear line, with the original as its cause."""
+def translate_errors(client: Redis) -> Iterator[None]:
+    """Re-raise redis-py's errors as `ImlibError`, with the original as the cause."""
     from redis.exceptions import RedisError
 
     try:
         yield
     except (RedisError, OSError, UnicodeError) as problem:
-        raise translated(problem, where(client)) from problem
+        raise translated_error(problem, server_address(client)) from problem
 
 
-def translated(problem: Exception, server: str) -> ImlibError:
+def translated_error(problem: Exception, server: str) -> ImlibError:
     """Return the `ImlibError` that says what a redis-py error means, without any password."""
     from redis import exceptions as theirs
 
     said = str(problem).strip().rstrip(".") or type(problem).__name__
+    kind: type[ImlibError] = UnavailableError
     match problem:
         case theirs.AuthenticationError() | theirs.AuthorizationError():
-            return AccessDeniedError(
-                f"Redis at {server} refuses the login: {said}. Check user and password in redis_url or IMLIB_REDIS_URL."
-            )
+            kind, advice = AccessDeniedError, "Check user and password in redis_url or IMLIB_REDIS_URL."
+            text = f"Redis at {server} refuses the login: {said}. {advice}"
         case theirs.NoPermissionError():
-            return AccessDeniedError(f"Redis at {server} does not allow this user the command: {said}.")
+            kind, text = AccessDeniedError, f"Redis at {server} does not allow this user the command: {said}."
         case theirs.TimeoutError():
-            return UnavailableError(
-                f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
-            )
+            text = f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
         case theirs.InvalidResponse():
-            return UnsupportedServerError(
-                f"what answers at {server} does not speak Redis's protocol. Check host and port in redis_url."
-            )
+            kind, advice = UnsupportedServerError, "Check host and port in redis_url."
+            text = f"what answers at {server} does not speak Redis's protocol. {advice}"
         case theirs.ResponseError() if said.startswith("WRONGTYPE"):
-            return WrongTypeError(f"a key at {server} holds another type than expected: {said}.")
+            kind, text = WrongTypeError, f"a key at {server} holds another type than expected: {said}."
         case theirs.ResponseError():
-            return UnavailableError(f"Redis at {server} refused: {said}.")
+            text = f"Redis at {server} refused: {said}."
         case _:
-            return UnavailableError(
-                f"Redis at {server} cannot be reached: {said}. Start it, or check redis_url or IMLIB_REDIS_URL."
-            )
+            advice = "Start it, or check redis_url or IMLIB_REDIS_URL."
+            text = f"Redis at {server} cannot be reached: {said}. {advice}"
+    return kind(text, server=server)
 
 
-def where(client: Redis) -> str:
+def server_address(client: Redis) -> str:
     """Return a client's server in a form for messages: a path or host:port/db, never a login."""
     options = client.connection_pool.connection_kwargs
     if path := options.get("path"):
@@ -232,7 +215,7 @@ def where(client: Redis) -> str:
 
 
 def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
-    """Raise, in our words, the first refusal among replies that is the server's or for this user.
+    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this user.
 
     That a key is of another type is its own trouble and passes. All else would be, taken for a key's, a wrong answer:
     behind a replica that lost its primary everybody would be offline.
@@ -241,14 +224,14 @@ def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
 
     for reply in replies:
         if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
-            raise translated(reply, where(client)) from reply
+            raise translated_error(reply, server_address(client)) from reply
 
 
-def flat(reply: Any) -> list[bytes]:
+def flatten_hgetall(reply: Any) -> list[bytes]:
     """Return an HGETALL reply as field, value, field, value; a fake gives a dict."""
     return reply if isinstance(reply, list) else [word for pair in reply.items() for word in pair]
 
 
-def seconds(reply: Sequence[Any]) -> float:
+def parse_time(reply: Sequence[Any]) -> float:
     """Return a TIME reply in Unix seconds."""
     return int(reply[0]) + int(reply[1]) / 1_000_000

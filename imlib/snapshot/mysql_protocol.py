@@ -20,8 +20,6 @@ from pymysql.protocol import FieldDescriptorPacket
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BinaryCursor", "Rows"]
-
 PADDING: Final = 16
 """Zero bytes behind the last row: a decoder may look so far past a value's first byte."""
 

@@ -1,4 +1,9 @@
-"""MySQL's and MariaDB's binary rows as Arrow arrays: a column at a time, in all rows of a batch at once."""
+"""MySQL's and MariaDB's binary rows as Arrow arrays: a column at a time, in all rows of a batch at once.
+
+A binary row is a zero byte, a bitmap of the columns that are NULL, then the values of the others one after the other:
+numbers in their own width, text and bytes behind their length, dates and times behind a length of 0 to 12.
+See "Binary Protocol Resultset Row" in MySQL's documentation of its client/server protocol.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +14,11 @@ import numpy as np
 import pyarrow as pa
 from pymysql.constants import FIELD_TYPE, FLAG
 
-from imlib.snapshot.columns import BYTES, INSTANT, NAIVE, NUMBERS, TEXT, ZERO_DATE, Field, Problem
-from imlib.snapshot.mysql_rows import Rows
+from imlib.snapshot.description import BYTES, INSTANT, NAIVE, NUMBERS, TEXT, ZERO_DATE, Carrier, Field, Problem
+from imlib.snapshot.mysql_protocol import Rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["mysql_arrays", "mysql_fields"]
 
 _WIDTHS: Final = {
     FIELD_TYPE.TINY: 1,
@@ -35,12 +38,21 @@ _OTHERS: Final = {
     FIELD_TYPE.JSON: TEXT,  # its character set is given as binary
 }
 _BINARY_CHARSET: Final = 63
+_HEADER_BYTES: Final = 1
+_NULL_BITMAP_OFFSET: Final = 2
+"""A row's bitmap begins with two bits that belong to no column."""
+_LONGEST_SHORT: Final = 250
+"""A length up to this is one byte; a greater one is a prefix, which tells its width, and then the length itself."""
+_LENGTH_BYTES: Final = {252: 2, 253: 3, 254: 8}
 _GATHERED_BYTES: Final = 64
+"""Mean length up to which values are copied by an index per byte, not by a slice per value."""
 
 
 def mysql_fields(described: Sequence[Any]) -> list[Field]:
     """Return the fields of a result from what the server says of them (`BinaryCursor.fields`)."""
-    return [Field(one.name, _mysql_type(one), not one.flags & FLAG.NOT_NULL, one.type_code) for one in described]
+    return [
+        Field(one.name, _mysql_type(one), not one.flags & FLAG.NOT_NULL, mysql_type=one.type_code) for one in described
+    ]
 
 
 def _mysql_type(one: Any) -> pa.DataType:
@@ -66,23 +78,24 @@ def mysql_arrays(fields: Sequence[Field], rows: Rows, problems: dict[str, Proble
 
 
 class _Walk:
-    """The place that each row of a batch has been read to: one column further, in all rows, with each call."""
+    """Goes through all rows of a batch side by side, one column further with each call."""
 
     def __init__(self, rows: Rows, columns: int) -> None:
         self._buffer, self._starts = rows
-        self._at = self._starts + 1 + (columns + 9) // 8
-        self._bit = 2
+        bitmap_bytes = (columns + _NULL_BITMAP_OFFSET + 7) // 8
+        self._at = self._starts + _HEADER_BYTES + bitmap_bytes  # where each row's next value begins
+        self._bit = _NULL_BITMAP_OFFSET
         self._null = np.zeros(len(self._starts), dtype=bool)
 
     def next_column(self, field: Field, problems: dict[str, Problem]) -> pa.Array:
-        flags = self._buffer[self._starts + 1 + self._bit // 8]
+        flags = self._buffer[self._starts + _HEADER_BYTES + self._bit // 8]
         self._null = (flags & (1 << self._bit % 8)) != 0
         self._bit += 1
         if pa.types.is_timestamp(field.dtype):
             return self._moments(field, problems)
         if pa.types.is_duration(field.dtype):
             return self._durations()
-        if field.wire == FIELD_TYPE.BIT:
+        if field.mysql_type == FIELD_TYPE.BIT:
             return self._bits(field.dtype)
         if field.dtype in NUMBERS:
             width = field.dtype.bit_width // 8
@@ -95,7 +108,7 @@ class _Walk:
         try:
             text = raw.cast(TEXT)
         except pa.ArrowInvalid:
-            problems[field.name] = Problem("holds text that is no UTF-8: carried as bytes", "bytes")
+            problems[field.name] = Problem("holds text that is no UTF-8: carried as bytes", Carrier.BYTES)
             return pa.nulls(len(raw), field.dtype)
         return text if field.dtype == TEXT else text.cast(field.dtype)
 
@@ -118,11 +131,12 @@ class _Walk:
     def _bytes(self) -> pa.Array:
         lengths = self._lengths()
         heads: Any = 1
-        if (lengths > 250).any():
-            first, long = lengths, self._here("<u8", 1)
-            cases = [first == 252, first == 253, first == 254]
-            lengths = np.select(cases, [long & 0xFFFF, long & 0xFFFFFF, long], first).astype(np.int64)
-            heads = np.select(cases, [3, 4, 9], 1)
+        if (lengths > _LONGEST_SHORT).any():
+            prefix, long = lengths, self._here("<u8", 1).astype(np.int64)
+            heads = np.ones_like(prefix)
+            for value, width in _LENGTH_BYTES.items():
+                lengths = np.where(prefix == value, long & (1 << 8 * width) - 1 if width < 8 else long, lengths)
+                heads[prefix == value] += width
         begins = self._at + heads
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
@@ -133,7 +147,7 @@ class _Walk:
 
     def _gathered(self, begins: NDArray[np.int64], lengths: NDArray[np.int64], offsets: NDArray[np.int64]) -> Any:
         total = int(offsets[-1])
-        if total > _GATHERED_BYTES * len(lengths):  # few and long: a slice each costs less than an index a byte
+        if total > _GATHERED_BYTES * len(lengths):
             view = self._buffer.data
             ends = (begins + lengths).tolist()
             return b"".join([view[begin:end] for begin, end in zip(begins.tolist(), ends, strict=True)])
@@ -161,7 +175,7 @@ class _Walk:
         if (bad := (year == 0) | (month == 0) | (day == 0) | (day > in_month)).any():
             which = int(np.argmax(bad))
             shown = f"{year[which]:04}-{month[which]:02}-{day[which]:02}"
-            problems[field.name] = Problem(f"holds {shown}, which no datetime can: carried as text", "text")
+            problems[field.name] = Problem(f"holds {shown}, which no datetime can: carried as text", Carrier.TEXT)
         elif field.nullable and (~dated & ~self._null).any():
             problems.setdefault(field.name, ZERO_DATE)
         clock = np.where(lengths > 4, self._here("<u4", 5), 0).astype(np.int64)

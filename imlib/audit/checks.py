@@ -17,8 +17,6 @@ from imlib.session_status import Layout
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
 
-__all__ = ["CHECKS", "Check", "Found"]
-
 ALLOWED_SKEW_S: Final = int(CHECK_ONLINE_TIMEOUT) - int(ONLINE_TIMEOUT)
 
 Found = tuple[str, str, str]
@@ -260,7 +258,7 @@ def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
 @_check("info")
 def _missing_index(snapshot: Snapshot) -> Iterator[Found]:
     """An index that imlib's own tables have and this one lacks: reads scan the table, or doubles are not refused."""
-    for index in snapshot.info["missing_indexes"]:
+    for index in snapshot.info["missing_indexes"] or ():
         unique = index.endswith(" unique")
         what = "nothing refuses a second row of the same key" if unique else "reads that would use it scan the table"
         yield index, what, "imlib.schema_check.check_schema(deployment.engine)"

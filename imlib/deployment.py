@@ -181,12 +181,12 @@ class Deployment(Context):
             Redis or one of the 20 tables holds something: nothing was written.
         ReadOnlyError, UnavailableError, SchemaError
         """
-        from imlib.sample import generate, write
+        from imlib.sample import write
 
         self.check_writable("load_sample")
         # Advanced by nothing: deadlines that are set now count from now.
         settle = (lambda: None) if self.shifter is None else partial(self.shifter.advance, 0)
-        write(self, generate(), settle)
+        write(self, settle)
 
     def advance(self, seconds: float) -> None:
         """Advance the clock of a scratch deployment; Redis's deadlines move along, and what is past goes.

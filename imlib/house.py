@@ -42,7 +42,7 @@ LAYERS: Final = (
         ("__main__", "cli*", "investigation", "plots", "explorer", "lease_story", "display", "house", "evidence"),
     ),
     Layer("deployment", "all of it on one object, and the way in", ("__init__", "connection", "deployment")),
-    Layer("state", "state as frames, what is wrong in it, a state made up", ("audit*", "sample*", "snapshot*")),
+    Layer("state", "state as frames, what is wrong in it, a state made up", ("audit*", "sample", "snapshot*")),
     Layer("models", "the server's behaviour, one file a model", ("models*", "presence")),
     Layer("rooms", "clients and settings, tables, a lesson's servers", ("context", "schema*", "scratch", "validation")),
     Layer("servers", "URLs to clients; a private server", ("servers*",)),

@@ -442,7 +442,7 @@ def searchable(folder: Path) -> bytes:
 
 def secrets_of_the_sample() -> list[bytes]:
     """Return what must stand in no file: the sample's fakes, as text and as the bytes of 64-bit numbers."""
-    from imlib.sample import generate
+    from tools.sample_world import generate
 
     tables = generate().tables
     numbers = [row["salt"] for row in tables["auth_salts"]] + [row["access_hash"] for row in tables["users"]]

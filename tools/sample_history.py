@@ -11,13 +11,10 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from imlib.constants import CHECK_ONLINE_TIMEOUT
-from imlib.session_status import Layout, SessionStatus
-
-NOW: Final = 1_512_270_533
-"""The instant at which the world is looked at, in Unix seconds."""
+from imlib import CHECK_ONLINE_TIMEOUT, Layout, SessionStatus
+from imlib.sample import NOW, Planted
 
 # first name, last name, country, language
 _PEOPLE: Final = """
@@ -61,16 +58,30 @@ HISTORY: Final = """
 8>9 またね 👋
 """
 # user, device (-1: a key that no table knows), number of the device's session, seconds since the report, server, layout
-_REPORTS: Final = (
-    *((1, 0, 0, 2, 1, "documented"), (1, 1, 0, 6, 2, "documented"), (1, 0, 1, 40, 1, "documented")),
-    *((1, 0, 2, 95, 3, "documented"), (2, 0, 0, 5, 2, "deployed"), (2, 2, 0, 9, 2, "deployed")),
-    *((3, 0, 0, 1, 3, "documented"), (3, -1, 0, 4, 3, "documented"), (4, 0, 0, 3600, 4, "deployed")),
-    *((5, 0, 0, 12, 1, "deployed"), (5, 0, 0, 2, 3, "documented"), (5, 1, 0, 7, 1, "deployed")),
-    *((6, 0, 0, 3, 2, "documented"), (7, 0, 0, 5, 1, "documented"), (7, 1, 0, 16, 3, "documented")),
-    *((7, 1, 1, 17, 3, "documented"), (8, 0, 0, 0, 2, "documented"), (8, 0, 1, 8, 1, "documented")),
-    *((9, 0, 0, 6, 4, "deployed"), (9, 0, 1, 11, 3, "deployed"), (10, 0, 0, -120, 4, "documented")),
-    (404, -1, 0, 6, 3, "documented"),
-)
+_REPORTS: Final = """
+  1  0 0    2 1 documented
+  1  1 0    6 2 documented
+  1  0 1   40 1 documented
+  1  0 2   95 3 documented
+  2  0 0    5 2 deployed
+  2  2 0    9 2 deployed
+  3  0 0    1 3 documented
+  3 -1 0    4 3 documented
+  4  0 0 3600 4 deployed
+  5  0 0   12 1 deployed
+  5  0 0    2 3 documented
+  5  1 0    7 1 deployed
+  6  0 0    3 2 documented
+  7  0 0    5 1 documented
+  7  1 0   16 3 documented
+  7  1 1   17 3 documented
+  8  0 0    0 2 documented
+  8  0 1    8 1 documented
+  9  0 0    6 4 deployed
+  9  0 1   11 3 deployed
+ 10  0 0 -120 4 documented
+404 -1 0    6 3 documented
+"""
 NO_TTL: Final = "online_4"
 MALFORMED: Final = (
     *(("laptop", "yes"), ("5_6", "1@42@1512270533"), ("05_6", "1512270533_1_42"), ("1_2_3", "1512270533_1_42")),
@@ -78,18 +89,12 @@ MALFORMED: Final = (
 )
 
 
-class Planted(NamedTuple):
-    """A fault of the world: by which name an audit should find it, where, and what it is."""
-
-    check: str
-    subject: str
-    sentence: str
-
-
 def _sessions() -> Iterator[tuple[SessionStatus, Layout]]:
     """Yield the sessions as they were reported; the same user, device and number is the same session."""
     ids: dict[tuple[int, ...], int] = {}
-    for netlib, (user_id, device, number, age, server_id, layout) in enumerate(_REPORTS, 1001):
+    for netlib, line in enumerate(_REPORTS.strip().splitlines(), 1001):
+        *numbers, layout = line.split()
+        user_id, device, number, age, server_id = map(int, numbers)
         session_id = ids.setdefault((user_id, device, number), _id64())
         auth_key_id = DEVICES[user_id][device] if device >= 0 else _id64()
         yield SessionStatus(user_id, auth_key_id, session_id, server_id, netlib, NOW - age), Layout(layout)
@@ -139,8 +144,8 @@ def _planted() -> Iterator[Planted]:
     yield Planted("body_not_json", "message 23", "the body is as an older server wrote it")
 
 
-PLANTED: Final = tuple(_planted())
-"""Every fault of the world, and no other is in it; an entry of a hash is named by key and field."""
+FAULTS: Final = tuple(_planted())
+"""What `imlib.sample.PLANTED` lists."""
 
 
 def rows_without_a_model() -> Iterator[tuple[str, dict[str, Any]]]:

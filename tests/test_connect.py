@@ -15,7 +15,10 @@ import pytest
 import imlib
 from imlib.connect import FAKEREDIS
 from tests import loopback
-from tests.servers import PrivateRedis, private_redis, require
+
+# imlib.connect is the function; the module of that name is found here alone.
+from tests.private_servers.programs import require
+from tests.private_servers.redis import PrivateRedis, private_redis
 
 # imlib.connect is the function; the module of that name is found here alone.
 CONNECT = sys.modules["imlib.connect"]

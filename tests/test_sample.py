@@ -20,8 +20,9 @@ from imlib.models.records import Peer
 from imlib.sample import NOW, PLANTED, export, generate
 from imlib.schema import tables
 from imlib.session_status import SessionStatus
-from tests.mariadb import PrivateMariaDB, private_mariadb
-from tests.servers import private_folder, private_redis
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.process import private_folder
+from tests.private_servers.redis import private_redis
 from tools.notebook import ROOT
 
 Tables = dict[str, list[dict[str, Any]]]

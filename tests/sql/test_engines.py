@@ -21,7 +21,7 @@ from imlib.errors import (
     UnsupportedServerError,
 )
 from imlib.schema import create_all
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import open_stack
 
 

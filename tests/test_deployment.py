@@ -18,7 +18,7 @@ import redis
 
 import imlib
 from imlib.scratch import DeadlineShifter
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.test_connect import unused_port
 
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)

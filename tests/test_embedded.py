@@ -21,7 +21,7 @@ import pytest
 
 import imlib
 from imlib.servers.embedded import find_server
-from tests.servers import require
+from tests.private_servers.programs import require
 
 GONE_WITHIN_S = 20
 

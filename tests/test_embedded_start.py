@@ -11,7 +11,8 @@ import pytest
 
 import imlib
 from imlib.servers.embedded import Embedded, find_server
-from tests.servers import private_folder, require
+from tests.private_servers.process import private_folder
+from tests.private_servers.programs import require
 from tests.test_embedded import owner
 
 

@@ -16,8 +16,8 @@ import imlib
 from imlib.models.online_status import OnlineCount, OnlineStatusModel
 from tests import backends
 from tests.backends import Backend
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.proxy import Proxy, proxy_to
-from tests.servers import PrivateRedis, private_redis
 
 # pytest finds fixtures by the names of a module.
 real_server = backends.real_server

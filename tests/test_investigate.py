@@ -16,7 +16,8 @@ from imlib.deployment import Deployment
 from imlib.investigation import look
 from imlib.sample import NOW
 from imlib.schema import create_all
-from tests.servers import private_folder, private_redis
+from tests.private_servers.process import private_folder
+from tests.private_servers.redis import private_redis
 from tools.notebook import NOTEBOOKS, code_cells, environment, read
 
 

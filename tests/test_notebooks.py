@@ -16,9 +16,10 @@ from urllib.parse import unquote
 import pytest
 from nbformat import NotebookNode
 
-from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.process import private_folder
+from tests.private_servers.redis import private_redis
 from tests.prose import GENERATED, links, said, sections, shown, tree, value
-from tests.servers import private_folder, private_redis
 from tools import course
 from tools.notebook import NOTEBOOKS, ROOT, code_cells, describe, environment, execute, normalise, read
 

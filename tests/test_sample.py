@@ -21,8 +21,8 @@ from imlib.models.records import Peer
 from imlib.sample import NOW, PLANTED, folder
 from imlib.schema import tables
 from imlib.servers.redis import EMBEDDED
-from tests.mariadb import PrivateMariaDB, private_mariadb
-from tests.servers import private_redis
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.redis import private_redis
 from tools.notebook import ROOT
 from tools.sample_world import DATA, generate
 

@@ -15,7 +15,7 @@ import pytest
 import imlib
 from imlib.servers.urls import ServerUrl
 from tests import loopback
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.redis import PrivateRedis, private_redis
 
 SECRET = "s3cret-Word"
 # Each with SECRET at its end, behind what somebody may have forgotten to encode.

@@ -22,8 +22,8 @@ from imlib.models.records import Peer
 from imlib.snapshot import Snapshot
 from imlib.snapshot.sessions import read_sessions
 from imlib.snapshot.tables import read_tables as read
-from tests.mariadb import PrivateMariaDB, private_mariadb
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.redis import PrivateRedis, private_redis
 
 REDIS_SECRET, SQL_SECRET = "s3cret-of-redis", "s3cret-of-sql"
 RIGHTS = ["+@read", "+@read +@connection +time +info"]

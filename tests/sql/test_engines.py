@@ -21,7 +21,7 @@ from imlib.errors import (
 )
 from imlib.schema import create_all
 from imlib.servers.sql import make_engine, masked_url, ping, translate
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import open_stack
 
 

@@ -18,7 +18,7 @@ import pytest
 from imlib.snapshot.description import ZERO_DATE, held_by_arrow
 from imlib.snapshot.mysql_protocol import BinaryCursor
 from imlib.snapshot.tables import TablesRead
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.reading import read_tables
 from tests.sql.stack import open_stack
 

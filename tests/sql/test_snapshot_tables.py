@@ -20,7 +20,7 @@ from imlib.constants import PeerType
 from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
 from imlib.schema import tables as our_tables
 from imlib.servers.sql import WRITING, make_engine
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.reading import read_tables
 from tests.sql.stack import Stack, open_stack
 

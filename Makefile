@@ -42,4 +42,4 @@ setup: ## Make or renew .venv (every other target does so by itself)
 
 clean: ## Remove what make has made, .venv included
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find imlib tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find imlib notebooks tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

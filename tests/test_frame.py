@@ -174,7 +174,7 @@ def test_a_private_server_begins_anew() -> None:
 
 def test_the_readmes_picture_draws_what_happens() -> None:
     """The picture shows what a private server does today, and whoever can't see it is told the same numbers."""
-    drawn = picture.words(picture.watched())
+    drawn = picture.words(picture.observed())
     assert drawn == picture.said(picture.PICTURE), "run: .venv/bin/python -m tools.picture"
     [(alternative, path)] = re.findall(r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert (drawn, picture.PICTURE) == (alternative, ROOT / path)

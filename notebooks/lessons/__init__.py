@@ -1,1 +1,1 @@
-"""What the lessons have in common: the course's plots, its simulation, the explorer, the style."""
+"""What the lessons have in common: plots, the simulation and its explorer, the layers, the style."""

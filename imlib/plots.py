@@ -1,4 +1,4 @@
-"""Plots of a snapshot: one colour language for online, stale and expired, readable in grey as well."""
+"""Plots of a snapshot: one colour language for online, stale and expired, readable in grey too."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["STATES", "lease_left", "state_legend", "whole_numbers"]
 
 STATES: Final = {"online": ("#2B7BBA", ""), "stale": ("#F2B447", "////"), "expired": ("#E6E6E6", "..")}
-"""Colours and hatches. online: it counts; stale: it no longer does, but Redis holds it; expired: Redis forgot it."""
+"""Colours and hatches. online: it counts; stale: only Redis still holds it; expired: Redis forgot it."""
 
 
 def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw for how many seconds more the sessions of a snapshot count; below zero, since when they no longer do."""
+    """Draw for how many seconds more the sessions of a snapshot count; below zero they no longer do."""
     left = CHECK_ONLINE_TIMEOUT - sessions["age_s"]
     edges = [second - 0.5 for second in range(int(left.min()), int(left.max()) + 2)]
     for state, chosen in (("online", left[sessions["online"]]), ("stale", left[~sessions["online"]])):

@@ -11,7 +11,7 @@ from tools.notebook import NOTEBOOKS, environment
 
 
 def run(name: str, folder: Path, **parameters: object) -> Path:
-    """Run a notebook by its name, with other parameters, from `folder`; return where its copy with outputs is.
+    """Run a notebook from `folder`, with other parameters; return where its copy with outputs is.
 
     Raises
     ------

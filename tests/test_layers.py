@@ -1,4 +1,4 @@
-"""The layers of the house: what pyproject.toml says of them is kept, and what breaks them is named."""
+"""The layers of the house: the contract in pyproject.toml is kept, and what breaks it is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """Check the package in a folder against the contracts there; return the exit code and what was said."""
+    """Check the package in a folder against its contracts; return the exit code and what was said."""
     run = subprocess.run(
         [sys.executable, "-c", LINT, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -23,7 +23,7 @@ def lint(folder: Path) -> tuple[int, str]:
 
 
 def test_the_layers_are_kept() -> None:
-    """No room imports from one above it or beside it, none is without a place, and there is no circle."""
+    """No room imports from above or beside it, none is without a place, and there is no circle."""
     code, said = lint(ROOT)
     assert 0 == code, said
 
@@ -42,7 +42,7 @@ def test_the_layers_are_kept() -> None:
     ids=["up", "in a function", "by the face", "beside", "a circle", "the lessons", "no place"],
 )
 def test_what_breaks_them_is_named(tmp_path: Path, module: str, text: str, named: str) -> None:
-    """An import that a contract forbids, wherever it stands in a module, or a module that no layer names."""
+    """An import that a contract forbids, wherever it stands, or a module that no layer names."""
     shutil.copytree(ROOT / "imlib", tmp_path / "imlib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "imlib" / f"{module}.py").open("a", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ LESSONS = NOTEBOOKS / "lessons"
 
 
 def test_a_kernel_finds_every_module(tmp_path: Path) -> None:
-    """A plain kernel in another folder imports each module from this checkout, and nobody touched its path."""
+    """A plain kernel in another folder imports each module, and from this checkout."""
     modules = sorted(f"lessons.{path.stem}" for path in LESSONS.glob("[!_]*.py"))
     notebook = new_notebook(cells=[new_code_cell(f"import {', '.join(modules)}\nlessons.__file__")])
     execute(notebook, "imports.ipynb", tmp_path)
@@ -22,7 +22,7 @@ def test_a_kernel_finds_every_module(tmp_path: Path) -> None:
 
 
 def test_papermill_finds_them_from_another_folder(tmp_path: Path) -> None:
-    """The lesson that uses them all runs to its end, and shows what it showed when it was committed."""
+    """The lesson that uses most of them runs to its end, and shows what it showed when committed."""
     name = "02-presence-lease"
     shown, committed = (
         [output.data["text/plain"] for cell in code_cells(read(path)) for output in cell.outputs if "data" in output]

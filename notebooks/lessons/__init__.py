@@ -1,1 +1,1 @@
-"""What the lessons have in common: plots, the simulation and its explorer, the layers, the style."""
+"""What the lessons have in common: plots, a simulation and its explorer, layers, style."""

@@ -14,16 +14,20 @@ __all__ = ["table"]
 
 
 def table() -> pd.DataFrame:
-    """Return a row for each room of imlib, from the roof down: its layer, 0 at the ground, its name, its subject.
+    """Return a row for each room of imlib, from the roof down: layer, room, subject.
 
-    The subject is the first line of the room's docstring; no room is run for it.
+    Layers are counted from the ground, 0. The subject is the first line of the room's docstring; no room is run for it.
     """
     checkout = Path(__file__).parents[2]
     project = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))
     contract = next(one for one in project["tool"]["importlinter"]["contracts"] if "layers" in one)
     layers = [re.split(r" [|:] ", names) for names in contract["layers"]]
     roof = len(layers) - 1
-    rows = [(roof - below, room, _subject(room)) for below, rooms in enumerate(layers) for room in rooms]
+    rows = [
+        (roof - below, room, _subject(room))  # the contract begins at the roof
+        for below, rooms in enumerate(layers)
+        for room in rooms
+    ]
     return pd.DataFrame(rows, columns=["layer", "room", "subject"])
 
 

@@ -1,6 +1,7 @@
 """The course's plots: presence over time, as it was observed or simulated; and the package's own.
 
-A plot draws the numbers of a frame and nothing else: the notebook that shows it asserts them on the frame.
+A plot draws the numbers of a frame and nothing else: the notebook that shows it asserts them on
+the frame.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LINES: Final = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)))
 def lease_timeline(
     observed: Observed, figure: Figure | None = None, there: Mapping[str, range] | None = None
 ) -> tuple[Axes, Axes]:
-    """Draw the key's time to live and each session's age over time; below, a bar of states for each session.
+    """Draw the key's time to live and each session's age over time, and below them its states.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Presence second by second: observed on a real server, or simulated by the lease rule alone.
 
-`simulate` says what `observe` would see, without a server or a clock; a test compares the two. A `Scenario` is one
-user's troubles in a few numbers, for the explorer of a lesson.
+`simulate` says what `observe` would see, without a server or a clock; a test compares the two. A
+`Scenario` is one user's troubles in a few numbers, for the explorer of a lesson.
 """
 
 from __future__ import annotations

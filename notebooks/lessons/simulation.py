@@ -1,35 +1,100 @@
-"""What presence will look like, second by second, foretold by the lease rule: no server, no clock, no waiting.
+"""Presence second by second: observed on a real server, or simulated by the lease rule alone.
 
-`foretell` says what `imlib.plots.watch` would see on a real server; a test compares the two. A `Story` is one user's
-troubles in a few numbers, for the explorer of a lesson.
+`simulate` says what `observe` would see, without a server or a clock; a test compares the two. A
+`Scenario` is one user's troubles in a few numbers, for the explorer of a lesson.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
+import numpy as np
+import pandas as pd
+
+from imlib.deployment import Deployment
 from imlib.errors import ConfigurationError
-from imlib.lease import Lease, counts_until, is_online, key_goes_at
-from imlib.plots import Watched
+from imlib.lease import Lease, ManualClock, counts_until, is_online, key_goes_at
+from imlib.session_status import SessionStatus
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["RANGES", "SESSIONS", "Observed", "Scenario", "misjudged_seconds", "observe", "simulate"]
 
 SESSIONS: Final = ("phone", "laptop", "tablet", "desktop")
-"""The sessions of a `Story`, in the order in which they join it."""
+"""The sessions of a `Scenario`, in the order in which they join it."""
 RANGES: Final = {"period": (1, 20), "lost": (0, 6), "skew": (-6, 6), "sessions": (1, len(SESSIONS))}
-"""The least and the greatest of what a `Story` takes."""
+"""The least and the greatest of what a `Scenario` takes."""
 _PHONE_LEAVES, _APART, _AFTERWARDS = 40, 20, 20
 
 
-def foretell(beats: Mapping[str, Collection[int]], seconds: int, *, skew: int = 0, lease: Lease = Lease.KEY) -> Watched:
-    """Return what a watcher of one user would see in each second.
+class Observed(NamedTuple):
+    """What was seen of one user: one row a second from 0, one column a session.
 
     Parameters
     ----------
-    beats : mapping
+    ttl : Series of float
+        What the key had left, in whole seconds: 0 once it is gone, NaN where it never goes.
+    age : DataFrame of float
+        Seconds since each session's stored report; NaN where Redis holds none.
+    state : DataFrame of str
+        One of `imlib.plots.STATES`; None before a session's first report.
+    """
+
+    ttl: pd.Series[float]
+    age: pd.DataFrame
+    state: pd.DataFrame
+
+
+def observe(
+    deployment: Deployment,
+    clock: ManualClock,
+    seconds: int,
+    report_times: Mapping[SessionStatus, Collection[int]],
+    names: Mapping[str, str] | None = None,
+    *,
+    skew: int = 0,
+) -> Observed:
+    """Turn a clock second by second, let sessions report when they are due, and look each time.
+
+    Parameters
+    ----------
+    deployment, clock
+        A scratch deployment with one user at most, and its clock.
+    seconds : int
+        How long it is watched; both ends are looked at.
+    report_times : mapping
+        The seconds, from 0, at which each session reports.
+    names : mapping, optional
+        What to call a session, by its documented field.
+    skew : int
+        Seconds by which the clock of the servers that report is ahead of the reader's.
+    """
+    looks = []
+    for second in range(seconds + 1):
+        deployment.advance(min(second, 1))
+        due = [replace(status, now=int(clock()) + skew) for status, at in report_times.items() if second in at]
+        deployment.online_status.renew(due)
+        looks.append(deployment.snapshot(tables=[]).sessions.assign(second=second))
+    held = pd.concat(looks)
+    fields = held["auth_key_id"].astype(str) + "_" + held["session_id"].astype(str)
+    held["name"] = fields.replace(dict(names or {}))
+    every, order = pd.RangeIndex(seconds + 1, name="second"), held["name"].unique()
+    online = held.pivot(index="second", columns="name", values="online").reindex(every)[order]
+    state = online.astype("object").replace({True: "online", False: "stale"}).fillna("expired")
+    age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[order]
+    # Up to the whole second: while the turned clock stands still the server's runs on, by far less than that.
+    ttl = np.ceil(held.groupby("second")["key_ttl_s"].first()).reindex(every, fill_value=0)
+    return Observed(ttl, age, state.where(online.notna().cummax(), None))
+
+
+def simulate(
+    report_times: Mapping[str, Collection[int]], seconds: int, *, skew: int = 0, lease: Lease = Lease.KEY
+) -> Observed:
+    """Return what an observer of one user would see in each second.
+
+    Parameters
+    ----------
+    report_times : mapping
         The seconds, from 0, at which reports of each session arrive.
     seconds : int
         How long it is watched; both ends are looked at.
@@ -40,14 +105,12 @@ def foretell(beats: Mapping[str, Collection[int]], seconds: int, *, skew: int = 
 
     Examples
     --------
-    >>> seen = foretell({"phone": [0], "laptop": [0, 10]}, 25)
+    >>> seen = simulate({"phone": [0], "laptop": [0, 10]}, 25)
     >>> seen.ttl[[0, 9, 10, 24, 25]].to_list()
     [15.0, 6.0, 15.0, 1.0, 0.0]
     >>> seen.state["phone"][[0, 16, 17, 25]].to_list()
     ['online', 'online', 'stale', 'expired']
     """
-    import pandas as pd
-
     held: dict[str, int] = {}
     known: set[str] = set()
     ttls, ages, states = [], [], []
@@ -58,25 +121,25 @@ def foretell(beats: Mapping[str, Collection[int]], seconds: int, *, skew: int = 
         if lease == Lease.FIELD:  # a plain "field" is as good
             # The field's own time to live runs by Redis's clock from the write; no skew moves it.
             held = {name: at for name, at in held.items() if second < counts_until(at)}
-        held |= {name: second for name, at in beats.items() if second in at}
+        held |= {name: second for name, at in report_times.items() if second in at}
         known |= held.keys()
         stored = {name: at + skew for name, at in held.items()}
         ttls.append((key_goes_at(list(held.values())) or second) - second)
         ages.append({name: second - now for name, now in stored.items()})
         state = {name: "online" if is_online(now, second) else "stale" for name, now in stored.items()}
         states.append(dict.fromkeys(known, "expired") | state)
-    every, names = pd.RangeIndex(seconds + 1, name="second"), list(beats)
+    every, names = pd.RangeIndex(seconds + 1, name="second"), list(report_times)
     age = pd.DataFrame(ages, index=every, columns=names, dtype=float)
     seen = pd.DataFrame(states, index=every, columns=names, dtype=object)
-    return Watched(pd.Series(ttls, every, dtype=float), age, seen.where(seen.notna(), None))
+    return Observed(pd.Series(ttls, every, dtype=float), age, seen.where(seen.notna(), None))
 
 
-def misjudged(watched: Watched, there: Mapping[str, Collection[int]]) -> pd.DataFrame:
+def misjudged_seconds(observed: Observed, there: Mapping[str, Collection[int]]) -> pd.DataFrame:
     """Count the seconds in which a reader is wrong about each session, and about the user as a whole.
 
     Parameters
     ----------
-    watched : Watched
+    observed : Observed
     there : mapping
         The seconds in which each session really is there.
 
@@ -87,12 +150,10 @@ def misjudged(watched: Watched, there: Mapping[str, Collection[int]]) -> pd.Data
 
     Examples
     --------
-    >>> misjudged(foretell({"phone": [0]}, 30), {"phone": range(20)}).loc["user"].to_dict()
+    >>> misjudged_seconds(simulate({"phone": [0]}, 30), {"phone": range(20)}).loc["user"].to_dict()
     {'online although gone': 0, 'offline although there': 5}
     """
-    import pandas as pd
-
-    looks = watched.state == "online"
+    looks = observed.state == "online"
     truth = pd.DataFrame({name: looks.index.isin(list(there[str(name)])) for name in looks}, index=looks.index)
     looks["user"], truth["user"] = looks.any(axis=1), truth.any(axis=1)
     return pd.DataFrame(
@@ -101,7 +162,7 @@ def misjudged(watched: Watched, there: Mapping[str, Collection[int]]) -> pd.Data
 
 
 @dataclass(frozen=True)
-class Story:
+class Scenario:
     """One user whose sessions leave without a goodbye: the phone after 40 s, each other one 20 s after the one before.
 
     Parameters
@@ -124,9 +185,9 @@ class Story:
 
     Examples
     --------
-    >>> Story(period=10, lost=1, sessions=2).beats()
+    >>> Scenario(period=10, lost=1, sessions=2).report_times()
     {'phone': [0, 20, 30], 'laptop': [5, 15, 25, 35, 45, 55]}
-    >>> print(Story(period=10, lost=1).summary())
+    >>> print(Scenario(period=10, lost=1).summary())
     The user looks online for 5 s although gone, offline for 5 s although there; ghosts at a time: at most 0.
     """
 
@@ -153,26 +214,26 @@ class Story:
             for at, name in enumerate(SESSIONS[: self.sessions])
         }
 
-    def beats(self) -> dict[str, list[int]]:
+    def report_times(self) -> dict[str, list[int]]:
         """Return the seconds at which reports of each session arrive."""
-        beats = {name: list(seconds[:: self.period]) for name, seconds in self.there().items()}
-        del beats["phone"][1 : 1 + self.lost]
-        return beats
+        times = {name: list(seconds[:: self.period]) for name, seconds in self.there().items()}
+        del times["phone"][1 : 1 + self.lost]
+        return times
 
-    def watched(self) -> Watched:
+    def observed(self) -> Observed:
         """Return what a reader sees, until a while after the last session has left."""
         seconds = _PHONE_LEAVES + _APART * (self.sessions - 1) + _AFTERWARDS
-        return foretell(self.beats(), seconds, skew=self.skew, lease=self.lease)
+        return simulate(self.report_times(), seconds, skew=self.skew, lease=self.lease)
 
-    def misjudged(self) -> pd.DataFrame:
-        """Return for how many seconds the reader is wrong, as `misjudged` counts them."""
-        return misjudged(self.watched(), self.there())
+    def misjudged_seconds(self) -> pd.DataFrame:
+        """Return for how many seconds the reader is wrong, as `misjudged_seconds` counts them."""
+        return misjudged_seconds(self.observed(), self.there())
 
     def summary(self) -> str:
         """Return what the numbers do to the user, the phone and Redis, in one sentence."""
-        wrong = self.misjudged()
+        wrong = self.misjudged_seconds()
         (online, offline), (phone_online, phone_offline) = wrong.loc["user"], wrong.loc["phone"]
-        ghosts = (self.watched().state == "stale").sum(axis=1).max()
+        ghosts = (self.observed().state == "stale").sum(axis=1).max()
         parts = [f"The user looks online for {online} s although gone, offline for {offline} s although there"]
         if self.sessions > 1:
             parts.append(f"the phone does so for {phone_online} s and {phone_offline} s")

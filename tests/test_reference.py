@@ -121,7 +121,7 @@ def test_every_public_name_stands_in_the_reference(face: str, listed: dict[str, 
 
 
 def test_every_listed_value_is_described(found: dict[str, str]) -> None:
-    """A value has a docstring under it; those of imlib itself are described in the list."""
+    """A value has a docstring under it, those of imlib itself in the list."""
     silent = []
     for name in (name for name, kind in found.items() if kind == "data"):
         module, _, value = name.rpartition(".")

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from tools.figures import duration
+
 RUNS = 5
 
 
@@ -79,13 +81,3 @@ def table(rows: Sequence[Row]) -> str:
             f"{ratios['peer_to_ours']:9.1f} {floor}  {notes}"
         )
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time with its unit, nine characters wide; blanks for None."""
-    if seconds is None:
-        return f"{'':9}"
-    for unit, factor in (("s ", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:6.1f} {unit}"
-    return f"{seconds * 1e9:6.0f} ns"

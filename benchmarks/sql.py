@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Row, medians
 from imlib.schema import tables
-from tests.mariadb import private_mariadb
-from tests.servers import private_redis
+from tests.private_servers.mariadb import private_mariadb
+from tests.private_servers.redis import private_redis
 from tests.sql.stack import Stack, open_stack
 
 if TYPE_CHECKING:

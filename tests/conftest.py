@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import servers
+from tests.private_servers import programs
 
 # Hypothesis would fail an example that takes 200 ms, which on a busy machine any may.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -29,9 +29,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     # Only a worker of xdist has it.
     output = getattr(session.config, "workeroutput", None)
     if output is None:
-        _gather(servers.ran, servers.skipped)
+        _gather(programs.ran, programs.skipped)
     else:
-        output["backends"] = (sorted(servers.ran), sorted(servers.skipped))
+        output["backends"] = (sorted(programs.ran), sorted(programs.skipped))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import hiredis
 
-from tests.servers import private_folder
+from tests.private_servers.process import private_folder
 
 _PIECE = 65_536
 

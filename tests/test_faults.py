@@ -16,8 +16,8 @@ import imlib
 from imlib.models.online_status import OnlineCount, OnlineStatusModel
 from tests import backends
 from tests.backends import Backend
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.proxy import Proxy, proxy_to
-from tests.servers import PrivateRedis, private_redis
 
 # pytest finds fixtures by the names of a module.
 real_server = backends.real_server
@@ -275,9 +275,10 @@ class TestFewRights:
 
     def test_takes_a_snapshot(self, model: OnlineStatusModel) -> None:
         """The frames are there as well."""
-        from imlib.snapshot.snapshot import take
+        from imlib.snapshot import SnapshotRequest
+        from imlib.snapshot.take import take_snapshot
 
-        snapshot = take(model._clients)
+        snapshot = take_snapshot(model._context, SnapshotRequest())
         assert [True, True] == snapshot.sessions["online"].tolist()
         assert 1 == len(snapshot.malformed)
 

@@ -16,9 +16,10 @@ from urllib.parse import unquote
 import pytest
 from nbformat import NotebookNode
 
-from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.process import private_folder
+from tests.private_servers.redis import private_redis
 from tests.prose import GENERATED, links, said, sections, shown, tree, value
-from tests.servers import private_folder, private_redis
 from tools import course
 from tools.notebook import NOTEBOOKS, ROOT, code_cells, describe, environment, execute, normalise, read
 
@@ -94,7 +95,7 @@ class TestForm:
         assert [] == [cell.source for cell in late]
 
     def test_has_short_cells(self, path: Path) -> None:
-        """A cell of more than 15 lines is two cells, or belongs in imlib."""
+        """A cell of more than 15 lines is two cells, or belongs in imlib or in the lessons' own modules."""
         sizes = [len(cell.source.splitlines()) for cell in code_cells(read(path))]
         assert max(sizes) <= LINES_A_CELL
 

@@ -26,8 +26,8 @@ from typing import Any, Final
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from benchmarks.measure import duration
 from tools import command_line, course
+from tools.figures import duration
 from tools.notebook import NOTEBOOKS, ROOT, read, write
 
 PAGES: Final = Path(__file__).parent / "pages"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.servers import require
+from tests.private_servers.programs import require
 
 # Debian's name, Ubuntu's and Google's own.
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

@@ -16,7 +16,7 @@ from nbformat import NotebookNode
 from playwright.sync_api import Page
 
 from tests.browser.watch import Watch
-from tests.servers import private_folder
+from tests.private_servers.process import private_folder
 from tools.notebook import environment, read
 
 # Generous, because other tests use the machine too; a cell that fails ends its wait at once.

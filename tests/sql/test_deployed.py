@@ -14,7 +14,7 @@ from imlib.errors import InvalidValueError, SchemaError
 from imlib.models.records import Peer
 from imlib.schema import create_all
 from imlib.schema_check import check_schema
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import Stack, open_stack
 from tests.sql.test_processes import outcome, start
 

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from imlib.constants import MessageBoxType
-from tests.servers import private_redis
+from tests.private_servers.redis import private_redis
 from tests.sql.stack import open_stack
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,8 +12,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from imlib.errors import InvalidValueError
-from tests.mariadb import PrivateMariaDB
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.sql.stack import Stack, open_stack
 
 KEY = "seq_updates_ngen_x"
@@ -155,11 +153,8 @@ def test_redis_that_does_not_answer(url: str, redis_server: PrivateRedis) -> Non
     redis.flushall()
     with open_stack(url, redis) as stack:
         assert 1 == stack.sequences.next_id("x")
-        os.kill(redis_server.pid, signal.SIGSTOP)
-        try:
+        with redis_server.paused():
             assert [2, 3] == [stack.sequences.next_id("x") for _ in range(2)]
-        finally:
-            os.kill(redis_server.pid, signal.SIGCONT)
         assert (4, b"4") == (stack.sequences.next_id("x"), redis.get(KEY))
 
 

@@ -1,4 +1,6 @@
-"""What all tests share: no test is timed, and the last line of a run names the backends that were skipped."""
+"""What all tests share: no test is timed, and the last line of a run names the backends that were
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def _gather(ran: list[str] | set[str], skipped: list[str] | set[str]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand on what this process asked for: from a worker of xdist to its controller, else keep it."""
+    """Hand on what this process asked for: from a worker of xdist to its controller,
+    else keep it.
+    """
     # Only a worker of xdist has it.
     output = getattr(session.config, "workeroutput", None)
     if output is None:
@@ -46,7 +50,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     if _skipped:
         outcome = "failed" if os.environ.get("CI") else "skipped"
-        print(f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make servers).")
+        print(
+            f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make "
+            "servers)."
+        )
     elif _ran:
         print(f"Backends: all that these tests ask for ran: {', '.join(sorted(_ran))}.")
     else:

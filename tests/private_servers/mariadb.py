@@ -30,7 +30,8 @@ class PrivateMariaDB(PrivateServer):
         super().__init__(folder)
         program, install = require("mariadbd"), require("mariadb-install-db")
         user = [f"--user={getpass.getuser()}"] if os.getuid() == 0 else []
-        # A tmpdir of its own: at its start a server removes the temporary tables of all others in a shared one.
+        # A tmpdir of its own: at its start a server removes the temporary tables of all others in a
+        # shared one.
         temporary = folder / "tmp"
         temporary.mkdir()
         common = ["--no-defaults", *user, f"--datadir={folder / 'data'}", f"--tmpdir={temporary}"]
@@ -42,10 +43,23 @@ class PrivateMariaDB(PrivateServer):
         )
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
-        self._command = [program, *common, f"--socket={self.socket}", f"--pid-file={folder / 'pid'}"]
-        self._command += ["--skip-networking", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
+        self._command = [
+            program,
+            *common,
+            f"--socket={self.socket}",
+            f"--pid-file={folder / 'pid'}",
+        ]
+        self._command += [
+            "--skip-networking",
+            "--skip-name-resolve",
+            "--innodb-buffer-pool-size=32M",
+        ]
         # Tests kill clients, never the machine: nothing needs to reach the disk.
-        self._command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", *arguments]
+        self._command += [
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+            *arguments,
+        ]
         self._databases = 0
         self.start()
 
@@ -61,8 +75,12 @@ class PrivateMariaDB(PrivateServer):
         return self.url(name)
 
     def run(self, script: str, database: str | None = None) -> None:
-        """Run SQL statements, each ended by a semicolon at the end of a line, as the deployed server's user might."""
-        opened = pymysql.connect(unix_socket=str(self.socket), user="root", database=database, autocommit=True)
+        """Run SQL statements, each ended by a semicolon at the end of a line, as the deployed
+        server's user might.
+        """
+        opened = pymysql.connect(
+            unix_socket=str(self.socket), user="root", database=database, autocommit=True
+        )
         with opened as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = ''")
             for statement in script.split(";\n"):
@@ -70,7 +88,9 @@ class PrivateMariaDB(PrivateServer):
                     cursor.execute(statement)
 
     def _answers(self) -> bool:
-        if not self.socket.exists():  # pymysql leaves its own socket open when it finds nobody there
+        if (
+            not self.socket.exists()
+        ):  # pymysql leaves its own socket open when it finds nobody there
             return False
         try:
             pymysql.connect(unix_socket=str(self.socket), user="root").close()

@@ -98,6 +98,7 @@ def test_parameters_are_those_of_the_signature(module: ModuleType) -> None:
             for part in entry.name.split(",")
         ]
         if listed:
+            # A TypedDict is made of its keys, and has no signature.
             known = (
                 value.__annotations__
                 if is_typeddict(value)

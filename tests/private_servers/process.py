@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 PATIENCE_S = 60.0
+FIRST_PORT = 11_000
 
 
 class PrivateServer:
@@ -75,12 +76,14 @@ class PrivateServer:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Halt its process: connections are accepted and no command is answered until the block ends."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Halt its process: connections are accepted and no command is answered until the block ends, or `stop`."""
+        process = self._process
+        assert process is not None, "the server is stopped"
+        process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self.pid, signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         """Return whether it answers yet."""
@@ -103,7 +106,7 @@ def free_port() -> int:
     """
     while True:
         # Hypothesis seeds `random`, the same in every process of a run.
-        port = 11_000 + secrets.randbelow(10_000)
+        port = FIRST_PORT + secrets.randbelow(10_000)
         with (
             contextlib.suppress(OSError),
             socket.create_server(("127.0.0.1", port)),

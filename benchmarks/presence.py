@@ -115,7 +115,7 @@ def _bare(deployment: Deployment, requests: list[bytes], replies: int) -> Callab
     import hiredis
 
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(unquote(deployment.redis_url.whole().removeprefix("unix://")))
+    connection.connect(unquote(deployment.redis_url.reveal().removeprefix("unix://")))
 
     def exchange() -> None:
         reader = hiredis.Reader()

@@ -51,7 +51,7 @@ def _at(users: int) -> Iterator[Row]:
             contenders[lambda: _decode_checked(_by_pipelines(client))] = sessions
         taken = medians([*contenders])
         mine, *theirs = (time / units for time, units in zip(taken, contenders.values(), strict=True))
-        floor = _server_alone(deployment.redis_url.whole())
+        floor = _server_alone(deployment.redis_url.reveal())
     what = f"a session to its frame, {users:,} users"
     bare = None if floor is None else floor * users / sessions
     named = "" if bare is None else "redis-benchmark's own HGETALL, a session's share"

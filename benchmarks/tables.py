@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import Row, medians
-from imlib.snapshot.tables import read_tables
 from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
 from tests.private_servers.programs import require
+from tests.reading import read_tables
 from tests.sql.stack import Stack, open_stack
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -32,7 +32,7 @@ QUERY = "SELECT * FROM message_boxes ORDER BY id"
 MEMORY = """
 import re, resource, sys
 from pathlib import Path
-from imlib.snapshot.tables import read_tables
+from tests.reading import read_tables
 from tests.sql.stack import open_stack
 with open_stack(sys.argv[1], tables_too=False) as stack:
     frames = read_tables(stack.clients).frames

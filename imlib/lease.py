@@ -16,18 +16,6 @@ from enum import StrEnum
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 
-__all__ = [
-    "Clock",
-    "Lease",
-    "TurnedClock",
-    "counts_until",
-    "horizon",
-    "is_online",
-    "key_goes_at",
-    "skewed",
-    "system_clock",
-]
-
 Clock = Callable[[], float]
 """Anything that tells the time in Unix seconds when called."""
 
@@ -44,7 +32,7 @@ class Lease(StrEnum):
     """Each field has a time to live of its own beside the key's: no ghost stays. Needs Redis 7.4 or Valkey 9."""
 
 
-class TurnedClock:
+class ManualClock:
     """A clock that moves only when it is told to: for lessons and tests.
 
     Parameters
@@ -54,8 +42,8 @@ class TurnedClock:
 
     Examples
     --------
-    >>> clock = TurnedClock(1512270533)
-    >>> clock.turn(15)
+    >>> clock = ManualClock(1512270533)
+    >>> clock.advance(15)
     >>> clock()
     1512270548
     """
@@ -68,9 +56,9 @@ class TurnedClock:
         return self._shown
 
     def __repr__(self) -> str:
-        return f"TurnedClock({self._shown!r})"
+        return f"ManualClock({self._shown!r})"
 
-    def turn(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Move the clock by a number of seconds, backwards if it is negative."""
         self._shown += seconds
 
@@ -133,7 +121,7 @@ def skewed(clock: Clock, seconds: float) -> Clock:
 
     Examples
     --------
-    >>> reader = skewed(TurnedClock(1512270549), seconds=1)
+    >>> reader = skewed(ManualClock(1512270549), seconds=1)
     >>> is_online(1512270533, reader())
     False
     """

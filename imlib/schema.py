@@ -17,12 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
-from imlib.engines import WRITING, in_our_words
-
-__all__ = ["Moment", "bits", "create_all", "metadata", "references", "tables"]
+from imlib.servers.sql import WRITING, translate_errors
 
 # The specification's own shorthand. A column is `name type`, `=default` where it has one, NOT NULL unless `null`:
-# i int, I bigint, t tinyint, vN varchar(N), text. Moments need no type: created_at is now by default, others null.
+#   t     tinyint
+#   i     int
+#   I     bigint
+#   vN    varchar(N)
+#   text  text
+# A column without a type is a moment: created_at is now by default, every other one is NULL.
 _TABLES: Final = """
 apps: client applications, by the api_id that each presents
     api_id i, api_hash v256, title v128, short_name v128, created_at, deleted_at
@@ -101,6 +104,15 @@ users: the accounts with names, phone and state
     state i=0, is_bot t=0, deleted t=0, deleted_reason v500, created_at, updated_at, deleted_at
     unique phone
 """
+_COLUMN: Final = re.compile(
+    r"""(?P<name>\w+)
+    (\ (?P<type>i|I|t|text|v(?P<width>\d+)))?
+    (='?(?P<default>\w+)'?)?
+    (?P<null>\ null)?""",
+    re.VERBOSE,
+)
+SEQUENCE_KEY_PREFIX: Final = "seq_updates_ngen_"
+"""What the Redis mirror of a sequence begins with; its name follows."""
 _BIG_IDS: Final = {"seq_updates_ngen"}
 _ON_UPDATE_NOW: Final = {"users"}
 _REFERS: Final = (
@@ -146,9 +158,9 @@ def _null(element: Any, compiler: Any, **_: Any) -> str:
 
 
 def _column(table: str, text: str) -> sa.Column[Any]:
-    match = re.fullmatch(r"(\w+)(?: (i|I|t|text|v(\d+)))?(?:='?(\w+)'?)?( null)?", text.strip())
+    match = _COLUMN.fullmatch(text.strip())
     assert match is not None, text
-    name, kind, width, default, null = match.groups()
+    name, kind, width, default, null = match.group("name", "type", "width", "default", "null")
     if kind is None:
         created, updated = name == "created_at", name == "updated_at"
         moment = sa.text("CURRENT_TIMESTAMP") if created else None
@@ -230,9 +242,9 @@ def create_all(engine: sa.Engine) -> None:
     Raises
     ------
     ImlibError
-        What `imlib.engines.translate` makes of the database's refusal.
+        What `imlib.servers.sql.translate` makes of the database's refusal.
     """
-    with in_our_words(engine), engine.connect().execution_options(**{WRITING: True}) as connection:
+    with translate_errors(engine), engine.connect().execution_options(**{WRITING: True}) as connection:
         if engine.dialect.name == "sqlite":
             driver: Any = connection.connection
             if not driver.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imlib.engines import in_our_words
 from imlib.schema import tables
-
-__all__ = ["SchemaReport", "check_schema"]
+from imlib.servers.sql import translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,10 @@ def check_schema(engine: sa.Engine) -> SchemaReport:
     Raises
     ------
     ImlibError
-        What `imlib.engines.translate` makes of a failure.
+        What `imlib.servers.sql.translate` makes of a failure.
     """
     report = SchemaReport()
-    with in_our_words(engine):
+    with translate_errors(engine):
         inspector = sa.inspect(engine)
         present = set(inspector.get_table_names())
         for table in tables.values():

@@ -8,10 +8,9 @@ what does not match it is handed to the scalar codec, which says why.
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,6 @@ from imlib.session_status import FIELD_PARTS, WIDTHS, Layout, SessionStatus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["MalformedEntry", "SessionColumns", "decode_columns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,32 +70,6 @@ class SessionColumns:
 
     def __len__(self) -> int:
         return len(self.row)
-
-    def where_now_is_after(self, horizon: int) -> SessionColumns:
-        """Return the entries that were reported after an instant, in Unix seconds; ``malformed`` stays whole."""
-        later = self.now > horizon
-        arrays = {name: getattr(self, name)[later] for name in self.__slots__ if name != "malformed"}
-        return replace(self, **arrays)
-
-    def sessions(self, user_ids: NDArray[np.integer[Any]]) -> list[SessionStatus]:
-        """Return the entries as records.
-
-        Parameters
-        ----------
-        user_ids : ndarray of integers
-            For each decoded entry, whose it is; int32, as `user_id_from_key` gives it.
-
-        Returns
-        -------
-        list of SessionStatus
-        """
-        # The columns hold nothing that the record's own checks would refuse, so the records are filled past them,
-        # an attribute at a time: several times as fast as constructing each.
-        records = [object.__new__(SessionStatus) for _ in range(len(self))]
-        for name in WIDTHS:
-            column = user_ids if name == "user_id" else getattr(self, name)
-            deque(map(getattr(SessionStatus, name).__set__, records, column.tolist()), maxlen=0)
-        return records
 
     def __repr__(self) -> str:
         return f"<SessionColumns: {len(self)} sessions, {len(self.malformed)} malformed>"

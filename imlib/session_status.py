@@ -21,8 +21,6 @@ from typing import Final, Self
 
 from imlib.errors import CodecError
 
-__all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "parse_int64", "user_id_from_key"]
-
 KEY_PREFIX: Final = "online_"
 """What a user's Redis key begins with; the user's id follows."""
 

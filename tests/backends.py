@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import imlib
-from imlib.connect import EMBEDDED, FAKEREDIS
 from imlib.models.online_status import OnlineStatusModel
+from imlib.servers.redis import EMBEDDED, FAKEREDIS
 from tests.private_servers import programs
 from tests.private_servers.redis import private_redis
 
@@ -54,7 +54,7 @@ def serve(backend: Backend) -> Iterator[str]:
     else:
         programs.redis_program(programs.VALKEY)
         with imlib.connect(EMBEDDED, EMBEDDED) as deployment:
-            yield deployment.redis_url.whole()
+            yield deployment.redis_url.reveal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Stage:
 
     backend: Backend
     deployment: imlib.Deployment
-    clock: imlib.TurnedClock
+    clock: imlib.ManualClock
 
     @property
     def model(self) -> OnlineStatusModel:
@@ -93,7 +93,7 @@ class Stage:
 
     def turn_to(self, seconds: float) -> None:
         """Turn the clock to so many seconds after START."""
-        self.deployment.turn(START + seconds - self.clock())
+        self.deployment.advance(START + seconds - self.clock())
 
     def online(self, user_id: int = 7) -> list[imlib.SessionStatus]:
         """Return the user's sessions as the model reads them."""
@@ -103,7 +103,7 @@ class Stage:
 @contextmanager
 def on_stage(backend: Backend, url: str, folder: Path, layout: imlib.Layout | str = "documented") -> Iterator[Stage]:
     """Give a stage on the server at `url`, emptied afterwards."""
-    clock = imlib.TurnedClock(START)
+    clock = imlib.ManualClock(START)
     with imlib.connect(
         url, f"sqlite:///{folder / 'imlib.db'}", scratch=True, lease=backend.lease, layout=layout, clock=clock
     ) as deployment:
@@ -135,6 +135,6 @@ def opened(server: tuple[Backend, str], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def stage(opened: Stage) -> Iterator[Stage]:
     """Give an empty stage whose clock shows START; a module takes it with ``stage = backends.stage``, and its kin."""
-    opened.clock.turn(START - opened.clock())
+    opened.clock.advance(START - opened.clock())
     yield opened
     opened.redis.flushall()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from imlib.presence import Malformed
 from imlib.session_status import Layout, SessionStatus
 from imlib.snapshot import Snapshot
+from imlib.snapshot.info import SnapshotInfo
 from imlib.snapshot.sequences import compare_sequences
 from imlib.snapshot.sessions import malformed_frame
 
@@ -49,7 +50,13 @@ def snapshot(
     tables = tables or {}
     told = {name: facts(frame, **(said or {}).get(name, {})) for name, frame in tables.items()}
     usual: dict[str, Any] = {"tables": told, "user_ids": None, "where": [], "mask_key_id": "a", "missing_indexes": []}
-    return Snapshot(rows, compare_sequences(*sequences), malformed_frame(malformed or []), tables, usual | info)
+    return Snapshot(
+        rows,
+        compare_sequences(*sequences),
+        malformed_frame(malformed or []),
+        tables,
+        cast("SnapshotInfo", usual | info),
+    )
 
 
 def table(columns: str, *rows: tuple[Any, ...]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 
 import imlib
 from imlib.audit import CHECKS, audit
-from imlib.checks import ALLOWED_SKEW_S
+from imlib.audit.checks import ALLOWED_SKEW_S
 from imlib.presence import Malformed
 from imlib.sample import NOW, PLANTED
 from imlib.snapshot import Snapshot
@@ -229,9 +229,9 @@ def test_every_check_has_its_two_worlds() -> None:
 
 def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
-    with pytest.raises(imlib.ConfigurationError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
+    with pytest.raises(imlib.InvalidValueError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
         audit(snapshot(), ["ghost", "gohst"])
-    with pytest.raises(imlib.ConfigurationError, match=r"^checks is 'ghost': allowed is a list of names"):
+    with pytest.raises(imlib.InvalidValueError, match=r"^checks is 'ghost': allowed is a list of names"):
         audit(snapshot(), "ghost")
 
 
@@ -351,7 +351,7 @@ def test_bodies_that_nobody_judged_are_skipped() -> None:
 @pytest.fixture(scope="module")
 def sample() -> Any:
     """Give a snapshot of the sample world, out of real servers."""
-    clock = imlib.TurnedClock(NOW)
+    clock = imlib.ManualClock(NOW)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
         deployment.load_sample()
         return deployment.snapshot()

@@ -24,7 +24,7 @@ from imlib.schema import create_all
 from tests.frames import snapshot, table
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
+COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "decode"]
 VARIABLES = ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY")
 
 
@@ -45,8 +45,8 @@ def tables_alone(monkeypatch: pytest.MonkeyPatch, named: None) -> Iterator[None]
     with imlib.connect("embedded://", "embedded://") as deployment:
         deployment.load_sample()
         deployment.redis.flushdb()
-        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
         yield
 
 
@@ -68,9 +68,9 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def name_servers(monkeypatch: pytest.MonkeyPatch, deployment: imlib.Deployment, *, database: bool = True) -> None:
     """Name a deployment's servers by the variables."""
-    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
+    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
     if database:
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
 
 
 @pytest.fixture
@@ -367,8 +367,8 @@ def test_an_incomplete_snapshot_exits_with_1(
 
 def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> None:
     """As a script runs it: rows on stdout, quiet on stderr, for no terminal is there to show a bar."""
-    environment = os.environ | {"IMLIB_REDIS_URL": world.redis_url.whole(), "PYTHONPATH": str(ROOT)}
-    environment["IMLIB_DATABASE_URL"] = world.database_url.whole()
+    environment = os.environ | {"IMLIB_REDIS_URL": world.redis_url.reveal(), "PYTHONPATH": str(ROOT)}
+    environment["IMLIB_DATABASE_URL"] = world.database_url.reveal()
     command = [sys.executable, "-m", "imlib", "snapshot", "--format", "csv"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (0, "") == (done.returncode, done.stderr)
@@ -446,10 +446,10 @@ def examples(text: str) -> list[str]:
 def test_every_example_runs(helps: dict[str, str], sound: imlib.Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the helps show works as it stands there, on servers that hold the sample world."""
     name_servers(monkeypatch, sound)
-    assert 0 == run("sample")
+    sound.load_sample()
     assert 0 == run("snapshot", "monday")
     assert 0 == run("snapshot", "tuesday")
-    made = {"imlib sample", "imlib snapshot monday", "imlib snapshot tuesday --limit 5000000"}
+    made = {"imlib snapshot monday", "imlib snapshot tuesday --limit 5000000"}
     shown = {line for text in helps.values() for line in examples(text)}
     assert made <= shown
     assert len(shown) > 15

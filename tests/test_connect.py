@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 import imlib
-from imlib.connect import FAKEREDIS
+from imlib.servers.redis import FAKEREDIS
 from tests import loopback
 
 # imlib.connect is the function; the module of that name is found here alone.
@@ -21,8 +20,6 @@ from tests.private_servers.process import free_port
 from tests.private_servers.programs import require
 from tests.private_servers.redis import PrivateRedis, private_redis
 
-# imlib.connect is the function; the module of that name is found here alone.
-CONNECT = sys.modules["imlib.connect"]
 SECRET = "s3cret-Word"
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)
 
@@ -115,7 +112,7 @@ class TestServersThatCannotBeUsed:
     @pytest.mark.parametrize("url", ["redis://{}/0", f"redis://:{SECRET}@{{}}/0", "rediss://{}/0"])
     def test_silent(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         """Something listens and never answers: it is given up after a while."""
-        monkeypatch.setattr(CONNECT, "TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr("imlib.servers.redis.TIMEOUT_SECONDS", 0.2)
         with loopback.listening(loopback.silent) as address:
             assert address in refusal(imlib.UnavailableError, url.format(address))
 
@@ -199,15 +196,15 @@ def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("IMLIB_REPLICA_URL", database)
     with imlib.connect() as deployment:
         assert (plain.url, database, database) == (
-            deployment.redis_url.whole(),
-            deployment.database_url.whole(),
-            deployment.replica_url.whole() if deployment.replica_url else None,
+            deployment.redis_url.reveal(),
+            deployment.database_url.reveal(),
+            deployment.replica_url.reveal() if deployment.replica_url else None,
         )
         assert deployment.replica is not deployment.engine
     with imlib.connect("fakeredis://") as deployment:
-        assert deployment.redis_url.whole().startswith("fakeredis://")
+        assert deployment.redis_url.reveal().startswith("fakeredis://")
     with imlib.connect("embedded://") as deployment:
-        assert plain.url != deployment.redis_url.whole()
+        assert plain.url != deployment.redis_url.reveal()
 
 
 def test_a_replica_belongs_to_a_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +259,7 @@ class TestLeaseAndLayout:
 
     def test_without_any_server_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Fakeredis stands in, says so, and works."""
-        monkeypatch.setattr(CONNECT, "find_server", lambda: None)
+        monkeypatch.setattr("imlib.connection.find_server", lambda: None)
         with pytest.warns(imlib.FallbackWarning, match="fakeredis") as warned:
             deployment = imlib.connect("embedded://", "embedded://", clock=lambda: STATUS.now)
         assert [__file__] == [warning.filename for warning in warned]
@@ -275,7 +272,7 @@ class TestLeaseAndLayout:
 def test_an_imitation_can_be_joined_by_its_url(database: str) -> None:
     """Two deployments of one process share it while one of them lives; a new one is empty."""
     with imlib.connect(FAKEREDIS, database, clock=lambda: STATUS.now) as first:
-        url = first.redis_url.whole()
+        url = first.redis_url.reveal()
         first.online_status.set_online(STATUS)
         with imlib.connect(url, database, clock=lambda: STATUS.now) as second:
             assert [STATUS] == second.online_status.get_online_by_user_id(7)

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 import imlib
-from imlib.rehearsal import Rehearsal
+from imlib.scratch import DeadlineShifter
 from tests.private_servers.process import free_port
 from tests.private_servers.redis import PrivateRedis, private_redis
 
@@ -115,28 +115,28 @@ class TestScratch:
             client.execute_command("ACL SETUSER", "timeless", "on", "nopass", "~*", "+@all", "-time")
             client.execute_command("AUTH", "timeless", "")
             with pytest.raises(imlib.AccessDeniedError, match="'time' command"):
-                Rehearsal(client, imlib.TurnedClock(0), field_lease=False)
+                DeadlineShifter(client, imlib.ManualClock(0), field_lease=False)
 
     def test_whose_server_cannot_tell_deadlines(self, server: PrivateRedis) -> None:
         """A clock is not turned alone where deadlines can't be: an old server, or who may not ask, is told so."""
-        clock = imlib.TurnedClock(0)
+        clock = imlib.ManualClock(0)
         with redis.Redis.from_url(server.url) as client:
             client.execute_command("ACL SETUSER", "blind", "on", "nopass", "~*", "+@all", "-pexpiretime")
             client.set("key", "value", ex=15)
             client.execute_command("AUTH", "blind", "")
             with pytest.raises(imlib.AccessDeniedError, match="'pexpiretime' command"):
-                Rehearsal(client, clock, field_lease=False).turn(100)
+                DeadlineShifter(client, clock, field_lease=False).advance(100)
             client.delete("key")
         assert 0 == clock()
 
-    @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.TurnedClock(0)}])
+    @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.ManualClock(0)}])
     def test_only_its_clock_can_be_turned(self, server: PrivateRedis, database: Path, options: dict[str, Any]) -> None:
         """Real deadlines are never moved: without a scratch deployment's own clock, turning is refused."""
         with (
             imlib.connect(server.url, f"sqlite:///{database}", **options) as deployment,
-            pytest.raises(imlib.ConfigurationError, match="only a scratch deployment's clock can be turned"),
+            pytest.raises(imlib.ConfigurationError, match="only a scratch deployment's clock can be advanced"),
         ):
-            deployment.turn(1)
+            deployment.advance(1)
 
 
 def tables(database: Path) -> list[str]:
@@ -204,7 +204,7 @@ def test_accessors_give_the_last_deployment_until_it_is_closed(server: PrivateRe
             lambda: second.redis,
             lambda: second.engine,
             lambda: second.replica,
-            lambda: second.turn(1),
+            lambda: second.advance(1),
         ]
         for use in uses:
             with pytest.raises(imlib.NotConnectedError):
@@ -300,8 +300,8 @@ class TestClosingAScratchDeploymentWhoseServersAreGone:
 
 def test_a_clock_is_not_turned_back() -> None:
     """What Redis has deleted does not come back, so a negative turn is refused, and nothing moves."""
-    clock = imlib.TurnedClock(1512270533)
+    clock = imlib.ManualClock(1512270533)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
-        with pytest.raises(imlib.InvalidValueError, match="cannot be turned by -1"):
-            deployment.turn(-1)
+        with pytest.raises(imlib.InvalidValueError, match="cannot be advanced by -1"):
+            deployment.advance(-1)
         assert 1512270533 == clock()

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import find_server
+from imlib.servers.embedded import find_server
 from tests.private_servers.programs import require
 
 GONE_WITHIN_S = 20
@@ -33,8 +33,8 @@ deployment = imlib.connect("embedded://", "embedded://")
 deployment.online_status.set_online(imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time())))
 print(json.dumps({
     "server": deployment.redis.info("server")["process_id"],
-    "redis_url": deployment.redis_url.whole(),
-    "database_url": deployment.database_url.whole(),
+    "redis_url": deployment.redis_url.reveal(),
+    "database_url": deployment.database_url.reveal(),
 }), flush=True)
 """
 WAIT = "\nsys.stdin.read()\n"
@@ -231,7 +231,7 @@ def test_started_in_a_thread_that_ends() -> None:
 
 def until_looked_twice(server: psutil.Process) -> bool:
     """Return whether a server ends within two looks of its watchdog."""
-    from imlib.watchdog import LOOK_SECONDS
+    from imlib.servers.watchdog import LOOK_SECONDS
 
     try:
         server.wait(2 * LOOK_SECONDS)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import find_server
+from imlib.servers.embedded import find_server
 from tests.private_servers.process import private_folder
 from tests.private_servers.programs import require
 from tests.test_embedded import runs, until
@@ -81,7 +81,7 @@ def kernel() -> Iterator[Kernel]:
 
 def test_interrupt_and_restart(kernel: Kernel) -> None:
     """After an interrupt the deployment goes on; after a restart its server is gone, and a new one can be had."""
-    wanted = "(deployment.redis.info('server')['process_id'], deployment.redis_url.whole())"
+    wanted = "(deployment.redis.info('server')['process_id'], deployment.redis_url.reveal())"
     pid, url = kernel.run(CONNECT, wanted)
     server = psutil.Process(pid)
     for _ in range(2):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import imlib
-from imlib.embedded import Embedded, find_server
+from imlib.servers.embedded import Embedded, find_server
 from tests.private_servers.process import private_folder
 from tests.private_servers.programs import require
 from tests.test_embedded import owner
@@ -56,8 +56,8 @@ def test_two_deployments_are_two() -> None:
     require("a server to embed", found=find_server() is not None)
     status = imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time()))
     with imlib.connect("embedded://", "embedded://") as one, imlib.connect("embedded://", "embedded://") as other:
-        assert one.redis_url.whole() != other.redis_url.whole()
-        assert one.database_url.whole() != other.database_url.whole()
+        assert one.redis_url.reveal() != other.redis_url.reveal()
+        assert one.database_url.reveal() != other.database_url.reveal()
         one.online_status.set_online(status)
         assert [] == other.online_status.get_online_by_user_id(7)
         other.close()
@@ -92,7 +92,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
     program.chmod(0o755)
-    monkeypatch.setattr("imlib.embedded.START_SECONDS", 0.3)
+    monkeypatch.setattr("imlib.servers.embedded.START_SECONDS", 0.3)
     with private_folder() as folder:
         monkeypatch.setattr("tempfile.tempdir", str(folder))
         with pytest.raises(imlib.UnavailableError, match=r"no answer within 0\.3 s"):

@@ -64,7 +64,7 @@ def test_environment_asks_for_what_the_project_asks_for() -> None:
 
 
 def test_environment_ends_in_an_editable_install() -> None:
-    """The last entry makes `import imlib` mean this checkout."""
+    """The last entry makes `import imlib` and `import lessons` mean this checkout."""
     assert {"pip": ["-e ."]} == dependencies()[-1]
 
 

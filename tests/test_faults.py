@@ -275,9 +275,10 @@ class TestFewRights:
 
     def test_takes_a_snapshot(self, model: OnlineStatusModel) -> None:
         """The frames are there as well."""
-        from imlib.snapshot.snapshot import take
+        from imlib.snapshot import SnapshotRequest
+        from imlib.snapshot.take import take_snapshot
 
-        snapshot = take(model._clients)
+        snapshot = take_snapshot(model._context, SnapshotRequest())
         assert [True, True] == snapshot.sessions["online"].tolist()
         assert 1 == len(snapshot.malformed)
 

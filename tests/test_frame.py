@@ -14,15 +14,12 @@ import pytest
 import redis
 
 import imlib
-from imlib import house
-from tests.private_servers import programs
-from tests.private_servers.redis import private_redis
+from tests import servers
 from tests.prose import said
 from tests.test_notebooks import MACHINE_PATH
 from tools import picture
 from tools.notebook import ROOT, NotebookError, describe, execute, normalise, read
 
-PACKAGE = ROOT / "imlib"
 HEAVY = {"duckdb", "fakeredis", "matplotlib", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy"}
 
 
@@ -146,23 +143,23 @@ def test_a_notebook_describes_itself(notebook: Path) -> None:
 def test_a_missing_server_skips_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine of somebody's own a missing server is a reason to skip, and the last line will name it."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(programs, "skipped", set())
+    monkeypatch.setattr(servers, "skipped", set())
     with pytest.raises(pytest.skip.Exception, match="no-such-server is not on this machine"):
-        programs.require("no-such-server")
-    assert {"no-such-server"} == programs.skipped
+        servers.require("no-such-server")
+    assert {"no-such-server"} == servers.skipped
 
 
 def test_a_missing_server_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """With CI set, what would be a skipped backend is a failed one."""
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(programs, "skipped", set())
+    monkeypatch.setattr(servers, "skipped", set())
     with pytest.raises(pytest.fail.Exception, match="CI skips no backend"):
-        programs.require("no-such-server")
+        servers.require("no-such-server")
 
 
 def test_a_private_server_begins_anew() -> None:
     """A private server that is stopped is gone with all it held, and starts again at the same URL."""
-    with private_redis() as server, redis.Redis.from_url(server.url) as client:
+    with servers.private_redis() as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
         folder = server.socket.parent
         server.stop()
@@ -175,35 +172,9 @@ def test_a_private_server_begins_anew() -> None:
 
 def test_the_readmes_picture_draws_what_happens() -> None:
     """The picture shows what a private server does today, and whoever can't see it is told the same numbers."""
-    drawn = picture.words(picture.watched())
+    drawn = picture.words(picture.observed())
     assert drawn == picture.said(picture.PICTURE), "run: .venv/bin/python -m tools.picture"
     [(alternative, path)] = re.findall(r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert (drawn, picture.PICTURE) == (alternative, ROOT / path)
     [caption] = re.findall(r"^\*.*?\*$", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert {number for number, _ in said(caption)} <= set(re.findall(r"\d+", drawn))
-
-
-def test_contributing_lists_every_module_in_its_order() -> None:
-    """Its rooms hold all modules of imlib and no others; each imports from rooms above its own alone."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = re.search(r"\| room \| subject \|\n.+\n((?:\|.+\n)+)", text)
-    assert table is not None
-    rows = [re.findall(r"`([a-z_]+[/…]?)`", line.split("|")[1]) for line in table[1].splitlines()]
-    needs = {name: others for name, others in house.needs().items() if not name.startswith("__")}
-    rooms = {module: [at for at, names in enumerate(rows) if _is_in(module, names)] for module in needs}
-    assert [] == [module for module, at in rooms.items() if len(at) != 1]
-    assert [] == [name for names in rows for name in names if not any(_is_in(module, [name]) for module in needs)]
-    assert [] == [(one, other) for one in needs for other in needs[one] & needs.keys() if rooms[other] > rooms[one]]
-
-
-def _is_in(module: str, names: list[str]) -> bool:
-    """Tell whether a room holds a module: ``name/`` is a package and all in it, ``name…`` all that begins so."""
-    package = module.partition(".")[0]
-    return bool({module, f"{package}/"} & set(names)) or any(
-        module.startswith(name[:-1]) for name in names if name.endswith("…")
-    )
-
-
-def test_no_module_has_two_subjects() -> None:
-    """A module of more than 300 lines is two rooms."""
-    assert [] == [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 300]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,12 @@ from redis import Redis
 
 import imlib
 from imlib.deployment import Deployment
-from imlib.look import look
+from imlib.investigation import look
 from imlib.sample import NOW
 from imlib.schema import create_all
-from tests.private_servers.process import private_folder
+from tests import scheduler
 from tests.private_servers.redis import private_redis
-from tools.notebook import NOTEBOOKS, code_cells, environment, read
+from tools.notebook import NOTEBOOKS, code_cells, read
 
 
 @pytest.fixture
@@ -33,7 +31,7 @@ def named(tmp_path: Path) -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def inhabited(named: tuple[str, str]) -> tuple[str, str]:
     """Give the URLs of servers that hold the sample world as if it were their own, and will for an hour."""
-    with imlib.connect(*named, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(*named, clock=imlib.ManualClock(NOW)) as deployment:
         create_all(deployment.engine)
         deployment.load_sample()
         for key in deployment.redis.scan_iter():
@@ -43,7 +41,7 @@ def inhabited(named: tuple[str, str]) -> tuple[str, str]:
 
 def held(urls: tuple[str, str]) -> dict[str, Any]:
     """Return every key of Redis with what it holds, and the rows of each table."""
-    with imlib.connect(*urls, read_only=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(*urls, read_only=True, clock=imlib.ManualClock(NOW)) as deployment:
         snapshot = deployment.snapshot(mask_key=b"the same for every look")
         keys = {key: deployment.redis.dump(key) for key in deployment.redis.scan_iter()}
     return keys | {name: table.to_csv() for name, table in snapshot.tables.items()}
@@ -69,20 +67,9 @@ def test_another_parameters_cell_gives_other_answers(inhabited: tuple[str, str],
     """Papermill runs 08 on servers of somebody's own, about another user and server, and leaves them as they were."""
     redis_url, database_url = inhabited
     before = held(inhabited)
-    parameters = {"redis_url": redis_url, "database_url": database_url, "at": NOW, "user_id": 10, "server_id": 4}
-    words = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    notebook = str(NOTEBOOKS / "08-investigate.ipynb")
-    output = tmp_path / "answer.ipynb"
-    with private_folder() as folder:
-        run = subprocess.run(
-            [sys.executable, "-m", "papermill", "--no-progress-bar", notebook, str(output), *words],
-            cwd=tmp_path,
-            env=environment(folder),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert 0 == run.returncode, run.stderr
+    output = scheduler.run(
+        "08-investigate", tmp_path, redis_url=redis_url, database_url=database_url, at=NOW, user_id=10, server_id=4
+    )
     ours, default = answers(output), answers(NOTEBOOKS / "08-investigate.ipynb")
     assert "['user 10: server 4, connection 1021, at 1512270653']" == ours["where"]
     assert "'2 users are on server 4, only there: [10]'" == ours["cut off"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import imlib
 from imlib.lease import (
-    TurnedClock,
+    ManualClock,
     counts_until,
     horizon,
     is_online,
@@ -82,29 +82,29 @@ def test_once_offline_is_offline(now: int, age: int, more: int) -> None:
 @pytest.mark.parametrize(("ahead", "online"), [(-2, True), (0, True), (1, True), (1.999, True), (2, False), (3, False)])
 def test_a_skewed_reader(ahead: float, online: bool) -> None:
     """At 15 s the 2 s of allowed error decide: a reader ahead by just less still sees the session, by 2 s not."""
-    clock = TurnedClock(NOW + 15)
+    clock = ManualClock(NOW + 15)
     assert online is is_online(NOW, skewed(clock, ahead)())
 
 
 def test_a_skewed_clock_goes_with_the_one_it_is_of() -> None:
     """It shows what that shows at the time, and skews add up."""
-    clock = TurnedClock(NOW)
+    clock = ManualClock(NOW)
     late = skewed(skewed(clock, -5), 2)
     assert NOW - 3 == late()
-    clock.turn(10)
+    clock.advance(10)
     assert NOW + 7 == late()
 
 
 def test_a_turned_clock_moves_when_it_is_turned() -> None:
     """By as much, in both directions, and never by itself; whole seconds stay whole."""
-    clock = TurnedClock(NOW)
+    clock = ManualClock(NOW)
     assert NOW == clock() == clock()
-    clock.turn(15)
+    clock.advance(15)
     assert NOW + 15 == clock()
     assert int is type(clock())
-    clock.turn(-0.5)
+    clock.advance(-0.5)
     assert NOW + 14.5 == clock()
-    assert f"TurnedClock({NOW + 14.5!r})" == repr(clock)
+    assert f"ManualClock({NOW + 14.5!r})" == repr(clock)
 
 
 def test_the_system_clock_is_this_machines() -> None:

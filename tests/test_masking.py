@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from imlib.errors import ConfigurationError
+from imlib.errors import InvalidValueError
 from imlib.schema import tables
 from imlib.snapshot.masking import Masking
-from imlib.snapshot.tables import read_tables
+from tests.reading import read_tables
 from tests.sql.stack import Stack, open_stack
 
 KEY = b"sixteen bytes at least"
@@ -103,7 +103,7 @@ def test_tokens_follow_the_key() -> None:
 @pytest.mark.parametrize("key", [b"", bytes(15)])
 def test_a_key_that_can_be_guessed(key: bytes) -> None:
     """A short key is refused, for whoever guessed it could try values until a token matches."""
-    with pytest.raises(ConfigurationError, match="16 or more"):
+    with pytest.raises(InvalidValueError, match="16 or more"):
         Masking(key)
     assert Masking(bytes(16)).key_id == Masking(bytes(16)).key_id
     assert Masking(bytes(1000)).key_id != Masking(bytes(16)).key_id

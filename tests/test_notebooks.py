@@ -95,7 +95,7 @@ class TestForm:
         assert [] == [cell.source for cell in late]
 
     def test_has_short_cells(self, path: Path) -> None:
-        """A cell of more than 15 lines is two cells, or belongs in imlib."""
+        """A cell of more than 15 lines is two cells, or belongs in imlib or in the lessons' own modules."""
         sizes = [len(cell.source.splitlines()) for cell in code_cells(read(path))]
         assert max(sizes) <= LINES_A_CELL
 

@@ -102,7 +102,7 @@ class PresenceMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Begin with nothing, at START."""
         self.stage.redis.flushall()
-        self.stage.clock.turn(START - self.stage.clock())
+        self.stage.clock.advance(START - self.stage.clock())
 
     def status(self, user_id: int, instance: tuple[int, int], late: int = 0) -> imlib.SessionStatus:
         """Return a report unlike any before it."""
@@ -142,7 +142,7 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(seconds=passing)
     def wait(self, seconds: int) -> None:
         """Time passes."""
-        self.stage.deployment.turn(seconds)
+        self.stage.deployment.advance(seconds)
         self.model.wait(seconds)
 
     @rule(skew=skews)

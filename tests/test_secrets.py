@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 import imlib
-from imlib.urls import ServerUrl
+from imlib.servers.urls import ServerUrl
 from tests import loopback
 from tests.private_servers.redis import PrivateRedis, private_redis
 
@@ -77,7 +77,7 @@ def test_a_url_prints_without_its_password(spelled: str, password: str) -> None:
         if ("&" in given and "?" in spelled) or ("@" in given and "@" not in spelled and "?" not in spelled):
             continue  # what follows is another option, or a host, whatever was meant
         url = ServerUrl(whole)
-        assert whole == url.whole()
+        assert whole == url.reveal()
         assert [] == [form for form in shown(url) if SECRET in form]
         assert "***" in str(url)
 
@@ -108,7 +108,7 @@ def test_a_url_is_a_string() -> None:
     url = ServerUrl(whole)
     assert whole == url
     assert whole.encode() == url.encode()
-    assert whole == pickle.loads(pickle.dumps(url)).whole()
+    assert whole == pickle.loads(pickle.dumps(url)).reveal()
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
@@ -138,7 +138,7 @@ def test_everything_about_a_login_hides_it(
             for one in (
                 deployment,
                 deployment.redis_url,
-                deployment._clients,
+                deployment,
                 deployment.online_status,
                 deployment.server,
             ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tests.pages import Pages, committed
-from tools import course, reference, site
+from tools import course, site
 from tools.notebook import NOTEBOOKS, read, write
 
 # By which an element makes a browser fetch something; a link that waits for a click is none of them.
@@ -142,8 +143,10 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     write(new_notebook(cells=cells), folder / "notebooks" / "00-broken.ipynb")
     (folder / "bench.json").write_text(json.dumps(FIGURES), encoding="utf-8")
     ran = site.Ran("a server", {"00-broken": "00-broken.ipynb, code cell 1: NameError"}, (SHOWN,))
+    shutil.copytree(site.PAGES, folder / "pages")
+    (folder / "pages" / "reference" / "index.rst").write_text("Reference\n=========\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "pages", lambda: {"index": "Reference\n=========\n"})
+        patch.setattr(site, "PAGES", folder / "pages")
         complaints = site.build(folder / "notebooks", folder / "site", ran=ran, figures=folder / "bench.json")
     return folder / "site", complaints
 

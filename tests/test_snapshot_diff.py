@@ -298,11 +298,11 @@ def taken() -> list[Snapshot]:
     """Give the sample world before and after something happened in it, under one mask key."""
     from imlib.sample import NOW
 
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         first = deployment.snapshot(mask_key=b"sixteen bytes or more")
         deployment.messages.send_message(1, imlib.models.records.Peer.user(2), "hello", 99)
-        deployment.turn(5)
+        deployment.advance(5)
         other = deployment.snapshot()
         return [first, deployment.snapshot(mask_key=b"sixteen bytes or more"), other]
 

@@ -63,9 +63,9 @@ def assert_same(expected: Snapshot, actual: Snapshot) -> None:
 def saved(folder: Path, tables: dict[str, pd.DataFrame] | None = None, **info: Any) -> Snapshot:
     """Save a snapshot and return it."""
     one = snapshot([session()], tables, **info)
-    from imlib.snapshot.snapshot import _frame_names
+    from imlib.snapshot.snapshot import frame_names
 
-    one.info["table_of"] = _frame_names(one.tables)
+    one.info["table_of"] = frame_names(one.tables)
     one.save(folder)
     return one
 
@@ -339,7 +339,7 @@ def test_what_a_deployment_held_comes_back(tmp_path: Path) -> None:
     """A real snapshot of the sample world survives to the last fact; os.PathLike and str both name a folder."""
     from imlib.sample import NOW
 
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
         deployment.load_sample()
         taken = deployment.snapshot()
     taken.save(os.fspath(tmp_path / "a" / "b"))

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 import imlib
-from imlib.plots import Watched, lease_timeline, watch
+from lessons.plots import lease_timeline
+from lessons.simulation import Observed, observe
+from lessons.style import notebook_style
 from tools import command_line
 from tools.notebook import NOTEBOOKS
 
@@ -22,22 +24,22 @@ PICTURE: Final = NOTEBOOKS / "pictures" / "lease.svg"
 _REPORTS: Final = {"phone": (-42, (0,)), "laptop": (88, range(0, 31, 5))}
 
 
-def watched() -> Watched:
+def observed() -> Observed:
     """Return what becomes of both devices within a minute, by a clock that is turned."""
-    clock = imlib.TurnedClock(1512270533)
+    clock = imlib.ManualClock(1512270533)
     statuses = {name: imlib.SessionStatus(7, key, 1, 3, 99, int(clock())) for name, (key, _) in _REPORTS.items()}
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
-        beats = {status: _REPORTS[name][1] for name, status in statuses.items()}
-        return watch(deployment, clock, 50, beats, {status.to_field(): name for name, status in statuses.items()})
+        times = {status: _REPORTS[name][1] for name, status in statuses.items()}
+        return observe(deployment, clock, 50, times, {status.to_field(): name for name, status in statuses.items()})
 
 
-def words(seen: Watched) -> str:
+def words(seen: Observed) -> str:
     """Return what the picture draws, in words.
 
     Parameters
     ----------
-    seen : Watched
-        What `watched` returned.
+    seen : Observed
+        What `observed` returned.
     """
     lives = []
     for name, state in seen.state.items():
@@ -54,10 +56,8 @@ def draw(path: Path) -> None:
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
-    from imlib.display import notebook_style
-
     notebook_style()
-    seen = watched()
+    seen = observed()
     # Letters as outlines: the same on every machine. The rest makes a second run write the same file.
     mpl.rcParams.update({"svg.fonttype": "path", "svg.hashsalt": "imlib"})
     # A background of its own, so that it can be read where pages are dark.

@@ -26,7 +26,7 @@ from typing import Any, Final
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from tools import command_line, course, reference
+from tools import command_line, course
 from tools.figures import duration
 from tools.notebook import NOTEBOOKS, ROOT, read, write
 
@@ -133,8 +133,6 @@ def _lay_out(notebooks: Path, source: Path, ran: Ran, figures: Path) -> None:
     texts |= {f"notebooks/solutions/{path.name}": path for path in solutions}
     for name, path in texts.items():
         _put(source / name, _with_targets(path.read_text(encoding="utf-8"), name, source))
-    for name, text in reference.pages().items():
-        _put(source / "reference" / f"{name}.rst", text)
     _put(source / "bench.md", _bench(figures))
     _put(source / "sample.md", _sample(ran.commands))
     _put(source / "index.md", _index(ran, solutions))

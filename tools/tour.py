@@ -107,7 +107,7 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("IMLIB_")]:
         del os.environ[name]
     shutil.rmtree(TOUR, ignore_errors=True)
-    left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "*.py")
+    left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "*.py", "lessons")
     copies = Path(shutil.copytree(NOTEBOOKS, TOUR / "notebooks", ignore=left_out))
     started = time.monotonic()
     try:

@@ -8,11 +8,9 @@ import sqlalchemy as sa
 
 from imlib.constants import PeerType, TokenType
 from imlib.errors import InvalidValueError, shortened
+from imlib.models.base import Model, at, check_peer, check_values, insert, lock_users, upsert
 from imlib.models.records import Device, DeviceState, NotifySettings, Peer, Privacy
-from imlib.models.sql import Model, at, check_peer, check_values, insert, lock_users, upsert
 from imlib.schema import tables
-
-__all__ = ["AccountModel"]
 
 _DEVICES, _SETTINGS, _PRIVACY = tables["devices"], tables["user_notify_settings"], tables["user_privacys"]
 _NOTIFY_PEERS = tuple(kind for kind in PeerType if kind > PeerType.SELF)

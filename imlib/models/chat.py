@@ -10,11 +10,19 @@ import sqlalchemy as sa
 
 from imlib.constants import ParticipantType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.models.base import (
+    Model,
+    absent,
+    at,
+    by_ids,
+    check_random_id,
+    check_values,
+    insert,
+    lock_users,
+    new_random_id,
+)
 from imlib.models.records import Chat, ChatFull, ChatParticipant
-from imlib.models.sql import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
-
-__all__ = ["ChatModel", "ParticipantState"]
 
 
 class ParticipantState(IntEnum):
@@ -43,20 +51,33 @@ class ChatModel(Model):
         user_ids : collection of int
             The other participants.
         random_id : int, optional
-            The client's own mark: the same user and mark again return the first chat and write nothing.
+            The client's own number: the same user and number again return the first chat, and write nothing.
         """
         _check_title(title)
-        mark, members = mark_of(random_id), list(dict.fromkeys([user_id, *user_ids]))
+        random_id, members = check_random_id(random_id), list(dict.fromkeys([user_id, *user_ids]))
 
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
-            first = Chat.select(_CHATS).where(at(_CHATS, creator_user_id=user_id, create_random_id=mark))
+            first = Chat.select(_CHATS).where(at(_CHATS, creator_user_id=user_id, create_random_id=random_id))
             if (row := connection.execute(first.order_by(_CHATS.c.id)).first()) is not None:
                 return Chat.from_row(row)
-            # The unique keys hold one title and one avatar change for each user and mark: creation counts as both.
-            values: dict[str, Any] = dict.fromkeys(_MARKS, mark) | dict.fromkeys(_MAKERS, user_id)
-            values |= {"title": title, "about": "", "access_hash": mark_of(None), "participant_count": len(members)}
-            chat_id = insert(connection, _CHATS, values)
+            # Unique keys hold one title change and one avatar change per user and random id: creation counts as both.
+            chat_id = insert(
+                connection,
+                _CHATS,
+                {
+                    "creator_user_id": user_id,
+                    "create_random_id": random_id,
+                    "title_changer_user_id": user_id,
+                    "title_change_random_id": random_id,
+                    "avatar_changer_user_id": user_id,
+                    "avatar_change_random_id": random_id,
+                    "title": title,
+                    "about": "",
+                    "access_hash": new_random_id(),
+                    "participant_count": len(members),
+                },
+            )
             for member in members:
                 rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
                 insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
@@ -93,13 +114,13 @@ class ChatModel(Model):
             self._locked(connection, chat_id)
             update = _PARTICIPANTS.update().where(at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT)
             if not connection.execute(update.values(state=ParticipantState.GONE.value)).rowcount:
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
             self._change(connection, chat_id, participant_count=_CHATS.c.participant_count - 1)
 
         self._write("delete_chat_user", work)
 
     def edit_chat_title(self, chat_id: int, user_id: int, title: str, random_id: int | None = None) -> Chat:
-        """Give a chat another title; the last change's user and mark again change nothing.
+        """Give a chat another title; the last change's user and random_id again change nothing.
 
         Parameters
         ----------
@@ -109,18 +130,18 @@ class ChatModel(Model):
         title : str
             1 to 255 characters.
         random_id : int, optional
-            The client's own mark, used for no other chat's title.
+            The client's own number, used for no other chat's title.
         """
         _check_title(title)
-        mark = mark_of(random_id)
+        random_id = check_random_id(random_id)
 
         def work(connection: sa.Connection) -> Chat:
             chat = self._locked(connection, chat_id)
             if user_id not in self.lock_participants(connection, chat_id):
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
-            if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, mark):
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
+            if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
                 return chat
-            changes = {"title": title, "title_changer_user_id": user_id, "title_change_random_id": mark}
+            changes = {"title": title, "title_changer_user_id": user_id, "title_change_random_id": random_id}
             check_values(connection, _CHATS, changes)
             self._change(connection, chat_id, **changes, title_changed_at=sa.func.current_timestamp())
             return self._locked(connection, chat_id)
@@ -169,16 +190,24 @@ class ChatModel(Model):
         return [ChatParticipant.from_row(row) for row in connection.execute(members.order_by(_PARTICIPANTS.c.id))]
 
     def _row(self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int) -> dict[str, int]:
-        row = {"chat_id": chat_id, "user_id": user_id, "participant_type": int(participant_type)}
-        row |= {"inviter_user_id": inviter_user_id, "state": ParticipantState.PRESENT.value}
-        return row | dict.fromkeys(("invited_at", "joined_at"), self._now)
+        return {
+            "chat_id": chat_id,
+            "user_id": user_id,
+            "participant_type": int(participant_type),
+            "inviter_user_id": inviter_user_id,
+            "invited_at": self._now,
+            "joined_at": self._now,
+            "state": ParticipantState.PRESENT.value,
+        }
 
     def _change(self, connection: sa.Connection, chat_id: int, **values: Any) -> None:
         connection.execute(_CHATS.update().where(_CHATS.c.id == chat_id).values(**values, version=_CHATS.c.version + 1))
 
 
-_MARKS = ("create_random_id", "title_change_random_id", "avatar_change_random_id")
-_MAKERS = ("creator_user_id", "title_changer_user_id", "avatar_changer_user_id")
+def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
+    """Return the error that says that a user is not in a chat, and what was not done."""
+    said = f"user {user_id} is not in chat {chat_id}; {nothing}"
+    return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
 
 
 def _check_title(title: str) -> None:

@@ -9,11 +9,10 @@ import sqlalchemy as sa
 
 from imlib.constants import PeerType
 from imlib.errors import InvalidValueError
+from imlib.models.base import Model, at, check_peer, lock_users, upsert
 from imlib.models.records import Dialog, Peer
-from imlib.models.sql import Model, at, check_int, check_limit, check_peer, lock_users, upsert
 from imlib.schema import tables
-
-__all__ = ["DialogModel"]
+from imlib.validation import check_int, check_limit
 
 _DIALOGS = tables["user_dialogs"]
 
@@ -77,7 +76,7 @@ class DialogModel(Model):
         date: int | None = None,
     ) -> None:
         """Within a transaction, count an incoming message in its receivers' dialogs: for the other models."""
-        self._clients.check_writable("DialogModel.count_message")
+        self._context.check_writable("DialogModel.count_message")
         rows = [
             self._row(user_id, peer, top_message, date, unread_count=1, unread_mentions_count=int(user_id in mentioned))
             for user_id, peer in owners
@@ -94,7 +93,7 @@ class DialogModel(Model):
         self, connection: sa.Connection, user_id: int, peer: Peer, top_message: int, *, date: int | None = None
     ) -> None:
         """Within a transaction, note a message in its sender's own dialog, where nothing is unread then."""
-        self._clients.check_writable("DialogModel.mark_sent")
+        self._context.check_writable("DialogModel.mark_sent")
         read = {"unread_count": 0, "unread_mentions_count": 0, "read_inbox_max_id": top_message}
         row = self._row(user_id, peer, top_message, date, **read)
         upsert(connection, _DIALOGS, [row], lambda new: {name: new[name] for name in ("top_message", "date2", *read)})

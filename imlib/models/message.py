@@ -7,30 +7,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
 from imlib.constants import MessageBoxType, MessageType, PeerType
-from imlib.errors import InvalidValueError, NotFoundError, shortened
-from imlib.models.body import decode_body, encode_body
-from imlib.models.chat import ChatModel
+from imlib.context import Context
+from imlib.errors import InvalidValueError, shortened
+from imlib.message_body import decode_body, encode_body
+from imlib.models.base import Model, absent, at, by_ids, check_peer, check_random_id, check_values, insert, lock_users
+from imlib.models.chat import ChatModel, not_in_chat
 from imlib.models.dialog import DialogModel
 from imlib.models.records import Message, Peer
 from imlib.models.sequence import SequenceModel
-from imlib.models.sql import (
-    Model,
-    absent,
-    at,
-    by_ids,
-    check_int,
-    check_limit,
-    check_peer,
-    check_values,
-    insert,
-    lock_users,
-    mark_of,
-)
 from imlib.schema import tables
-
-__all__ = ["MessageModel"]
+from imlib.validation import check_int, check_limit
 
 _MESSAGES, _BOXES = tables["messages"], tables["message_boxes"]
 _OUT = sa.case((_BOXES.c.message_box_type == MessageBoxType.INCOMING.value, 0), else_=1).label("out")
@@ -44,7 +31,7 @@ class MessageModel(Model):
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
     sequences, dialogs, chats
         The models that a message passes through on its way.
 
@@ -53,8 +40,8 @@ class MessageModel(Model):
     Reads go by a user's boxes: what a user has no box for, that user does not see.
     """
 
-    def __init__(self, clients: Clients, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel) -> None:
+        super().__init__(context)
         self._sequences, self._dialogs, self._chats = sequences, dialogs, chats
 
     def send_message(
@@ -77,7 +64,7 @@ class MessageModel(Model):
         text : str
             Not empty; its JSON takes up to 65,535 bytes, in which a character outside ASCII counts 6 or 12.
         random_id : int, optional
-            The client's own mark: the same sender and mark again return the first message and write nothing.
+            The client's own number: the same sender and number again return the first message, and write nothing.
         mentions : collection of int
             Receivers whom the text mentions.
 
@@ -89,14 +76,14 @@ class MessageModel(Model):
         if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # callers may have no types
             raise InvalidValueError(f"text is {shortened(text)}; allowed is a str that is not empty")
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
-        mark = mark_of(random_id)
+        random_id = check_random_id(random_id)
 
         def work(connection: sa.Connection) -> Message:
             receivers = self._receivers(connection, from_user_id, peer)
-            if (first := self._first(connection, from_user_id, mark)) is not None:
+            if (first := self._first(connection, from_user_id, random_id)) is not None:
                 return self._as_sent(connection, from_user_id, first)
             date, body = self._now, {"message": text}
-            message_id = self._store(connection, from_user_id, peer, mark, body, MessageType.MESSAGE, date)
+            message_id = self._store(connection, from_user_id, peer, random_id, body, MessageType.MESSAGE, date)
             theirs = Peer.user(from_user_id) if peer.peer_type == PeerType.USER else peer
             incoming = [(each, theirs) for each in sorted(receivers)]
             self._dialogs.count_message(connection, incoming, message_id, mentions, date=date)
@@ -110,7 +97,7 @@ class MessageModel(Model):
         return self._write("send_message", work)
 
     def create_history_message(self, from_user_id: int, peer: Peer, random_id: int, body: object) -> int:
-        """Store a message without boxes, and return its id; for the same sender and mark again, the first one's.
+        """Store a message without boxes, and return its id; for the same sender and random_id again, the first one's.
 
         Parameters
         ----------
@@ -191,7 +178,7 @@ class MessageModel(Model):
         members = self._chats.lock_participants(connection, peer.peer_id)
         lock_users(connection, {from_user_id, *members}, required=[from_user_id])
         if from_user_id not in members:
-            raise NotFoundError(f"user {from_user_id} is not in chat {peer.peer_id}; nothing was sent")
+            raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
         return set(members) - {from_user_id}
 
     def _history(
@@ -214,10 +201,24 @@ class MessageModel(Model):
         return first
 
     def _store(
-        self, connection: sa.Connection, user_id: int, peer: Peer, mark: int, body: object, kind: MessageType, date: int
+        self,
+        connection: sa.Connection,
+        user_id: int,
+        peer: Peer,
+        random_id: int,
+        body: object,
+        kind: MessageType,
+        date: int,
     ) -> int:
-        row: dict[str, Any] = {"sender_user_id": user_id, "random_id": mark, "message_type": kind.value, "date2": date}
-        return insert(connection, _MESSAGES, row | peer.columns() | {"message_data": encode_body(body)})
+        row = {
+            "sender_user_id": user_id,
+            **peer.columns(),
+            "random_id": random_id,
+            "message_type": kind.value,
+            "message_data": encode_body(body),
+            "date2": date,
+        }
+        return insert(connection, _MESSAGES, row)
 
     def _deliver(
         self,
@@ -230,8 +231,17 @@ class MessageModel(Model):
         pts = self._sequences.advance(connection, [str(user_id) for user_id in sorted(boxes)])
         rows = []
         for user_id, (peer, kind) in sorted(boxes.items()):
-            row = {"user_id": user_id, "message_box_type": kind.value, "pts": pts[str(user_id)]} | peer.columns()
-            row |= {"sender_user_id": from_id, "message_id": message_id, "date2": date, "state": 0, "media_unread": 0}
+            row = {
+                "user_id": user_id,
+                "sender_user_id": from_id,
+                "message_box_type": kind.value,
+                **peer.columns(),
+                "pts": pts[str(user_id)],
+                "message_id": message_id,
+                "media_unread": 0,
+                "state": 0,
+                "date2": date,
+            }
             check_values(connection, _BOXES, row)
             rows.append(row)
         connection.execute(_BOXES.insert(), rows)

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
-from imlib.errors import CodecError, InvalidValueError, WrongTypeError, shortened
+from imlib.errors import InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
-from imlib.online import online_in
-from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, read_users, scan_batches
-from imlib.session_status import WIDTHS, Layout, SessionStatus, check_width
-from imlib.wire import exchange, translated, where
+from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, online_in, read_users, scan_batches
+from imlib.servers.redis_pipeline import round_trip, server_address, translated_error
+from imlib.session_status import Layout, SessionStatus
+from imlib.validation import distinct_users
 
 if TYPE_CHECKING:
-    from imlib.connect import Clients
-
-__all__ = ["OnlineCount", "OnlineStatusModel", "distinct_users"]
+    from imlib.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class OnlineStatusModel:
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
 
     Notes
     -----
@@ -57,9 +55,9 @@ class OnlineStatusModel:
     its own clock as well, 17 s after the write: where the clocks disagree its answer is a subset of the key lease's.
     """
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-        self._script = _script(clients.lease, clients.server.field_lease)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._script = _script(context.lease, context.server.field_lease)
 
     def set_online(self, status: SessionStatus) -> None:
         """Lease a session, or extend its lease: write it and give its user's key 15 s, in one atomic command.
@@ -85,14 +83,14 @@ class OnlineStatusModel:
             Some users' keys hold something else than a hash. They are named; all others were renewed.
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
-        self._clients.check_writable("set_online")
+        self._context.check_writable("set_online")
         every = list(statuses)
         for given in cast("list[object]", every):  # who does not check types gets a sentence, before anything is sent
             if not isinstance(given, SessionStatus):
                 raise InvalidValueError(f"{shortened(given)} is no SessionStatus: nothing was written")
         commands = (self._renewal(every[at : at + _SCRIPT_SESSIONS]) for at in range(0, len(every), _SCRIPT_SESSIONS))
         refusals: list[bytes] = []
-        for reply in exchange(self._clients.redis, commands) if every else ():
+        for reply in round_trip(self._context.redis, commands) if every else ():
             self._raise_refusal(reply)
             refusals += reply
         if refusals:
@@ -100,7 +98,8 @@ class OnlineStatusModel:
             shown = ", ".join(key.decode() for key in keys[:5]) + (", …" if len(keys) > 5 else "")
             raise WrongTypeError(
                 f"{shown}: not written, {reasons[0].decode(errors='replace')}. Every other session was. "
-                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it did not write."
+                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it did not write.",
+                keys=tuple(key.decode() for key in keys),
             )
 
     def set_offline(self, status: SessionStatus) -> None:
@@ -114,9 +113,9 @@ class OnlineStatusModel:
             The user's key holds something else than a hash.
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
-        self._clients.check_writable("set_offline")
+        self._context.check_writable("set_offline")
         fields = [status.to_field(layout) for layout in Layout]
-        (reply,) = exchange(self._clients.redis, [("HDEL", status.to_key(), *fields)])
+        (reply,) = round_trip(self._context.redis, [("HDEL", status.to_key(), *fields)])
         self._raise_refusal(reply)
 
     def get_online_by_user_id(self, user_id: int, *, clock: Clock | None = None) -> list[SessionStatus]:
@@ -155,9 +154,9 @@ class OnlineStatusModel:
         """
         ids = distinct_users(user_ids)
         if not ids:
-            self._clients.check_open()
+            self._context.check_open()
             return {}
-        batch = read_users(self._clients.redis, ids, clock or self._clients.reader_clock)
+        batch = read_users(self._context.redis, ids, clock or self._context.reader_clock)
         return dict(zip(ids, online_in(batch), strict=True))
 
     def iter_online(
@@ -176,7 +175,7 @@ class OnlineStatusModel:
         """
         if batch < 1:
             raise InvalidValueError(f"batch is {batch}: it must be at least 1 key")
-        for read in scan_batches(self._clients.redis, clock or self._clients.reader_clock, size=batch):
+        for read in scan_batches(self._context.redis, clock or self._context.reader_clock, size=batch):
             for user_id, sessions in zip(read.user_ids, online_in(read), strict=True):
                 if sessions:
                     yield user_id, sessions
@@ -199,7 +198,7 @@ class OnlineStatusModel:
         list of Malformed
             Ordered by key and field.
         """
-        client = self._clients.redis
+        client = self._context.redis
         if user_ids is None:
             batches: Iterable[Batch] = scan_batches(client, None)
         else:
@@ -209,7 +208,7 @@ class OnlineStatusModel:
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
 
     def _renewal(self, statuses: list[SessionStatus]) -> tuple[str | int, ...]:
-        layout = self._clients.layout
+        layout = self._context.layout
         by_key: dict[str, list[str]] = {}
         for status in statuses:
             by_key.setdefault(status.to_key(), []).extend((status.to_field(layout), status.to_value(layout)))
@@ -221,19 +220,7 @@ class OnlineStatusModel:
 
     def _raise_refusal(self, reply: Any) -> None:
         if isinstance(reply, Exception):
-            raise translated(reply, where(self._clients.redis)) from reply
-
-
-def distinct_users(user_ids: Iterable[int]) -> list[int]:
-    """Return user ids as plain ints, each once, in their order; raise `InvalidValueError` for what is no int32."""
-    given = list(user_ids)
-    low, high = WIDTHS["user_id"]
-    if set(map(type, given)) <= {int} and low <= min(given, default=low) <= max(given, default=high) <= high:
-        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
-    try:
-        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
-    except CodecError as problem:
-        raise InvalidValueError(f"{shortened(problem.value)}: {problem.reason}") from None
+            raise translated_error(reply, server_address(self._context.redis)) from reply
 
 
 _SCRIPT_SESSIONS = 250

@@ -8,32 +8,16 @@ the database's own clock sets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, get_type_hints
 
 import sqlalchemy as sa
 
 from imlib.constants import ParticipantType, PeerType
-
-__all__ = [
-    "Chat",
-    "ChatFull",
-    "ChatParticipant",
-    "Contact",
-    "Device",
-    "DeviceState",
-    "Dialog",
-    "Link",
-    "Message",
-    "NotifySettings",
-    "Peer",
-    "Privacy",
-    "Record",
-    "User",
-    "UserFull",
-]
 
 
 class DeviceState(IntEnum):
@@ -92,18 +76,32 @@ class Record:
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
         """Build the record from a row that has its columns, among others; numbers become bools and enums."""
         values: dict[str, Any] = {**row._mapping, **extra}
-        kinds = cls.__annotations__
-        return cls(**{name: _as(kind, name, values[name]) for name, kind in kinds.items() if name in values})
+        readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable, whatever mypy makes of type[Self]
+        return cls(**{name: read(values[name]) for name, read in readers.items() if name in values})
 
 
-def _as(kind: str, name: str, value: Any) -> Any:
-    if kind == "bool":
-        return bool(value)
+def _as_stored(value: Any) -> Any:
+    return value
+
+
+@cache
+def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
+    """Return for each attribute of a record what makes its value of the column's: bools and enums of numbers."""
+    hints = get_type_hints(record)
+    return {
+        name: _READERS.get(name, bool if hints[name] is bool else _as_stored) for name in map(str, record.__slots__)
+    }
+
+
+def _member(kind: type[IntEnum]) -> Callable[[int], int]:
     # A number that the deployed server invented later stays a number.
-    return _ENUMS[name]._value2member_map_.get(value, value) if name in _ENUMS else value
+    return lambda value: kind._value2member_map_.get(value, value)  # type: ignore[return-value]  # members are ints
 
 
-_ENUMS: dict[str, type[IntEnum]] = {"peer_type": PeerType, "participant_type": ParticipantType}
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "peer_type": _member(PeerType),
+    "participant_type": _member(ParticipantType),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,17 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
-from imlib.connect import Clients
-from imlib.engines import in_our_words
+from imlib.context import Context
 from imlib.errors import ImlibError, InvalidValueError, shortened
-from imlib.models.sql import AFTER_COMMIT, STEERED, Model, check_int
-from imlib.schema import tables
+from imlib.models.base import AFTER_COMMIT, STEERED, Model
+from imlib.schema import SEQUENCE_KEY_PREFIX, tables
+from imlib.servers.redis_pipeline import round_trip
+from imlib.servers.sql import translate_errors
 from imlib.session_status import parse_int64
-from imlib.wire import exchange
+from imlib.validation import check_int
 
 if TYPE_CHECKING:
     from redis import Redis
-
-__all__ = ["REDIS_KEY_PREFIX", "SequenceModel"]
-
-REDIS_KEY_PREFIX: Final = "seq_updates_ngen_"
-"""What the Redis key of a sequence begins with; its name follows."""
 
 _MIRROR_TIMEOUT_S: Final = 0.25
 _NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
@@ -53,7 +49,7 @@ class SequenceModel(Model):
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
     mirror : bool
         Whether Redis is told and asked. Without it nothing is slower, and a server that reads the Redis keys, or
         left them ahead of their rows, is not heeded.
@@ -71,9 +67,9 @@ class SequenceModel(Model):
     numbers from Redis alone.
     """
 
-    def __init__(self, clients: Clients, *, mirror: bool = True) -> None:
-        super().__init__(clients)
-        self._mirror = _Mirror(clients) if mirror else None
+    def __init__(self, context: Context, *, mirror: bool = True) -> None:
+        super().__init__(context)
+        self._mirror = _Mirror(context) if mirror else None
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -82,7 +78,7 @@ class SequenceModel(Model):
         Unlike one of SQLAlchemy's own it has Redis follow after its commit, and on SQLite it holds the write lock
         from its beginning, so that what it reads stays true until it writes.
         """
-        with in_our_words(self._clients.engine), self._transaction("transaction", steered=True) as connection:
+        with translate_errors(self._context.engine), self._transaction("transaction", steered=True) as connection:
             yield connection
 
     def next_id(self, name: str, *, connection: sa.Connection | None = None) -> int:
@@ -105,7 +101,7 @@ class SequenceModel(Model):
         if connection is None:
             last = self._write("next_ids", lambda own: self.advance(own, [name], n)[name])
         else:
-            with in_our_words(self._clients.engine):
+            with translate_errors(self._context.engine):
                 last = self.advance(connection, [name], n)[name]
         return range(last - n + 1, last + 1)
 
@@ -116,7 +112,7 @@ class SequenceModel(Model):
 
     def advance(self, connection: sa.Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
         """Within a transaction, advance each name by `n` and return its last number: for the other models."""
-        self._clients.check_writable("SequenceModel.advance")
+        self._context.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
         reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}
@@ -172,13 +168,13 @@ _CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name")
 class _Mirror:
     """The Redis keys."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def read(self, names: list[str]) -> dict[str, int] | None:
         """Return the numbers that Redis holds, or None if it does not answer."""
         try:
-            (reply,) = exchange(self._client, [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
+            (reply,) = round_trip(self._client, [("MGET", *(SEQUENCE_KEY_PREFIX + name for name in names))])
         except ImlibError as problem:
             _log.info("sequences go on without Redis: %s", problem)
             return None
@@ -189,14 +185,14 @@ class _Mirror:
 
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
-        keys = [REDIS_KEY_PREFIX + name for name in reached]
-        exchange(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
+        keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
+        round_trip(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
 
     @cached_property
     def _client(self) -> Redis:
         """A client of the same server that waits for a fraction of a second only."""
         from redis import ConnectionPool, Redis
 
-        pool = self._clients.redis.connection_pool
+        pool = self._context.redis.connection_pool
         options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
         return Redis(connection_pool=ConnectionPool(pool.connection_class, **pool.connection_kwargs | options))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imlib.connect import Clients
+from imlib.context import Context
+from imlib.models.base import Model
 from imlib.models.message import MessageModel
-from imlib.models.sql import Model, check_int
-
-__all__ = ["UpdatesModel", "UpdatesState"]
+from imlib.validation import check_int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,8 @@ class UpdatesState:
 class UpdatesModel(Model):
     """What a client compares its own state with, to see whether it missed something."""
 
-    def __init__(self, clients: Clients, messages: MessageModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, messages: MessageModel) -> None:
+        super().__init__(context)
         self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:

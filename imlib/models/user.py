@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
+from imlib.context import Context
 from imlib.errors import InvalidValueError
 from imlib.models.account import AccountModel
+from imlib.models.base import Model, absent, at, by_ids, insert, new_random_id
 from imlib.models.records import Contact, Link, Peer, User, UserFull
-from imlib.models.sql import Model, absent, at, by_ids, insert, mark_of
 from imlib.schema import tables
-
-__all__ = ["UserModel"]
 
 _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 
@@ -22,8 +19,8 @@ _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 class UserModel(Model):
     """Operations on ``users`` and ``user_contacts``."""
 
-    def __init__(self, clients: Clients, accounts: AccountModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, accounts: AccountModel) -> None:
+        super().__init__(context)
         self._accounts = accounts
 
     def create_user(
@@ -42,9 +39,17 @@ class UserModel(Model):
         """
         if not phone:
             raise InvalidValueError("phone is empty; allowed are 1 to 32 characters")
-        values: dict[str, Any] = {"phone": phone, "first_name": first_name, "last_name": last_name}
-        values |= {"username": username, "country_code": country_code, "access_hash": mark_of(None)}
-        values |= dict.fromkeys(("bio", "about", "deleted_reason"), "")
+        values = {
+            "access_hash": new_random_id(),
+            "first_name": first_name,
+            "last_name": last_name,
+            "username": username,
+            "phone": phone,
+            "country_code": country_code,
+            "bio": "",
+            "about": "",
+            "deleted_reason": "",
+        }
 
         def work(connection: sa.Connection) -> User:
             if connection.scalar(sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()) is not None:

@@ -12,9 +12,7 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from imlib.frames import Frames
-
-__all__ = ["Difference", "compare"]
+    from imlib.snapshot.snapshot import Snapshot
 
 _SESSION = ["user_id", "auth_key_id", "session_id"]
 
@@ -57,7 +55,7 @@ class Difference:
         return f"<Difference: {sessions}; {rows or 'no row'}>"
 
 
-def compare(later: Frames, earlier: Frames) -> Difference:
+def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
     same_users = _same_users(later, earlier)
@@ -85,14 +83,14 @@ def compare(later: Frames, earlier: Frames) -> Difference:
     )
 
 
-def _same_users(later: Frames, earlier: Frames) -> bool:
+def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
     """Return whether both are of the same users, in whichever order they were asked for."""
     asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
     ours, theirs = (None if ids is None else set(ids) for ids in asked)
     return ours == theirs
 
 
-def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
+def _incomparable(later: Snapshot, earlier: Snapshot, name: str) -> str:
     """Return why a table cannot be compared, or "" where it can."""
     if name not in later.tables or name not in earlier.tables:
         return f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
@@ -123,7 +121,7 @@ def _incomparable(later: Frames, earlier: Frames, name: str) -> str:
 _MASKED = "masked, and not under one key"
 
 
-def _hidden(later: Frames, earlier: Frames, name: str) -> dict[str, str]:
+def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
     """Return the columns that cannot be compared, each with the reason."""
     facts = [snapshot.info["tables"][name] for snapshot in (later, earlier)]
     ours, theirs = (set(fact["masked"]) for fact in facts)

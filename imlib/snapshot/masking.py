@@ -10,9 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from imlib.errors import ConfigurationError
-
-__all__ = ["Masking"]
+from imlib.errors import InvalidValueError
 
 # Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
 _SAFE: Final = frozenset(
@@ -63,9 +61,9 @@ class Masking:
 
     def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
         if not isinstance(key, bytes | None):
-            raise ConfigurationError(f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more")
+            raise InvalidValueError(f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more")
         if key is not None and len(key) < _SHORTEST_KEY:
-            raise ConfigurationError(f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret")
+            raise InvalidValueError(f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret")
         # Hashed first, for a caller's key may be longer than the hash takes.
         key = hashlib.blake2b(secrets.token_bytes(32) if key is None else key, digest_size=64).digest()
         self._keyed = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES)

@@ -8,9 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
-from imlib.snapshot.columns import NUMBERS
-
-__all__ = ["select"]
+from imlib.snapshot.description import NUMBERS
 
 LIMIT_BYTES: Final = 4 << 30
 """What a query may take while it runs, and its result once more."""

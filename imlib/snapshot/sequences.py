@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from imlib.models.sequence import REDIS_KEY_PREFIX
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
+from imlib.schema import SEQUENCE_KEY_PREFIX
+from imlib.servers.redis_pipeline import check_refusals, round_trip
 from imlib.session_status import parse_int64
-from imlib.wire import check_refusals, exchange
 
 if TYPE_CHECKING:
     from redis import Redis
-
-__all__ = ["compare_sequences", "read_mirror"]
 
 
 def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple[dict[str, int], list[Malformed]]:
@@ -26,15 +24,15 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
     numbers: dict[str, int] = {}
     malformed: list[Malformed] = []
     if user_ids is None:
-        batches: Iterable[list[bytes]] = scan_keys(client, f"{REDIS_KEY_PREFIX}*")
+        batches: Iterable[list[bytes]] = scan_keys(client, f"{SEQUENCE_KEY_PREFIX}*")
     else:
-        named = [f"{REDIS_KEY_PREFIX}{user_id}".encode() for user_id in user_ids]
+        named = [f"{SEQUENCE_KEY_PREFIX}{user_id}".encode() for user_id in user_ids]
         batches = (named[at : at + BATCH_KEYS] for at in range(0, len(named), BATCH_KEYS))
     for keys in batches:
-        replies = exchange(client, [("GET", key) for key in keys])
+        replies = round_trip(client, [("GET", key) for key in keys])
         check_refusals(client, replies)
         for key, reply in zip(keys, replies, strict=True):
-            name = key.removeprefix(REDIS_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
+            name = key.removeprefix(SEQUENCE_KEY_PREFIX.encode()).decode("ascii", "backslashreplace")
             if isinstance(reply, bytes):
                 number = parse_int64(reply)
                 if number is None:
@@ -47,7 +45,7 @@ def read_mirror(client: Redis, user_ids: Collection[int] | None = None) -> tuple
 
 
 def compare_sequences(
-    before: dict[str, int], rows: dict[str, int] | None, after: dict[str, int], *, whole: bool = True
+    before: Mapping[str, int], rows: Mapping[str, int] | None, after: Mapping[str, int], *, whole: bool = True
 ) -> pd.DataFrame:
     """Compare Redis with the table, and blame neither for what was issued meanwhile.
 

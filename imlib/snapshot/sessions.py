@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
-__all__ = ["MALFORMED_KEPT", "SessionsRead", "malformed_frame", "read_sessions"]
-
 MALFORMED_KEPT: Final = 10_000
 """Rows of `malformed` at the most; what is beyond is counted."""
 # Beyond the year 9999 Python has no datetime that pandas could print.

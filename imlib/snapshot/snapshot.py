@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from html import escape
@@ -11,23 +10,13 @@ from typing import Any, Self
 
 import pandas as pd
 
-from imlib.connect import Clients
-from imlib.engines import masked_url
-from imlib.errors import ImlibError, SnapshotError
-from imlib.models.online_status import distinct_users
-from imlib.presence import measure_skew
-from imlib.schema_check import check_schema
+from imlib.errors import SnapshotError
 from imlib.snapshot.difference import Difference, compare
+from imlib.snapshot.folder import read_folder, write_folder
+from imlib.snapshot.info import SnapshotInfo
 from imlib.snapshot.query import select
-from imlib.snapshot.sequences import compare_sequences, read_mirror
-from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
-from imlib.snapshot.storage import read_folder, write_folder
-from imlib.snapshot.tables import TablesRead, read_tables
-from imlib.wire import where as where_is
 
-__all__ = ["Snapshot", "take"]
-
-_REDIS_FRAMES = ("sessions", "sequences", "malformed")
+REDIS_FRAMES = ("sessions", "sequences", "malformed")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,19 +35,15 @@ class Snapshot:
         key, field, value, reason, all str: what could not be read, at most 10,000 rows of it.
     tables : dict of str to DataFrame
         Every table that was read, by name, with the columns and widths that it has there.
-    info : dict
-        How it was taken: ``taken_at`` (Unix seconds), ``clock`` (whose), ``redis``, ``redis_at``, ``database``,
-        ``database_at`` (kinds, versions and places, no password), ``skew_s`` and ``database_skew_s`` (this machine's
-        clock less the servers'), ``rows`` (of each frame), ``duration_s``, ``user_ids``, ``where`` (tables),
-        ``tables`` (facts of each),
-        ``left_out`` (table to reason), ``missing_indexes``, ``malformed_not_kept``, ``incomplete`` (why, or None).
+    info : SnapshotInfo
+        How it was taken: see `imlib.snapshot.info.SnapshotInfo`.
     """
 
     sessions: pd.DataFrame
     sequences: pd.DataFrame
     malformed: pd.DataFrame
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
+    info: SnapshotInfo = field(default_factory=SnapshotInfo)
 
     def sql(self, query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
         """Run one SELECT, in DuckDB's dialect, over all frames; it reaches nothing else.
@@ -100,11 +85,11 @@ class Snapshot:
         """
         frames, info = read_folder(folder)
         table_of = info.get("table_of", {})
-        if odd := frames.keys() ^ {*_REDIS_FRAMES, *table_of}:
+        if odd := frames.keys() ^ {*REDIS_FRAMES, *table_of}:
             told = f"its files and its facts do not agree on {', '.join(sorted(odd))}"
-            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}")
+            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}", path=os.fspath(folder))
         return cls(
-            **{name: frames[name] for name in _REDIS_FRAMES},
+            **{name: frames[name] for name in REDIS_FRAMES},
             tables={table: frames[name] for name, table in table_of.items()},
             info=info,
         )
@@ -120,8 +105,8 @@ class Snapshot:
         return audit(self, checks)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
-        frames = {name: getattr(self, name) for name in _REDIS_FRAMES}
-        return frames | {name: self.tables[table] for name, table in _frame_names(self.tables).items()}
+        frames = {name: getattr(self, name) for name in REDIS_FRAMES}
+        return frames | {name: self.tables[table] for name, table in frame_names(self.tables).items()}
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {count}" for name, count in self.info.get("rows", {}).items() if count)
@@ -144,95 +129,9 @@ class Snapshot:
         """Leave the frames as they are: a snapshot holds no connection."""
 
 
-def take(
-    clients: Clients,
-    *,
-    user_ids: int | Collection[int] | None = None,
-    progress: bool = False,
-    **asked: Any,
-) -> Snapshot:
-    """Take a snapshot; see ``deployment.snapshot``, whose arguments these are."""
-    from tqdm.auto import tqdm
-
-    began = time.monotonic()
-    given = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
-    users = None if given is None else distinct_users(given)
-    clock = clients.reader_clock
-    with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        skew, redis_clock = measure_skew(clients.redis)
-        before, _ = read_mirror(clients.redis, users)
-        presence = read_sessions(clients.redis, clock, users, bar.update)
-        read = read_tables(clients, progress=lambda _, rows: bar.update(rows), user_ids=users, **asked)
-        after, of_mirror = read_mirror(clients.redis, users)
-    malformed = presence.malformed + of_mirror
-    where = sorted(asked.get("where") or {})
-    table_of = _frame_names(read.frames)
-    kept = malformed_frame(malformed[:MALFORMED_KEPT])
-    frames = {
-        "sessions": presence.sessions,
-        "sequences": _sequences(before, read, after, users, where),
-        "malformed": kept,
-    }
-    tables = {name: read.frames[table] for name, table in table_of.items()}
-    info = {
-        "taken_at": redis_clock if clock is None else clock(),
-        "clock": "turned" if clock else "Redis" if skew == skew else _CLOCK_WITHOUT_TIME,  # NaN is not itself
-        "skew_s": skew,
-        "redis": str(clients.server),
-        "redis_at": where_is(clients.redis),
-        "database_at": masked_url(clients.replica),
-        "lease": str(clients.lease),
-        "user_ids": users,
-        "where": where,
-        **read.info,
-        "missing_indexes": _missing_indexes(clients, read.info["tables"]),
-        "in_both_layouts": presence.in_both_layouts[:_NAMED],
-        "never_expire": presence.never_expire[:_NAMED],
-        "malformed_not_kept": presence.not_kept + len(malformed) - len(kept),
-        "rows": {name: len(frame) for name, frame in (frames | tables).items()},
-        "table_of": table_of,
-        "duration_s": time.monotonic() - began,
-    }
-    return Snapshot(**frames, tables=read.frames, info=info)
-
-
-_LARGEST = (1 << 63) - 1
-_NAMED = 1000
-"""Users whom info names at the most."""
-_CLOCK_WITHOUT_TIME = "by a key's deadline, else this machine's: TIME is not allowed to this user"
-
-
-def _sequences(
-    before: dict[str, int],
-    read: TablesRead,
-    after: dict[str, int],
-    user_ids: list[int] | None,
-    where: Collection[str],
-) -> pd.DataFrame:
-    table, facts = read.frames.get("seq_updates_ngen"), read.info["tables"].get("seq_updates_ngen", {})
-    if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
-        return compare_sequences(before, None, after)
-    if not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any():  # not as it was made
-        return compare_sequences(before, None, after)
-    names = None if user_ids is None else {str(user_id) for user_id in user_ids}
-    pairs = zip(table["seq_name"], table["seq"], strict=True)
-    rows = {str(name): int(seq) for name, seq in pairs if pd.notna(seq) and (names is None or name in names)}
-    whole = not facts["truncated"] and "seq_updates_ngen" not in where
-    return compare_sequences(before, rows, after, whole=whole)
-
-
-def _missing_indexes(clients: Clients, facts: dict[str, Any]) -> list[str] | None:
-    """Return the indexes that tables of a snapshot lack; None where that could not be told."""
-    try:
-        missing = check_schema(clients.replica).missing_indexes if facts else []
-    except ImlibError:
-        return None
-    return [index for index in missing if index.partition("(")[0] in facts]
-
-
-def _frame_names(tables: Iterable[str]) -> dict[str, str]:
+def frame_names(tables: Iterable[str]) -> dict[str, str]:
     """Return a name for each table's frame that no other has, and what table it is: SQL does not tell case apart."""
-    taken = {*_REDIS_FRAMES, ""}  # SQLite allows a table without a name, SQL here does not
+    taken = {*REDIS_FRAMES, ""}  # SQLite allows a table without a name, SQL here does not
     names = {}
     for table in tables:
         name = table

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from imlib.embedded import find_server
+from imlib.servers.embedded import find_server
 
 REDIS_SERVER = "redis-server"
 VALKEY = "valkey"

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imlib.connect import Clients, RedisServer
-from imlib.engines import make_engine
+from imlib.context import Context
 from imlib.lease import Lease
 from imlib.models.account import AccountModel
 from imlib.models.chat import ChatModel
@@ -18,6 +17,8 @@ from imlib.models.sequence import SequenceModel
 from imlib.models.updates import UpdatesModel
 from imlib.models.user import UserModel
 from imlib.schema import create_all, tables
+from imlib.servers.redis import RedisServer
+from imlib.servers.sql import make_engine
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ NOW = 1_512_270_533
 class Stack:
     """The models, the clients under them, and a way to look at the rows themselves."""
 
-    clients: Clients
+    clients: Context
     sequences: SequenceModel
     dialogs: DialogModel
     chats: ChatModel
@@ -76,7 +77,7 @@ def open_stack(
     replica = make_engine(replica_url, read_only=True) if replica_url else engine
     own = fakeredis.FakeRedis(server=fakeredis.FakeServer()) if redis is None else redis
     server = RedisServer("a test's", "unknown", None)
-    clients = Clients(own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only)
+    clients = Context(own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only)
     try:
         if tables_too and not read_only:
             create_all(engine)

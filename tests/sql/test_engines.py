@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imlib.engines import make_engine, masked_url, ping, translate
 from imlib.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -21,6 +20,7 @@ from imlib.errors import (
     UnsupportedServerError,
 )
 from imlib.schema import create_all
+from imlib.servers.sql import make_engine, masked_url, ping, translate
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import open_stack
 

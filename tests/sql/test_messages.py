@@ -9,7 +9,7 @@ import pytest
 
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.errors import InvalidValueError, NotFoundError, ReadOnlyError
-from imlib.models.body import decode_body, encode_body
+from imlib.message_body import decode_body, encode_body
 from imlib.models.records import Peer
 from tests.sql.stack import NOW, Stack, open_stack
 

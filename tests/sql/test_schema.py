@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from imlib.engines import make_engine
 from imlib.schema import create_all, references, tables
 from imlib.schema_check import SchemaReport, check_schema
+from imlib.servers.sql import make_engine
 from tests.sql.stack import Stack
 
 

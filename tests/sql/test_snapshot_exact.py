@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imlib.snapshot.columns import ZERO_DATE, held_by_arrow
-from imlib.snapshot.mysql_rows import BinaryCursor
-from imlib.snapshot.tables import TablesRead, read_tables
+from imlib.snapshot.description import ZERO_DATE, held_by_arrow
+from imlib.snapshot.mysql_protocol import BinaryCursor
+from imlib.snapshot.tables import TablesRead
 from tests.private_servers.mariadb import PrivateMariaDB
+from tests.reading import read_tables
 from tests.sql.stack import open_stack
 
 EVERY_BYTE = bytes(range(256))

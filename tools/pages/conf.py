@@ -16,7 +16,7 @@ project = "imlib"
 version = release = imlib.__version__
 extensions = [
     "myst_nb",
-    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "numpydoc",
     "sphinx_copybutton",
 ]
@@ -30,6 +30,9 @@ nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json
 myst_heading_anchors = 4
 myst_heading_slug_func = "tools.course.anchor"
 
+templates_path = ["_templates"]
+# Named, for a page that shows the text of the list would be read as one.
+autosummary_generate = ["reference/index.rst"]
 # In docstrings `name` links to what is documented under that name.
 default_role = "py:obj"
 autodoc_typehints_format = "short"

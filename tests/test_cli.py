@@ -24,7 +24,7 @@ from imlib.schema import create_all
 from tests.frames import snapshot, table
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "decode"]
+COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
 VARIABLES = ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY")
 
 

@@ -244,3 +244,41 @@ def test_asks_the_sample_world(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert len([subject for subject in planted("malformed") if "online_6" in subject]) == len(shown.err.splitlines())
     assert 1 == main(["who", "12", "--sample"])
     assert 0 == main(["servers", "--sample"])
+
+
+class TestCommand:
+    """``imlib sample``: into servers, or into files."""
+
+    @pytest.fixture(autouse=True)
+    def no_servers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Name none; what a command takes out of the environment is put back."""
+        for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL"):
+            monkeypatch.delenv(name, raising=False)
+
+    def test_fills_the_servers_that_are_named(
+        self, redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It goes in once, with exit code 0; a second time is an error in one line, with exit code 2."""
+        monkeypatch.setenv("IMLIB_REDIS_URL", redis_url)
+        monkeypatch.setenv("IMLIB_DATABASE_URL", database_url)
+        assert 0 == main(["sample"])
+        assert f"the sample world, with {len(PLANTED)} planted faults" in capsys.readouterr().out
+        assert 2 == main(["sample"])
+        refusal = capsys.readouterr()
+        assert "" == refusal.out
+        assert re.fullmatch(r"imlib: the Redis database holds \d+ keys, and .*: nothing was written.*\n", refusal.err)
+
+    def test_wants_both_servers(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """Half a world in a private database would be gone at once."""
+        monkeypatch.setenv("IMLIB_REDIS_URL", "redis://localhost:1")
+        assert 2 == main(["sample"])
+        assert "set IMLIB_DATABASE_URL" in capsys.readouterr().err
+
+    def test_exports(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        """Files need no server, and may go into a folder that is there; one that cannot be made is one clear line."""
+        for _ in range(2):
+            assert 0 == main(["sample", "--export", str(tmp_path / "new")])
+        assert {path.name for path in DATA.iterdir()} == {path.name for path in (tmp_path / "new").iterdir()}
+        capsys.readouterr()
+        assert 2 == main(["sample", "--export", str(tmp_path / "new" / "users.csv" / "below")])
+        assert re.fullmatch(r"imlib: .*users\.csv.* cannot be written: .*\n", capsys.readouterr().err)

@@ -1,14 +1,16 @@
-"""The command line: quick looks at a deployment, for people and for scripts. No server is written to."""
+"""The command line: quick looks at a deployment, for people and for scripts. Only ``imlib sample`` writes."""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import imlib
@@ -115,6 +117,16 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(command)
 
+    sample = command(
+        "sample",
+        _sample,
+        "write a small made-up world, with its planted faults, into empty servers or into files",
+        "Write the sample world into the servers that the variables name; refused unless Redis and all 20 tables\n"
+        "are empty. Presence is a lease: most of it lapses after 15 s, as it would in life.\n\n"
+        "examples:\n  imlib sample\n  imlib sample --export folder",
+    )
+    sample.add_argument("--export", metavar="FOLDER", type=Path, help="write files instead; no server is needed")
+
     decode = command(
         "decode",
         _decode,
@@ -157,6 +169,30 @@ def _who(options: argparse.Namespace) -> int:
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
     return YES if all(online.values()) else NO
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from imlib.sample import PLANTED, folder
+
+    said = f"the sample world, with {len(PLANTED)} planted faults, is in"
+    if options.export is not None:
+        try:
+            shutil.copytree(folder(), options.export, dirs_exist_ok=True)
+        except OSError as problem:
+            raise ConfigurationError(f"{options.export} cannot be written: {problem.strerror}") from problem
+        print(said, options.export)
+        return YES
+    absent = [name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)]
+    if absent:
+        raise ConfigurationError(
+            f"set {' and '.join(absent)} to an empty server: what is not named would be private to this command and "
+            "gone with it. imlib sample --export FOLDER writes files instead"
+        )
+    with imlib.connect() as deployment:
+        deployment.load_sample()
+        print(said, deployment.database_url)
+        print(f"and in {deployment.redis_url}, where most sessions lapse within 15 s")
+    return YES
 
 
 def _decode(options: argparse.Namespace) -> int:

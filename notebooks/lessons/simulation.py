@@ -82,7 +82,7 @@ def observe(
     online = held.pivot(index="second", columns="name", values="online").reindex(every)[order]
     state = online.astype("object").replace({True: "online", False: "stale"}).fillna("expired")
     age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[order]
-    # Up to the whole second: while the turned clock stands still the server's runs on, by far less than that.
+    # Up to the whole second: while the lesson's clock stands still the server's runs on, by far less than that.
     ttl = np.ceil(held.groupby("second")["key_ttl_s"].first()).reindex(every, fill_value=0)
     return Observed(ttl, age, state.where(online.notna().cummax(), None))
 

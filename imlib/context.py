@@ -22,8 +22,8 @@ class Context:
     Parameters
     ----------
     redis_client, engine_client, replica_client
-        What the properties `redis`, `engine` and `replica` return while the deployment is open. Without a replica
-        of its own, the primary's engine is both.
+        What the properties `redis`, `engine` and `replica` return while the deployment is open.
+        Without a replica of its own, the primary's engine is both.
     server : RedisServer
         Kind and version of the Redis server, and what it can do.
     layout : Layout

@@ -35,7 +35,8 @@ _NOWHERE = ServerUrl()
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Deployment(Context):
-    """One IM server's state, connected: made by `imlib.connect`, ended by `close` or a ``with`` block.
+    """One IM server's state, connected: made by `imlib.connect`, ended by `close` or a ``with``
+    block.
 
     Attributes
     ----------
@@ -59,7 +60,9 @@ class Deployment(Context):
         """Take over what `close` has to end: clients, and a private server."""
         self._owned = stack
         if self.scratch:
-            atexit.register(self.close)  # a lesson that failed half-way leaves nothing behind either
+            atexit.register(
+                self.close
+            )  # a lesson that failed half-way leaves nothing behind either
 
     @cached_property
     def online_status(self) -> OnlineStatusModel:
@@ -127,15 +130,16 @@ class Deployment(Context):
         keep_incomplete: bool = False,
         progress: bool = False,
     ) -> Snapshot:
-        """Return what Redis and the SQL database hold now as DataFrames; nothing is written to what is looked at.
+        """Return what Redis and the SQL database hold now as DataFrames; nothing is written to what
+        is looked at.
 
         Parameters
         ----------
         tables : collection of str, or mapping of str to collection of str, optional
             The tables to read, or for each the columns; by default every table that exists, whole.
         where : mapping, optional
-            For a table a condition: a SQLAlchemy expression, ``("pts > :pts", {"pts": 7})`` with bound parameters, or
-            SQL that needs none.
+            For a table a condition: a SQLAlchemy expression, ``("pts > :pts", {"pts": 7})`` with
+            bound parameters, or SQL that needs none.
         limit : int
             Rows of a table at the most; ``info`` says which tables were cut.
         user_ids : int or collection of int, optional
@@ -143,10 +147,11 @@ class Deployment(Context):
         unmask : collection of str
             Masked columns to show as they are, each by name: ``devices.token``.
         mask_key : bytes, optional
-            Makes the tokens of masked values comparable between snapshots that are given the same; by default each has
-            a random key, which is never kept.
+            Makes the tokens of masked values comparable between snapshots that are given the same;
+            by default each has a random key, which is never kept.
         keep_incomplete : bool
-            Keep what was read of Redis when the database fails; ``info["incomplete"]`` then says why.
+            Keep what was read of Redis when the database fails; ``info["incomplete"]`` then says
+            why.
         progress : bool
             Show a progress bar in a terminal or notebook.
 
@@ -155,7 +160,8 @@ class Deployment(Context):
         InvalidValueError
             An argument is not one of these, or names what does not exist.
         UnavailableError, AccessDeniedError
-            A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks for one.
+            A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks
+            for one.
         """
         from imlib.snapshot import SnapshotRequest
         from imlib.snapshot.take import take_snapshot
@@ -173,7 +179,8 @@ class Deployment(Context):
         return take_snapshot(self, request, progress=progress)
 
     def load_sample(self) -> None:
-        """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the clock's time.
+        """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the
+        clock's time.
 
         Raises
         ------
@@ -189,7 +196,8 @@ class Deployment(Context):
         write(self, settle)
 
     def advance(self, seconds: float) -> None:
-        """Advance the clock of a scratch deployment; Redis's deadlines move along, and what is past goes.
+        """Advance the clock of a scratch deployment; Redis's deadlines move along, and what is past
+        goes.
 
         Parameters
         ----------
@@ -199,7 +207,8 @@ class Deployment(Context):
         Raises
         ------
         ConfigurationError
-            The deployment has no clock of its own: ``imlib.connect(scratch=True, clock=imlib.ManualClock(...))``.
+            The deployment has no clock of its own: ``imlib.connect(scratch=True,
+            clock=imlib.ManualClock(...))``.
         """
         self.check_open()
         if seconds < 0:
@@ -211,11 +220,15 @@ class Deployment(Context):
         self.shifter.advance(seconds)
 
     def close(self) -> None:
-        """End the deployment and what was started for it; one connected with ``scratch=True`` is emptied first."""
+        """End the deployment and what was started for it; one connected with ``scratch=True`` is
+        emptied first.
+        """
         if self.closed:
             return
         try:
-            if self.scratch and os.getpid() == self._owner:  # a forked child leaves its parent's lesson alone
+            if (
+                self.scratch and os.getpid() == self._owner
+            ):  # a forked child leaves its parent's lesson alone
                 empty(self)
         finally:
             self.closed = True
@@ -234,7 +247,8 @@ class Deployment(Context):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(name)}</th><td style='text-align:left'>{escape(value)}</td></tr>"
+            f"<tr><th style='text-align:left'>{escape(name)}</th><td "
+            f"style='text-align:left'>{escape(value)}</td></tr>"
             for name, value in self._facts().items()
         )
         return f"<table>{rows}</table>"
@@ -248,6 +262,10 @@ class Deployment(Context):
             "replica": f"{self.replica_url}" if self.replica_url else "",
             "lease": f"{self.lease}",
             "layout": f"{self.layout}",
-            "access": "read only" if self.read_only else "scratch: emptied at close" if self.scratch else "",
+            "access": "read only"
+            if self.read_only
+            else "scratch: emptied at close"
+            if self.scratch
+            else "",
         }
         return {name: value for name, value in facts.items() if value}

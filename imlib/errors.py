@@ -1,7 +1,7 @@
 """What can go wrong, in words: every error that imlib raises on purpose descends from `ImlibError`.
 
-A message names the bad value, what was allowed and what to do next. None holds a password: URLs appear in them
-only in their masked form.
+A message names the bad value, what was allowed and what to do next. None holds a password: URLs
+appear in them only in their masked form.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ class ImlibError(Exception):
     ----------
     message : str
     **evidence
-        What a script would otherwise have to read out of the message: one of the attributes of the error's class.
+        What a script would otherwise have to read out of the message: one of the attributes of the
+        error's class.
 
     Attributes
     ----------
     server : str
-        The server that it is about, as an address or URL without password; empty where it is about none.
+        The server that it is about, as an address or URL without password; empty where it is about
+        none.
     """
 
     server: str = ""
@@ -38,9 +40,11 @@ class CodecError(ImlibError, ValueError):
     Parameters
     ----------
     field : object
-        What was given as the hash field; when a `SessionStatus` is constructed, the name of the attribute.
+        What was given as the hash field; when a `SessionStatus` is constructed, the name of the
+        attribute.
     value : object
-        What was given as the hash value; when a `SessionStatus` is constructed, the attribute's bad value.
+        What was given as the hash value; when a `SessionStatus` is constructed, the attribute's bad
+        value.
     reason : str
         Why it was refused, and what would have been allowed.
 
@@ -61,7 +65,9 @@ class CodecError(ImlibError, ValueError):
 
 
 class ConfigurationError(ImlibError, ValueError):
-    """A URL, an environment variable or an argument of `imlib.connect` that imlib cannot work with."""
+    """A URL, an environment variable or an argument of `imlib.connect` that imlib
+    cannot work with.
+    """
 
 
 class NotConnectedError(ImlibError):
@@ -143,6 +149,8 @@ def shortened(value: object) -> str:
     """Return the repr of a value, cut to a length that leaves a message readable."""
     try:
         text = repr(value[:_SHOWN] if isinstance(value, (str, bytes)) else value)
-    except Exception as problem:  # a value's own repr may do anything, and a message must not fail over it
+    except (
+        Exception
+    ) as problem:  # a value's own repr may do anything, and a message must not fail over it
         text = f"<{type(value).__name__} whose repr raises {type(problem).__name__}>"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -8,7 +8,8 @@ from imlib.errors import InvalidValueError, shortened
 
 
 def encode_body(body: object) -> str:
-    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character set can hold.
+    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character
+    set can hold.
 
     Examples
     --------

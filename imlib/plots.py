@@ -14,21 +14,39 @@ if TYPE_CHECKING:
 
 __all__ = ["STATES", "lease_left", "state_legend", "whole_numbers"]
 
-STATES: Final = {"online": ("#2B7BBA", ""), "stale": ("#F2B447", "////"), "expired": ("#E6E6E6", "..")}
-"""Colours and hatches. online: it counts; stale: only Redis still holds it; expired: Redis forgot it."""
+STATES: Final = {
+    "online": ("#2B7BBA", ""),
+    "stale": ("#F2B447", "////"),
+    "expired": ("#E6E6E6", ".."),
+}
+"""Colours and hatches. online: it counts; stale: only Redis still holds it; expired: Redis forgot
+it.
+"""
 
 
 def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw for how many seconds more the sessions of a snapshot count; below zero they no longer do."""
+    """Draw for how many seconds more the sessions of a snapshot count; below zero they no longer
+    do.
+    """
     left = CHECK_ONLINE_TIMEOUT - sessions["age_s"]
     edges = [second - 0.5 for second in range(int(left.min()), int(left.max()) + 2)]
-    for state, chosen in (("online", left[sessions["online"]]), ("stale", left[~sessions["online"]])):
+    for state, chosen in (
+        ("online", left[sessions["online"]]),
+        ("stale", left[~sessions["online"]]),
+    ):
         colour, hatch = STATES[state]
-        axes.hist(chosen, bins=edges, facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
+        axes.hist(
+            chosen, bins=edges, facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6
+        )
     axes.set(xlabel="lease left (s)", ylabel="sessions")
     whole_numbers(axes.xaxis)
     whole_numbers(axes.yaxis)
-    axes.legend(handles=state_legend("online", "stale"), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    axes.legend(
+        handles=state_legend("online", "stale"),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.18),
+        ncols=2,
+    )
     return axes
 
 
@@ -43,4 +61,7 @@ def state_legend(*states: str) -> list[Patch]:
     """Return a patch for each of these states, as handles for a legend."""
     from matplotlib.patches import Patch
 
-    return [Patch(facecolor=STATES[one][0], hatch=STATES[one][1], edgecolor="black", label=one) for one in states]
+    return [
+        Patch(facecolor=STATES[one][0], hatch=STATES[one][1], edgecolor="black", label=one)
+        for one in states
+    ]

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from imlib.session_columns import SessionColumns
 
 BATCH_KEYS = 500
-"""Few enough for what two batches send and get to fit into a socket's buffers: neither side waits for the other."""
+"""Few enough for what two batches send and get to fit into a socket's buffers: neither side waits
+for the other.
+"""
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
 
@@ -71,8 +73,8 @@ class Batch:
     sizes : list of int
         For each key, how many of the entries are its own.
     ttls_ms : list of (int or None)
-        What was left of each key's time to live, in milliseconds; -1 where it never expires, -2 where it was gone by
-        then, None where it was not asked for.
+        What was left of each key's time to live, in milliseconds; -1 where it never expires, -2
+        where it was gone by then, None where it was not asked for.
     clock : float
         The reader's clock at that time, in Unix seconds: Redis's own unless another was given.
     problems : list of Malformed
@@ -90,30 +92,41 @@ class Batch:
 
 
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
-    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come twice."""
+    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come
+    twice.
+    """
     wanted = _of_users(user_ids)
     return _batch(client, wanted, round_trip(client, wanted.reading(ttl=False)), clock)
 
 
-def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:
+def scan_batches(
+    client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False
+) -> Iterator[Batch]:
     """Read every presence key, about ``size`` at a time, never holding more than a few batches.
 
-    SCAN promises to return what is there from its start to its end, and no more than that: a key may come twice, and
-    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well.
+    SCAN promises to return what is there from its start to its end, and no more than that: a key
+    may come twice, and one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each
+    key's time to live as well.
     """
-    return _batches(client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl)
+    return _batches(
+        client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl
+    )
 
 
 def user_batches(
     client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
 ) -> Iterator[Batch]:
-    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may come twice."""
+    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may
+    come twice.
+    """
     some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
     return _batches(client, some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
-    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists with a key come."""
+    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists
+    with a key come.
+    """
     cursor: bytes | int = 0
     keys: list[bytes] = []
     with translate_errors(client), PipelinedConnection(client) as line:
@@ -132,7 +145,9 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
 
 
 class _Wanted(NamedTuple):
-    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names no user."""
+    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names
+    no user.
+    """
 
     keys: list[bytes]
     user_ids: list[int]
@@ -171,16 +186,20 @@ def _of_keys(scanned: list[bytes]) -> _Wanted:
     return _Wanted(keys, user_ids, encode_keys(keys), set(), problems)
 
 
-def _batches(client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool) -> Iterator[Batch]:
-    """Read keys so that the server always has something to do: it works on the next while the caller has the last.
+def _batches(
+    client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool
+) -> Iterator[Batch]:
+    """Read keys so that the server always has something to do: it works on the next while the
+    caller has the last.
 
-    Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a server for 30 ms, so
-    large hashes are read in parts.
+    Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a
+    server for 30 ms, so large hashes are read in parts.
     """
     rounds: deque[tuple[_Wanted | None, _Wanted | None]] = deque()
     sized = being_sized = None
     with translate_errors(client), PipelinedConnection(client) as line:
-        # Three rounds more than there are batches: nothing is left to be sized, then to be read, then to be awaited.
+        # Three rounds more than there are batches: nothing is left to be sized, then to be read,
+        # then to be awaited.
         for wanted in chain(every, (None, None, None)):
             line.ask(sized.reading(ttl=ttl) if sized else ())
             line.ask([encode_for_each_key(b"HLEN", wanted.encoded)] if wanted else ())
@@ -207,7 +226,11 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     if clock is not None:
         instant = clock()
     else:
-        instant = _clock_without_time(client, keys) if isinstance(told, ResponseError) else parse_time(told)
+        instant = (
+            _clock_without_time(client, keys)
+            if isinstance(told, ResponseError)
+            else parse_time(told)
+        )
     for at, reply in enumerate(hashes):
         if type(reply) is list:
             continue
@@ -219,11 +242,15 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     entries = list(chain.from_iterable(hashes))
     sizes = [len(of_key) // 2 for of_key in hashes]
     ttls_ms = [one if isinstance(one, int) else None for one in left] or [None] * len(keys)
-    return Batch(keys, wanted.user_ids, entries[::2], entries[1::2], sizes, ttls_ms, instant, problems)
+    return Batch(
+        keys, wanted.user_ids, entries[::2], entries[1::2], sizes, ttls_ms, instant, problems
+    )
 
 
 def _hash_in_parts(client: Redis, key: bytes) -> Any:
-    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it came last."""
+    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it
+    came last.
+    """
     from redis.exceptions import ResponseError
 
     try:
@@ -236,7 +263,8 @@ def _hash_in_parts(client: Redis, key: bytes) -> Any:
 def online_in(batch: Batch) -> list[list[SessionStatus]]:
     """Return for each key of a batch the sessions that count, ordered by auth key and session.
 
-    Where one session is written in both layouts, the later report counts; at a tie, the documented one.
+    Where one session is written in both layouts, the later report counts; at a tie, the documented
+    one.
     """
     cutoff = horizon(batch.clock)
     entries = zip(batch.fields, batch.values, strict=True)
@@ -249,7 +277,10 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
             except CodecError:
                 continue  # `malformed_in` lists it
             if status.now > cutoff:
-                session, report = (status.auth_key_id, status.session_id), (status.now, b"@" not in field)
+                session, report = (
+                    (status.auth_key_id, status.session_id),
+                    (status.now, b"@" not in field),
+                )
                 if session not in latest or report > latest[session][0]:
                     latest[session] = report, status
         online.append([latest[session][1] for session in sorted(latest)])
@@ -257,18 +288,29 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
 
 
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:
-    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is decoded already."""
+    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is
+    decoded already.
+    """
     from imlib.session_columns import decode_columns
 
     ends = list(accumulate(batch.sizes))
     return batch.problems + [
-        Malformed(batch.keys[bisect_right(ends, bad.row)], batch.fields[bad.row], batch.values[bad.row], bad.reason)
-        for bad in (decode_columns(batch.fields, batch.values) if columns is None else columns).malformed
+        Malformed(
+            batch.keys[bisect_right(ends, bad.row)],
+            batch.fields[bad.row],
+            batch.values[bad.row],
+            bad.reason,
+        )
+        for bad in (
+            decode_columns(batch.fields, batch.values) if columns is None else columns
+        ).malformed
     ]
 
 
 def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
-    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it, else our own."""
+    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it,
+    else our own.
+    """
     replies = round_trip(client, [(name, key) for key in keys for name in ("PEXPIRETIME", "PTTL")])
     for deadline, left in zip(replies[::2], replies[1::2], strict=True):
         if isinstance(deadline, int) and isinstance(left, int) and deadline > 0 and left > 0:
@@ -279,8 +321,8 @@ def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
 def measure_skew(client: Redis) -> tuple[float, float]:
     """Return by how many seconds this machine's clock is ahead of Redis's, and what Redis's showed.
 
-    The error is at most half of the round trip. Where the user may not ask for TIME the skew is NaN and the clock
-    this machine's.
+    The error is at most half of the round trip. Where the user may not ask for TIME the skew is NaN
+    and the clock this machine's.
     """
     before = time.time()
     (told,) = round_trip(client, [("TIME",)])

@@ -1,7 +1,7 @@
-"""What all tests share: no test is timed, and the last line of a run names the backends that were skipped.
+"""What all tests share: no test is timed, and the last line of a run names the skipped backends.
 
-The servers that take seconds to start are made once a process, the first time that a test asks for one. A test that
-stops one of their servers makes its own by the function of `tests.private_servers` that its fixture calls.
+The servers that take seconds to start are made once per process, when a test first asks for one.
+A test that stops one of them makes its own, by the function that the fixture calls.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _gather(ran: list[str] | set[str], skipped: list[str] | set[str]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand on what this process asked for: from a worker of xdist to its controller, else keep it."""
+    """Hand on what a worker of xdist asked for to its controller; keep it otherwise."""
     # Only a worker of xdist has it.
     output = getattr(session.config, "workeroutput", None)
     if output is None:
@@ -56,7 +56,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     if _skipped:
         outcome = "failed" if os.environ.get("CI") else "skipped"
-        print(f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make servers).")
+        print(
+            f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make "
+            "servers)."
+        )
     elif _ran:
         print(f"Backends: all that these tests ask for ran: {', '.join(sorted(_ran))}.")
     else:
@@ -103,7 +106,7 @@ def redis_pair(request: pytest.FixtureRequest) -> Iterator[tuple[PrivateRedis, P
 
 @pytest.fixture(params=[REDIS_SERVER, VALKEY])
 def watched_redis(request: pytest.FixtureRequest) -> Iterator[WatchedRedis]:
-    """Give a Sentinel, its primary and two replicas, of each program in turn, which the test may stop."""
+    """Give a Sentinel, a primary and two replicas, of each program in turn; all may be stopped."""
     with private_sentinel(2, program=request.param) as watched:
         yield watched
 
@@ -117,7 +120,7 @@ def running_mariadb_pair() -> Iterator[MariaDBPair]:
 
 @pytest.fixture
 def mariadb_pair(running_mariadb_pair: MariaDBPair) -> Iterator[MariaDBPair]:
-    """Give a MariaDB and its replica in step; the test may stop the replication, and take new databases."""
+    """Give a MariaDB and its replica in step; the test may stop the replication."""
     yield running_mariadb_pair
     running_mariadb_pair.resume()
     running_mariadb_pair.catch_up()

@@ -10,6 +10,10 @@ from imlib.snapshot.tables import Progress, TablesRead
 from imlib.snapshot.tables import read_tables as read
 
 
-def read_tables(context: Context, progress: Progress = lambda name, rows: None, **asked: Any) -> TablesRead:
-    """Return what `imlib.snapshot.tables.read_tables` reads of a request made of these arguments."""
+def read_tables(
+    context: Context, progress: Progress = lambda name, rows: None, **asked: Any
+) -> TablesRead:
+    """Return what `imlib.snapshot.tables.read_tables` reads of a request made of these
+    arguments.
+    """
     return read(context, SnapshotRequest(**asked), progress)

@@ -22,7 +22,15 @@ def run(name: str, folder: Path, **parameters: object) -> Path:
     output = folder / f"{name}.ipynb"
     with private_folder() as private:
         ended = subprocess.run(
-            [sys.executable, "-m", "papermill", "--no-progress-bar", NOTEBOOKS / output.name, output, *words],
+            [
+                sys.executable,
+                "-m",
+                "papermill",
+                "--no-progress-bar",
+                NOTEBOOKS / output.name,
+                output,
+                *words,
+            ],
             cwd=folder,
             env=environment(private),
             capture_output=True,

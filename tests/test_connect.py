@@ -1,4 +1,6 @@
-"""Connecting: every way in which it can fail is one clear error, and every argument is kept or refused."""
+"""Connecting: every way in which it can fail is one clear error, and every argument is kept or
+refused.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ class TestServersThatCannotBeUsed:
 
     def test_no_such_host(self) -> None:
         """The name means nothing."""
-        assert "host.invalid" in refusal(imlib.UnavailableError, f"redis://:{SECRET}@host.invalid:6379")
+        assert "host.invalid" in refusal(
+            imlib.UnavailableError, f"redis://:{SECRET}@host.invalid:6379"
+        )
 
     def test_server_gone(self, database: str) -> None:
         """It was there a moment ago."""
@@ -88,7 +92,9 @@ class TestServersThatCannotBeUsed:
 
     def test_unknown_user(self, guarded: PrivateRedis) -> None:
         """So is that of a user who does not exist."""
-        assert "user" in refusal(imlib.AccessDeniedError, guarded.url.replace("unix://", f"unix://ann:{SECRET}@"))
+        assert "user" in refusal(
+            imlib.AccessDeniedError, guarded.url.replace("unix://", f"unix://ann:{SECRET}@")
+        )
 
     def test_missing_password(self, guarded: PrivateRedis) -> None:
         """The server wants one, and none was given."""
@@ -96,7 +102,9 @@ class TestServersThatCannotBeUsed:
 
     def test_password_that_nobody_wants(self, plain: PrivateRedis, database: str) -> None:
         """A user of that name must exist; the default one takes any password while it has none."""
-        refusal(imlib.AccessDeniedError, plain.url.replace("unix://", f"unix://ann:{SECRET}@"), database)
+        refusal(
+            imlib.AccessDeniedError, plain.url.replace("unix://", f"unix://ann:{SECRET}@"), database
+        )
 
     def test_no_such_database(self, plain: PrivateRedis, database: str) -> None:
         """Redis has sixteen databases unless told otherwise."""
@@ -106,7 +114,9 @@ class TestServersThatCannotBeUsed:
     def test_not_a_redis(self, serve: Callable[[socket.socket], None]) -> None:
         """Something else answers there."""
         with loopback.listening(serve) as address:
-            assert address in refusal(imlib.UnsupportedServerError, f"redis://:{SECRET}@{address}/0")
+            assert address in refusal(
+                imlib.UnsupportedServerError, f"redis://:{SECRET}@{address}/0"
+            )
             assert address in refusal(imlib.UnsupportedServerError, f"redis://{address}/0")
 
     @pytest.mark.parametrize("url", ["redis://{}/0", f"redis://:{SECRET}@{{}}/0", "rediss://{}/0"])
@@ -144,10 +154,13 @@ class TestServersThatCannotBeUsed:
             assert "redis_version" in refusal(imlib.UnsupportedServerError, f"redis://{address}/0")
 
     @pytest.mark.parametrize(
-        "said", ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"]
+        "said",
+        ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"],
     )
     def test_not_ready(self, said: str, database: str) -> None:
-        """A server that refuses everything for now: one clear line, at the latest when presence is read."""
+        """A server that refuses everything for now: one clear line, at the latest when presence is
+        read.
+        """
         answer = f"-{said}\r\n".encode()
         with (
             loopback.listening(loopback.redis_that(lambda _: answer)) as address,
@@ -161,7 +174,8 @@ class TestServersThatCannotBeUsed:
 @pytest.mark.parametrize(
     "url",
     """
-    localhost|localhost:6379|embedded|http://localhost|mysql://localhost|redis//localhost|redis:/x|REDIS://localhost| |
+    localhost|localhost:6379|embedded|http://localhost|mysql://localhost|
+    redis//localhost|redis:/x|REDIS://localhost| |
     redis://localhost:99999|redis://[::1|unix://|redis://localhost/zero|
     redis://localhost?color=red|redis://localhost?socket_timeout=soon|rediss://localhost?ssl_cert_reqs=maybe
     """.replace("\n    ", "").split("|"),
@@ -184,12 +198,16 @@ def test_urls_that_are_none(url: str) -> None:
     ],
 )
 def test_arguments_that_are_none(options: dict[str, Any], words: str) -> None:
-    """The message names the argument, the bad value and the allowed ones; nothing is started before."""
+    """The message names the argument, the bad value and the allowed ones; nothing is started
+    before.
+    """
     assert words in refusal(imlib.ConfigurationError, FAKEREDIS, **options)
 
 
 def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """IMLIB_REDIS_URL, IMLIB_DATABASE_URL and IMLIB_REPLICA_URL stand in for what is not given; arguments win."""
+    """IMLIB_REDIS_URL, IMLIB_DATABASE_URL and IMLIB_REPLICA_URL stand in for what is not given;
+    arguments win.
+    """
     monkeypatch.setenv("IMLIB_REDIS_URL", plain.url)
     monkeypatch.setenv("IMLIB_DATABASE_URL", database)
     imlib.connect().close()
@@ -208,13 +226,17 @@ def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.Mon
 
 
 def test_a_replica_belongs_to_a_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a database of one's own the variable's replica is not read, and an argument's is refused."""
+    """Without a database of one's own the variable's replica is not read, and an argument's is
+    refused.
+    """
     monkeypatch.setenv("IMLIB_REPLICA_URL", database)
     with imlib.connect(FAKEREDIS) as deployment:
         assert deployment.replica is deployment.engine
         user = deployment.users.create_user("+1", "Ann")
         assert user == deployment.users.get_user(user.id)
-    assert "replica_url names a replica" in refusal(imlib.ConfigurationError, FAKEREDIS, replica_url=database)
+    assert "replica_url names a replica" in refusal(
+        imlib.ConfigurationError, FAKEREDIS, replica_url=database
+    )
 
 
 def test_an_environment_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,6 @@
-"""The notebook on the design: it leaves out no line of the specification, and its claims lead to what exists."""
+"""The notebook on the design: it leaves out no line of the specification, and its claims lead to
+what exists.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tools.course import anchor
 from tools.notebook import NOTEBOOKS, read, write
 
 DESIGN = NOTEBOOKS / "09-design.ipynb"
-# What the specification says, section by section: names as they stand there, notes by the words that carry them.
+# What the specification says, section by section: names as they stand there, notes by the words
+# that carry them.
 LINES = {
     "The page's README": ["initialised before"],
     "The page's constants": list(SPECIFIED),
@@ -71,8 +74,8 @@ class Claim(NamedTuple):
     says : str
         The row's other columns, as Markdown.
     shown : tuple of str
-        Where it is shown: ``02-presence-lease.ipynb#The-rule`` (``#The-rule`` within the same notebook), or
-        ``tests/test_lease.py::test_horizon``.
+        Where it is shown: ``02-presence-lease.ipynb#The-rule`` (``#The-rule`` within the same
+        notebook), or ``tests/test_lease.py::test_horizon``.
     """
 
     section: str
@@ -81,7 +84,9 @@ class Claim(NamedTuple):
 
 
 def claims(notebook: Path) -> list[Claim]:
-    """Return the rows of all such tables of a notebook; tests stand there as a name, "in" and a file, both as code."""
+    """Return the rows of all such tables of a notebook; tests stand there as a name, "in" and a
+    file, both as code.
+    """
     found = []
     section, wanted = "", False
     for line in markdown(notebook).splitlines():
@@ -100,7 +105,9 @@ def claims(notebook: Path) -> list[Claim]:
 
 
 def leads_nowhere(claim: Claim, notebook: Path) -> list[str]:
-    """Return those of a claim's places that do not exist; ``notebook``, whose claim it is, stands in a checkout."""
+    """Return those of a claim's places that do not exist; ``notebook``, whose claim it is, stands
+    in a checkout.
+    """
     return [place for place in claim.shown if not exists(place, notebook)]
 
 
@@ -109,7 +116,9 @@ def exists(place: str, notebook: Path) -> bool:
     path, _, test = place.partition("::")
     if test:
         file = notebook.parent.parent / path
-        return file.is_file() and bool(re.search(rf"^\s*def {test}\(", file.read_text("utf-8"), flags=re.MULTILINE))
+        return file.is_file() and bool(
+            re.search(rf"^\s*def {test}\(", file.read_text("utf-8"), flags=re.MULTILINE)
+        )
     name, _, wanted = place.partition("#")
     file = notebook.parent / name if name else notebook
     if not file.is_file():
@@ -128,12 +137,18 @@ def test_every_line_of_the_specification_is_there(section: str) -> None:
     """Each has a row of its own, in the specification's order, and none is invented."""
     rows = [claim.says.partition(" | ")[0] for claim in claims(DESIGN) if claim.section == section]
     assert len(LINES[section]) == len(rows)
-    assert [] == [(line, row) for line, row in zip(LINES[section], rows, strict=True) if line not in row]
+    assert [] == [
+        (line, row) for line, row in zip(LINES[section], rows, strict=True) if line not in row
+    ]
 
 
 def test_a_constant_has_its_value() -> None:
     """The table says of each constant what it is in imlib."""
-    rows = [claim.says.split(" | ")[:2] for claim in claims(DESIGN) if claim.section == "The page's constants"]
+    rows = [
+        claim.says.split(" | ")[:2]
+        for claim in claims(DESIGN)
+        if claim.section == "The page's constants"
+    ]
     assert [[name, str(int(value))] for name, (value, _) in SPECIFIED.items()] == rows
 
 
@@ -151,25 +166,38 @@ def test_eight_decisions_carry_the_rest() -> None:
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
-    """Return a notebook, with a neighbour and a test, whose one row leads to all kinds of places."""
+    """Return a notebook, with a neighbour and a test, whose one row leads to all kinds
+    of places.
+    """
     folders = [tmp_path / name for name in ("notebooks", "tests")]
     for folder in folders:
         folder.mkdir()
-    (folders[1] / "test_a.py").write_text("class TestA:\n    def test_b(self):\n        ...\n", encoding="utf-8")
-    write(v4.new_notebook(cells=[v4.new_markdown_cell("# A `b` title")]), folders[0] / "01-other.ipynb")
+    (folders[1] / "test_a.py").write_text(
+        "class TestA:\n    def test_b(self):\n        ...\n", encoding="utf-8"
+    )
+    write(
+        v4.new_notebook(cells=[v4.new_markdown_cell("# A `b` title")]),
+        folders[0] / "01-other.ipynb",
+    )
     table = (
         "| says | why | shown by |\n| --- | --- | --- |\n"
-        "| *one* | two | [here](#A-head), [there](01-other.ipynb#A-b-title), `test_b` in `tests/test_a.py` |"
+        "| *one* | two | [here](#A-head), [there](01-other.ipynb#A-b-title), `test_b` in "
+        "`tests/test_a.py` |"
     )
     other = "| says | more |\n| --- | --- |\n| no | `test_c` in `tests/test_a.py` |"
-    cells = [v4.new_markdown_cell(f"## A head\n\n{table}\n\n{other}"), v4.new_code_cell('"| a | shown by |"')]
+    cells = [
+        v4.new_markdown_cell(f"## A head\n\n{table}\n\n{other}"),
+        v4.new_code_cell('"| a | shown by |"'),
+    ]
     path = folders[0] / "02-own.ipynb"
     write(v4.new_notebook(cells=cells), path)
     return path
 
 
 def test_a_claim_is_a_row(notebook: Path) -> None:
-    """Rows are taken from tables that end in "shown by", with their heading, their words and all their places."""
+    """Rows are taken from tables that end in "shown by", with their heading, their words and all
+    their places.
+    """
     shown = ("#A-head", "01-other.ipynb#A-b-title", "tests/test_a.py::test_b")
     assert [Claim("A head", "*one* | two", shown)] == claims(notebook)
     assert [] == leads_nowhere(claims(notebook)[0], notebook)

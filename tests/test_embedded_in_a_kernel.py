@@ -1,4 +1,6 @@
-"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a restart ends it."""
+"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a
+restart ends it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Kernel:
 
     def run(self, code: str, wanted: str = "None") -> Any:
         """Run a cell and return the value of an expression after it."""
-        said = self.client.execute(code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S)["content"]
+        said = self.client.execute(
+            code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S
+        )["content"]
         assert "ok" == said["status"], said
         return ast.literal_eval(said["user_expressions"]["wanted"]["data"]["text/plain"])
 
@@ -66,7 +70,9 @@ def kernel() -> Iterator[Kernel]:
 
     require("a server to embed", found=find_server() is not None)
     with private_folder() as folder:
-        manager = KernelManager(transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json"))
+        manager = KernelManager(
+            transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json")
+        )
         manager.start_kernel()
         opened = None
         try:
@@ -80,7 +86,9 @@ def kernel() -> Iterator[Kernel]:
 
 
 def test_interrupt_and_restart(kernel: Kernel) -> None:
-    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one can be had."""
+    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one
+    can be had.
+    """
     wanted = "(deployment.redis.info('server')['process_id'], deployment.redis_url.reveal())"
     pid, url = kernel.run(CONNECT, wanted)
     server = psutil.Process(pid)

@@ -20,7 +20,9 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def test_the_picture_draws_the_scenario() -> None:
-    """Lines are the frames', thick lines are the truth, and the sentence is under it and read out for it."""
+    """Lines are the frames', thick lines are the truth, and the sentence is under it and read out
+    for it.
+    """
     notebook_style()
     scenario = Scenario(lost=3, sessions=2)
     figure = picture(scenario)
@@ -45,7 +47,9 @@ def drawn(scenario: Scenario) -> str:
 
 
 def test_without_widgets_it_is_a_picture_and_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No Jupyter server, no widget: a PNG with its description, the same to the letter each time."""
+    """No Jupyter server, no widget: a PNG with its description, the same to the letter
+    each time.
+    """
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     notebook_style()
     explorer = Explorer(Scenario(lost=1))
@@ -57,7 +61,9 @@ def test_without_widgets_it_is_a_picture_and_a_sentence(monkeypatch: pytest.Monk
 
 
 def test_under_a_jupyter_server_it_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server tells its kernels their session's name; beside the widget the picture and the sentence stay."""
+    """The server tells its kernels their session's name; beside the widget the picture and the
+    sentence stay.
+    """
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/02-presence-lease.ipynb")
     explorer = Explorer()
     assert {"text/plain", "image/png", VIEW} == set(bundle(explorer))
@@ -70,7 +76,9 @@ def test_under_a_jupyter_server_it_is_live(monkeypatch: pytest.MonkeyPatch) -> N
     [("period", 16), ("lost", 3), ("skew", -6), ("sessions", 4), ("lease", imlib.Lease.FIELD)],
 )
 def test_the_picture_follows_a_moved_control(name: str, value: Any) -> None:
-    """Every control changes its own number of the scenario, and the picture with its description at once."""
+    """Every control changes its own number of the scenario, and the picture with its description at
+    once.
+    """
     start = Scenario(sessions=2)
     explorer = Explorer(start, live=True)
     box = explorer.controls()
@@ -80,15 +88,23 @@ def test_the_picture_follows_a_moved_control(name: str, value: Any) -> None:
     control.value = value
     scenario = replace(start, **{name: value})
     assert scenario == explorer.scenario
-    assert f'<img src="data:image/png;base64,{drawn(scenario)}" alt="{scenario.summary()}">' == shown.value != before
+    assert (
+        f'<img src="data:image/png;base64,{drawn(scenario)}" alt="{scenario.summary()}">'
+        == shown.value
+        != before
+    )
 
 
 def test_controls_are_named_and_bounded() -> None:
-    """Classes find the whole, each control and the picture; sliders say what they move and go no further than it."""
+    """Classes find the whole, each control and the picture; sliders say what they move and go no
+    further than it.
+    """
     box = Explorer(live=True).controls()
     assert "imlib-explorer" in box._dom_classes
     *sliders, lease, shown = box.children
-    assert RANGES == {name: (slider.min, slider.max) for name, slider in zip(RANGES, sliders, strict=True)}
+    assert RANGES == {
+        name: (slider.min, slider.max) for name, slider in zip(RANGES, sliders, strict=True)
+    }
     assert ["report every (s)", "lost in a row", "clock ahead (s)", "sessions", "lease"] == [
         control.description for control in (*sliders, lease)
     ]

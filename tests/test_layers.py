@@ -15,9 +15,15 @@ LINT = "from importlinter.cli import lint_imports_command as lint; lint()"
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """Check the package in a folder against its contracts; return the exit code and what was said."""
+    """Check the package in a folder against its contracts; return the exit code and
+    what was said.
+    """
     run = subprocess.run(
-        [sys.executable, "-c", LINT, "--no-cache"], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", LINT, "--no-cache"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return run.returncode, " ".join(run.stdout.split())
 
@@ -32,7 +38,11 @@ def test_the_layers_are_kept() -> None:
     ("module", "text", "named"),
     [
         ("lease", "import imlib.deployment", "imlib.lease -> imlib.deployment"),
-        ("lease", "def late():\n    from imlib import deployment", "imlib.lease -> imlib.deployment"),
+        (
+            "lease",
+            "def late():\n    from imlib import deployment",
+            "imlib.lease -> imlib.deployment",
+        ),
         ("lease", "import imlib", "imlib.lease -> imlib"),
         ("constants", "import imlib.errors", "imlib.constants -> imlib.errors"),
         ("models/records", "import imlib.models.chat", ".records -> .chat"),
@@ -43,7 +53,9 @@ def test_the_layers_are_kept() -> None:
 )
 def test_what_breaks_them_is_named(tmp_path: Path, module: str, text: str, named: str) -> None:
     """An import that a contract forbids, wherever it stands, or a module that no layer names."""
-    shutil.copytree(ROOT / "imlib", tmp_path / "imlib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "imlib", tmp_path / "imlib", ignore=shutil.ignore_patterns("__pycache__")
+    )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     with (tmp_path / "imlib" / f"{module}.py").open("a", encoding="utf-8") as file:
         file.write(f"\n{text}\n")

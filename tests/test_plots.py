@@ -1,4 +1,6 @@
-"""Plots draw what the frames say, in one colour language: those of the package and those of the course."""
+"""Plots draw what the frames say, in one colour language: those of the package and those of the
+course.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def axes_of_its_own() -> Axes:
 
 
 def test_a_timeline_draws_the_frames() -> None:
-    """The lines are the key's time to live and the ages; there is a bar for each run of equal states."""
+    """The lines are the key's time to live and the ages; there is a bar for each run of equal
+    states.
+    """
     clocks, bars = lease_timeline(OBSERVED)
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in clocks.lines}
     assert OBSERVED.ttl.to_list() == lines["key's TTL"].tolist()
@@ -56,16 +60,22 @@ def test_what_redis_holds_is_stacked() -> None:
 
 def test_lease_left_is_counted_by_whole_seconds() -> None:
     """A session of age 0 has 17 s left; one of age 17 has none and is stale."""
-    sessions = pd.DataFrame({"age_s": [0.0, 16.0, 17.0, 17.0, 20.0], "online": [True, True, False, False, False]})
+    sessions = pd.DataFrame(
+        {"age_s": [0.0, 16.0, 17.0, 17.0, 20.0], "online": [True, True, False, False, False]}
+    )
     axes = lease_left(sessions, axes_of_its_own())
     bars = [bar for bar in axes.patches if isinstance(bar, Rectangle) and bar.get_height()]
-    drawn = {(round(bar.get_x() + 0.5), to_hex(bar.get_facecolor())): bar.get_height() for bar in bars}
+    drawn = {
+        (round(bar.get_x() + 0.5), to_hex(bar.get_facecolor())): bar.get_height() for bar in bars
+    }
     blue, orange = STATES["online"][0].lower(), STATES["stale"][0].lower()
     assert {(17, blue): 1, (1, blue): 1, (0, orange): 2, (-3, orange): 1} == drawn
 
 
 def test_states_differ_in_grey() -> None:
     """No two states have the same hatch, nor nearly the same lightness."""
-    lightness = sorted(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour, _ in STATES.values())
+    lightness = sorted(
+        np.dot(to_rgb(colour), (0.299, 0.587, 0.114)) for colour, _ in STATES.values()
+    )
     assert min(np.diff(lightness)) > 0.1
     assert len(STATES) == len({hatch for _, hatch in STATES.values()})

@@ -34,7 +34,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[PrivateRedis]:
 
 
 def reply(server: PrivateRedis, command: str) -> str:
-    """Return the reply to a command to the letter: redis-py drops the first word of the errors that it knows."""
+    """Return the reply to the letter: redis-py drops the first word of errors that it knows."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(server.socket))
         connection.sendall(f"{command}\r\n".encode())
@@ -49,14 +49,16 @@ def children() -> set[int]:
 class TestOneServer:
     """A Redis of either program, and what can be done to it."""
 
-    def test_is_the_program_that_was_asked_for(self, server: PrivateRedis, request: pytest.FixtureRequest) -> None:
+    def test_is_the_program_that_was_asked_for(
+        self, server: PrivateRedis, request: pytest.FixtureRequest
+    ) -> None:
         """The wheel's says that it is a Valkey, and Debian's that it is nothing but a Redis."""
         names = {REDIS_SERVER: None, VALKEY: "valkey"}
         told = server.command("INFO", "server").get("server_name")
         assert names[request.node.callspec.params["server"]] == told
 
     def test_is_silent_while_paused(self, server: PrivateRedis) -> None:
-        """A halted server takes connections and answers nothing; what was sent is answered when it goes on."""
+        """A halted server takes connections and answers nothing until it goes on."""
         with Redis.from_url(server.url, socket_timeout=0.2, retry=None) as client:
             with server.paused(), pytest.raises(said.TimeoutError):
                 client.ping()
@@ -80,7 +82,9 @@ class TestOneServer:
 
     def test_has_users_of_given_rights(self, server: PrivateRedis) -> None:
         """A user may do what its rules say and no more; rules given anew replace the old ones."""
-        with Redis.from_url(server.add_user("reader", "p@ss/word", "~online_*", "+@read")) as client:
+        with Redis.from_url(
+            server.add_user("reader", "p@ss/word", "~online_*", "+@read")
+        ) as client:
             assert client.get("online_1") is None
             with pytest.raises(said.NoPermissionError):
                 client.set("online_1", "value")
@@ -103,7 +107,7 @@ class TestSeveralServers:
     """Servers that belong together, and know it."""
 
     def test_a_cluster_holds_keys_on_every_primary(self, cluster: PrivateCluster) -> None:
-        """Every server knows six, keys lie where the cluster says, and each replica holds its primary's."""
+        """Keys lie on the primary that the cluster names, and on its replica."""
         host, port = cluster.nodes[-1].address.split(":")
         with RedisCluster(host=host, port=int(port)) as client:
             for key in KEYS:
@@ -112,11 +116,15 @@ class TestSeveralServers:
             assert [3, 3] == [len(client.get_primaries()), len(client.get_replicas())]
         held = [set(primary.command("KEYS", "*")) for primary in cluster.primaries]
         assert all(held)
-        assert held == [{key for key in KEYS if cluster.primary_of(key) is one} for one in cluster.primaries]
+        assert held == [
+            {key for key in KEYS if cluster.primary_of(key) is one} for one in cluster.primaries
+        ]
         assert held == [set(replica.command("KEYS", "*")) for replica in cluster.replicas]
         assert f"redis+cluster://{','.join(node.address for node in cluster.nodes)}/" == cluster.url
 
-    def test_a_small_cluster_refuses_what_is_not_one_nodes(self, small_cluster: PrivateCluster) -> None:
+    def test_a_small_cluster_refuses_what_is_not_one_nodes(
+        self, small_cluster: PrivateCluster
+    ) -> None:
         """A key of the other server is MOVED there, and keys of different slots are CROSSSLOT."""
         one, other = small_cluster.primaries
         key = next(key for key in KEYS if small_cluster.primary_of(key) is other)
@@ -138,7 +146,7 @@ class TestSeveralServers:
                 client.auth("password", "reader")
 
     def test_a_cluster_outlives_a_primary(self) -> None:
-        """A replica takes the place of a primary that is stopped, and the cluster is whole again when it is back."""
+        """A replica takes the place of a stopped primary, which follows it when it is back."""
         with private_cluster(3, 3) as cluster:
             first, heir = cluster.primaries[0], cluster.replicas[0]
             key = next(key for key in KEYS if cluster.primary_of(key) is first)
@@ -150,8 +158,10 @@ class TestSeveralServers:
             cluster.wait_until_whole()
             assert ["master", "slave"] == [heir.command("ROLE")[0], first.command("ROLE")[0]]
 
-    def test_a_replica_outlives_its_primary(self, redis_pair: tuple[PrivateRedis, PrivateRedis]) -> None:
-        """What was written to the primary is read from the replica, which takes no writes, also when it is alone."""
+    def test_a_replica_outlives_its_primary(
+        self, redis_pair: tuple[PrivateRedis, PrivateRedis]
+    ) -> None:
+        """A replica holds what its primary was sent, also when alone, and takes no writes."""
         primary, replica = redis_pair
         primary.command("SET", "key", "value")
         primary.command("WAIT", 1, 0)
@@ -161,9 +171,9 @@ class TestSeveralServers:
         assert reply(replica, "SET key other").startswith("-READONLY")
 
     def test_a_sentinel_replaces_a_primary(self, watched_redis: WatchedRedis) -> None:
-        """The Sentinel names the first primary, and when that is killed one of the replicas, which takes writes."""
+        """The Sentinel names the primary, and when it is killed a replica that takes writes."""
         host, port = watched_redis.sentinel.address.split(":")
-        sentinel: Any = Sentinel([(host, int(port))])  # type: ignore[no-untyped-call]  # redis-py's has no types
+        sentinel: Any = Sentinel([(host, int(port))])  # type: ignore[no-untyped-call]  # no types
         assert (host, watched_redis.primary.port) == sentinel.discover_master(SERVICE)
         assert 2 == len(sentinel.discover_slaves(SERVICE))
         watched_redis.primary.stop()
@@ -185,18 +195,25 @@ class TestSeveralServers:
         stop(mariadb_pair)
         mariadb_pair.primary.run("INSERT INTO t VALUES (2)", database)
         count = f"SELECT COUNT(*) AS n FROM {database}.t"
-        assert [{"n": 2}, {"n": 1}] == [mariadb_pair.primary.ask(count), mariadb_pair.replica.ask(count)]
+        assert [{"n": 2}, {"n": 1}] == [
+            mariadb_pair.primary.ask(count),
+            mariadb_pair.replica.ask(count),
+        ]
         mariadb_pair.resume()
         mariadb_pair.catch_up()
         assert {"n": 2} == mariadb_pair.replica.ask(count)
 
     def test_a_mariadb_replica_takes_no_writes(self, mariadb_pair: MariaDBPair) -> None:
         """Whoever is not root is refused there with MariaDB's own error."""
-        mariadb_pair.primary.run("CREATE USER someone@localhost;\nGRANT ALL ON *.* TO someone@localhost")
+        mariadb_pair.primary.run(
+            "CREATE USER someone@localhost;\nGRANT ALL ON *.* TO someone@localhost"
+        )
         mariadb_pair.primary.run("REVOKE READ_ONLY ADMIN, SUPER ON *.* FROM someone@localhost")
         mariadb_pair.catch_up()
         with (
-            pymysql.connect(unix_socket=str(mariadb_pair.replica.socket), user="someone") as connection,
+            pymysql.connect(
+                unix_socket=str(mariadb_pair.replica.socket), user="someone"
+            ) as connection,
             connection.cursor() as cursor,
             pytest.raises(pymysql.OperationalError, match="1290"),
         ):

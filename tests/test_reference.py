@@ -1,4 +1,6 @@
-"""The API reference: every public name stands in it and has a docstring that describes it as it is."""
+"""The API reference: every public name stands in it and has a docstring that describes
+it as it is.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def members(owner: type) -> Iterator[tuple[str, Any]]:
 
 
 def described(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Give what `module` defines without an underscore, and the classes' members, by their names."""
+    """Give what `module` defines without an underscore, and the classes' members, by
+    their names.
+    """
     for name, value in own(module).items():
         yield name, value
         if inspect.isclass(value):
@@ -67,7 +71,9 @@ def described(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_name_has_a_docstring(module: ModuleType) -> None:
-    """Modules, classes, functions, methods and properties say what they are, the private modules' too."""
+    """Modules, classes, functions, methods and properties say what they are, the private modules'
+    too.
+    """
     assert module.__doc__
     assert [] == [name for name, value in described(module) if not value.__doc__]
 
@@ -78,9 +84,15 @@ def test_parameters_are_those_of_the_signature(module: ModuleType) -> None:
     wrong = []
     for name, value in described(module):
         read = ClassDoc if inspect.isclass(value) else FunctionDoc
-        listed = [part.strip("* ") for entry in read(value)["Parameters"] for part in entry.name.split(",")]
+        listed = [
+            part.strip("* ")
+            for entry in read(value)["Parameters"]
+            for part in entry.name.split(",")
+        ]
         if listed:
-            wrong += [f"{name}: {one}" for one in listed if one not in inspect.signature(value).parameters]
+            wrong += [
+                f"{name}: {one}" for one in listed if one not in inspect.signature(value).parameters
+            ]
     assert [] == wrong
 
 
@@ -104,10 +116,15 @@ def found(made: Pages) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def listed(found: dict[str, str]) -> dict[str, Any]:
-    """Give the values, functions and classes that the reference lists by their full names: each must exist."""
+    """Give the values, functions and classes that the reference lists by their full names: each
+    must exist.
+    """
     kinds = {"class", "data", "exception", "function"}
     places = {name: name.rpartition(".") for name, kind in found.items() if kind in kinds}
-    return {name: getattr(importlib.import_module(module), last) for name, (module, _, last) in places.items()}
+    return {
+        name: getattr(importlib.import_module(module), last)
+        for name, (module, _, last) in places.items()
+    }
 
 
 @pytest.mark.parametrize("face", FACES)
@@ -125,12 +142,17 @@ def test_every_listed_value_is_described(found: dict[str, str]) -> None:
     silent = []
     for name in (name for name, kind in found.items() if kind == "data"):
         module, _, value = name.rpartition(".")
-        if module != "imlib" and ("", value) not in ModuleAnalyzer.for_module(module).find_attr_docs():
+        if (
+            module != "imlib"
+            and ("", value) not in ModuleAnalyzer.for_module(module).find_attr_docs()
+        ):
             silent.append(name)
     assert [] == silent
 
 
-def test_every_member_stands_on_its_class_s_page(listed: dict[str, Any], found: dict[str, str]) -> None:
+def test_every_member_stands_on_its_class_s_page(
+    listed: dict[str, Any], found: dict[str, str]
+) -> None:
     """So do those that it inherits, but for how records are read."""
     classes = {name: value for name, value in listed.items() if inspect.isclass(value)}
     missing = {
@@ -145,12 +167,17 @@ def test_every_member_stands_on_its_class_s_page(listed: dict[str, Any], found: 
 
 
 def test_a_class_leads_to_what_it_descends_from(listed: dict[str, Any], made: Pages) -> None:
-    """The page of a model or an error links to the page that says what it has in common with others."""
+    """The page of a model or an error links to the page that says what it has in common with
+    others.
+    """
     pages = {value: f"{name}.html" for name, value in listed.items() if inspect.isclass(value)}
     assert [] == [
         f"{page} to {pages[base]}"
         for value, page in pages.items()
         for base in value.__bases__
         if base in pages
-        and not any(link.startswith(f"{pages[base]}#") for link in Page(made.folder / "reference" / page).links)
+        and not any(
+            link.startswith(f"{pages[base]}#")
+            for link in Page(made.folder / "reference" / page).links
+        )
     ]

@@ -53,10 +53,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def rows(engine: sa.Engine, table: str) -> list[dict[str, Any]]:
-    """Return a table's rows as its driver gives them, moments as text, in the order of their ids."""
+    """Return a table's rows as its driver gives them, moments as text, in the order of
+    their ids.
+    """
     with engine.connect() as connection:
         found = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY id")).mappings().all()
-    return [{name: str(v) if hasattr(v, "isoformat") else v for name, v in row.items()} for row in found]
+    return [
+        {name: str(v) if hasattr(v, "isoformat") else v for name, v in row.items()} for row in found
+    ]
 
 
 def planted(check: str) -> list[str]:
@@ -82,14 +86,20 @@ def held(deployment: imlib.Deployment) -> dict[str, tuple[str, list[tuple[bytes,
 
 
 def test_loaded_rows_are_the_generated_ones(redis_url: str, database_url: str) -> None:
-    """On SQLite and MariaDB alike all arrives as it was made: rows with NULL as NULL, and every key to the byte."""
+    """On SQLite and MariaDB alike all arrives as it was made: rows with NULL as NULL, and every key
+    to the byte.
+    """
     world = generate()
-    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
+    with imlib.connect(
+        redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         for name, expected in world.tables.items():
             assert expected == rows(deployment.engine, name), name
         keys = {key.name: key for key in world.redis()}
-        assert {name: (key.kind, sorted(key.entries)) for name, key in keys.items()} == held(deployment)
+        assert {name: (key.kind, sorted(key.entries)) for name, key in keys.items()} == held(
+            deployment
+        )
         client: Any = deployment.redis
         for name, key in keys.items():
             ttl = client.pttl(name)
@@ -100,7 +110,9 @@ def test_loaded_rows_are_the_generated_ones(redis_url: str, database_url: str) -
 
 
 def test_every_report_is_moved_by_as_much() -> None:
-    """By a clock 100 s on all reports are, in both layouts, 100 s later; what is no session stays as it is."""
+    """By a clock 100 s on all reports are, in both layouts, 100 s later; what is no session stays
+    as it is.
+    """
     with imlib.connect(EMBEDDED, EMBEDDED, clock=imlib.ManualClock(NOW + 100)) as deployment:
         deployment.load_sample()
         found = held(deployment)
@@ -115,8 +127,12 @@ def test_every_report_is_moved_by_as_much() -> None:
 
 
 def test_models_go_on_from_it(redis_url: str, database_url: str) -> None:
-    """A message sent into the world gets the next id and the next pts, beyond a Redis that was ahead."""
-    with imlib.connect(redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
+    """A message sent into the world gets the next id and the next pts, beyond a Redis that was
+    ahead.
+    """
+    with imlib.connect(
+        redis_url, database_url, scratch=True, clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         before = deployment.messages.get_last_pts_by_user_id(7)
         sent = deployment.messages.send_message(1, Peer.user(7), "and on it goes 🎈")
@@ -129,12 +145,16 @@ def test_presence_is_moved_to_the_servers_clock() -> None:
     with imlib.connect(EMBEDDED, EMBEDDED) as deployment:
         deployment.load_sample()
         online = deployment.online_status.get_online_by_user_id_list([1, 2, 4, 11, 12])
-    assert {1: 2, 2: 2, 4: 0, 11: 0, 12: 0} == {user_id: len(sessions) for user_id, sessions in online.items()}
+    assert {1: 2, 2: 2, 4: 0, 11: 0, 12: 0} == {
+        user_id: len(sessions) for user_id, sessions in online.items()
+    }
 
 
 def test_a_turned_clock_finds_deadlines_where_the_files_say() -> None:
     """A key with 13 s left is there after 12 s of the turned clock, and gone after 13."""
-    with imlib.connect(EMBEDDED, EMBEDDED, scratch=True, clock=imlib.ManualClock(NOW)) as deployment:
+    with imlib.connect(
+        EMBEDDED, EMBEDDED, scratch=True, clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         deployment.advance(12)
         assert 1 == deployment.redis.exists("online_1")
@@ -150,7 +170,9 @@ def test_a_turned_clock_finds_deadlines_where_the_files_say() -> None:
         (lambda own: own.users.create_user("+1", "A"), "^the table users holds rows, "),
     ],
 )
-def test_it_goes_only_where_nothing_is(fill: Callable[[imlib.Deployment], object], holds: str) -> None:
+def test_it_goes_only_where_nothing_is(
+    fill: Callable[[imlib.Deployment], object], holds: str
+) -> None:
     """With a key in Redis or a row in a table it is refused, and nothing is written."""
     with imlib.connect(EMBEDDED, EMBEDDED) as deployment:
         fill(deployment)
@@ -189,12 +211,16 @@ def test_redis_that_fails_leaves_the_tables_empty(redis_url: str, database_url: 
 
 
 def test_deployed_tables_get_zero_dates(redis_url: str, mariadb: PrivateMariaDB) -> None:
-    """In tables that the deployed server made "never" is a zero date, and the models read it as never."""
+    """In tables that the deployed server made "never" is a zero date, and the models read it as
+    never.
+    """
     url = mariadb.new_database("utf8")
     name = url.split("/")[3].split("?")[0]
     mariadb.run(DUMP.read_text(encoding="utf-8"), name)
     mariadb.run("".join(f"DELETE FROM {table};\n" for table in tables), name)
-    with imlib.connect(redis_url, url, layout="deployed", clock=imlib.ManualClock(NOW)) as deployment:
+    with imlib.connect(
+        redis_url, url, layout="deployed", clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         found = {row["id"]: row["deleted_at"] for row in rows(deployment.engine, "users")}
         assert ("0000-00-00 00:00:00", "2017-11-26 03:08:53") == (found[1], found[12])
@@ -216,10 +242,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_carries_it(installed: Path) -> None:
     """Installed without a checkout imlib has the same files, and loads them."""
-    asks = "import imlib.cli, imlib.sample as it; print(it.folder()); imlib.cli.main(['who', '2', '--sample'])"
+    asks = (
+        "import imlib.cli, imlib.sample as it; print(it.folder()); imlib.cli.main(['who', '2', "
+        "'--sample'])"
+    )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", asks]
-    done = subprocess.run(command, cwd=installed, env=environment, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=installed, env=environment, check=True, capture_output=True, text=True
+    )
     where, answer, *sessions = done.stdout.splitlines()
     assert installed / "imlib" / "_sample" == Path(where)
     assert {path.name: path.read_bytes() for path in DATA.iterdir()} == {
@@ -233,15 +264,21 @@ def test_a_checkout_has_it_where_it_lies() -> None:
     assert DATA == folder()
 
 
-def test_asks_the_sample_world(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asks_the_sample_world(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`who --sample` answers the same at any time, on no server of anybody's, replica or not."""
     monkeypatch.setenv("IMLIB_REDIS_URL", "redis://localhost:1")
     monkeypatch.delenv("IMLIB_DATABASE_URL", raising=False)
     monkeypatch.setenv("IMLIB_REPLICA_URL", "sqlite:///nowhere.db")
     assert 0 == main(["who", "2", "6", "--sample", "--format", "json"])
     shown = capsys.readouterr()
-    assert [(2, NOW - 9), (2, NOW - 5), (6, NOW - 3)] == [(s["user_id"], s["now"]) for s in json.loads(shown.out)]
-    assert len([subject for subject in planted("malformed") if "online_6" in subject]) == len(shown.err.splitlines())
+    assert [(2, NOW - 9), (2, NOW - 5), (6, NOW - 3)] == [
+        (s["user_id"], s["now"]) for s in json.loads(shown.out)
+    ]
+    assert len([subject for subject in planted("malformed") if "online_6" in subject]) == len(
+        shown.err.splitlines()
+    )
     assert 1 == main(["who", "12", "--sample"])
     assert 0 == main(["servers", "--sample"])
 
@@ -256,9 +293,15 @@ class TestCommand:
             monkeypatch.delenv(name, raising=False)
 
     def test_fills_the_servers_that_are_named(
-        self, redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+        self,
+        redis_url: str,
+        database_url: str,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        """It goes in once, with exit code 0; a second time is an error in one line, with exit code 2."""
+        """It goes in once, with exit code 0; a second time is an error in one line, with exit code
+        2.
+        """
         monkeypatch.setenv("IMLIB_REDIS_URL", redis_url)
         monkeypatch.setenv("IMLIB_DATABASE_URL", database_url)
         assert 0 == main(["sample"])
@@ -266,19 +309,30 @@ class TestCommand:
         assert 2 == main(["sample"])
         refusal = capsys.readouterr()
         assert "" == refusal.out
-        assert re.fullmatch(r"imlib: the Redis database holds \d+ keys, and .*: nothing was written.*\n", refusal.err)
+        assert re.fullmatch(
+            r"imlib: the Redis database holds \d+ keys, and .*: nothing was written.*\n",
+            refusal.err,
+        )
 
-    def test_wants_both_servers(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_wants_both_servers(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Half a world in a private database would be gone at once."""
         monkeypatch.setenv("IMLIB_REDIS_URL", "redis://localhost:1")
         assert 2 == main(["sample"])
         assert "set IMLIB_DATABASE_URL" in capsys.readouterr().err
 
     def test_exports(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        """Files need no server, and may go into a folder that is there; one that cannot be made is one clear line."""
+        """Files need no server, and may go into a folder that is there; one that cannot be made is
+        one clear line.
+        """
         for _ in range(2):
             assert 0 == main(["sample", "--export", str(tmp_path / "new")])
-        assert {path.name for path in DATA.iterdir()} == {path.name for path in (tmp_path / "new").iterdir()}
+        assert {path.name for path in DATA.iterdir()} == {
+            path.name for path in (tmp_path / "new").iterdir()
+        }
         capsys.readouterr()
         assert 2 == main(["sample", "--export", str(tmp_path / "new" / "users.csv" / "below")])
-        assert re.fullmatch(r"imlib: .*users\.csv.* cannot be written: .*\n", capsys.readouterr().err)
+        assert re.fullmatch(
+            r"imlib: .*users\.csv.* cannot be written: .*\n", capsys.readouterr().err
+        )

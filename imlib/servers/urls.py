@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _MASK = "***"
-# Not by urlsplit: what has to be hidden first of all is a password whose /, ?, # or @ somebody forgot to encode, and
-# there a URL's parts end in the wrong places. So a login reaches as far as the last @, with or without a scheme.
+# Not by urlsplit: what has to be hidden first of all is a password whose /, ?, # or @ somebody
+# forgot to encode, and there a URL's parts end in the wrong places. So a login reaches as far as
+# the last @, with or without a scheme.
 _LOGIN = re.compile(r"^([^:/]+://[^:@/?#]*:|(?![^:/]+://)[^:@]*:).*@", re.DOTALL)
 # Behind a host stands no number: perhaps a password, and the host was forgotten.
 _NO_PORT = re.compile(r"^([^:/]+://(?!\[)[^:@/?#]*:)(?!\d*(?:[/?#]|$))[^@]*$")
@@ -14,10 +15,11 @@ _SECRET_OPTION = re.compile(r"([?&](?:password|passwd|ssl_password)=)[^&]*", re.
 
 
 class ServerUrl(str):
-    """A server's URL: a string that another process can be given, and that prints without its password.
+    """A server's URL: a string that another process can be given, and that prints without its
+    password.
 
-    ``print``, ``repr``, ``str`` and f-strings show `masked`; `reveal` returns the plain string. Handed to a library or
-    put into a process's environment it is whole.
+    ``print``, ``repr``, ``str`` and f-strings show `masked`; `reveal` returns the plain string.
+    Handed to a library or put into a process's environment it is whole.
 
     Examples
     --------
@@ -44,7 +46,9 @@ class ServerUrl(str):
         return str.__str__(self)
 
     def masked(self) -> str:
-        """Return the URL with every password in it replaced by ``***``; where it is not clear what is one, more."""
+        """Return the URL with every password in it replaced by ``***``; where it is not clear what
+        is one, more.
+        """
         text = _SECRET_OPTION.sub(rf"\1{_MASK}", self.reveal())
         text = _LOGIN.sub(rf"\1{_MASK}@", text)
         return _NO_PORT.sub(rf"\1{_MASK}", text)

@@ -1,9 +1,10 @@
-"""Ends an embedded server and removes its folder once the process that owns them is gone, however it went.
+"""Ends an embedded server and removes its folder once the process that owns them is gone, however
+it went.
 
-Run as a program, in a process session of its own so that no interrupt meant for the owner reaches it. The owner
-holds the other end of a pipe: when the owner closes it or dies, reading gives end of file. A child that the owner
-forked may hold the pipe too, so the parent's pid is looked at as well. (PR_SET_PDEATHSIG would not do: it fires
-when the *thread* that started the server ends.)
+Run as a program, in a process session of its own so that no interrupt meant for the owner reaches
+it. The owner holds the other end of a pipe: when the owner closes it or dies, reading gives end of
+file. A child that the owner forked may hold the pipe too, so the parent's pid is looked at as well.
+(PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.)
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""How a database's tables and columns are described, and the exact pandas dtype that follows for each column.
+"""How a database's tables and columns are described, and the exact pandas dtype that follows for
+each column.
 
-A dtype follows from the column's definition alone, so that it is the same with and without rows: NOT NULL
-``int`` is int32, nullable Int32; DECIMAL is Arrow's, to the last digit; TIMESTAMP is datetime64[us, UTC], DATE and
-DATETIME datetime64[us]; TIME timedelta64[us]; BIT an unsigned integer; text str; binary Arrow's large_binary.
-No id passes through a float, and no NULL gets lost.
+A dtype follows from the column's definition alone, so that it is the same with and without rows:
+NOT NULL ``int`` is int32, nullable Int32; DECIMAL is Arrow's, to the last digit; TIMESTAMP is
+datetime64[us, UTC], DATE and DATETIME datetime64[us]; TIME timedelta64[us]; BIT an unsigned
+integer; text str; binary Arrow's large_binary. No id passes through a float, and no NULL gets lost.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ class Carrier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column of a result: how its values arrive, ``dtype`` in Arrow's words, and whether NULL may be among them."""
+    """One column of a result: how its values arrive, ``dtype`` in Arrow's words, and whether NULL
+    may be among them.
+    """
 
     name: str
     dtype: pa.DataType
@@ -97,7 +100,8 @@ class Field:
 class Problem:
     """Why a column cannot be carried as it is declared, and the carrier that can hold it.
 
-    With `Carrier.DECLARED` it is a remark: the column stays as it is, and its reader has to know this.
+    With `Carrier.DECLARED` it is a remark: the column stays as it is, and its reader has to know
+    this.
     """
 
     reason: str
@@ -109,7 +113,9 @@ ZERO_DATE: Final = Problem("holds zero dates, which are NaT here as NULL is")
 
 
 def held_by_arrow(dtype: pa.DataType) -> pd.ArrowDtype | None:
-    """Return the pandas dtype of decimals and binary, else None: a ``types_mapper`` for reading Parquet back."""
+    """Return the pandas dtype of decimals and binary, else None: a ``types_mapper`` for reading
+    Parquet back.
+    """
     return pd.ArrowDtype(dtype) if pa.types.is_decimal(dtype) or dtype == BYTES else None
 
 
@@ -120,5 +126,7 @@ def series(field: Field, chunks: pa.ChunkedArray) -> pd.Series[Any]:
         dtype = NUMBERS[field.dtype]
     elif field.dtype == TEXT:
         dtype = pd.StringDtype(na_value=np.nan)
-    column: pd.Series[Any] = chunks.to_pandas(types_mapper=None if dtype is None else lambda _: dtype)
+    column: pd.Series[Any] = chunks.to_pandas(
+        types_mapper=None if dtype is None else lambda _: dtype
+    )
     return column

@@ -29,8 +29,11 @@ _LONGEST_NAME: Final = 100
 """A table's name may have 64 characters, quoted up to 12 bytes each; a file's at most 255."""
 
 
-def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo) -> Path:
-    """Write frames, ``sessions`` among them, and info (as JSON) as a folder that nobody but its owner may read.
+def write_folder(
+    folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo
+) -> Path:
+    """Write frames, ``sessions`` among them, and info (as JSON) as a folder that nobody but its
+    owner may read.
 
     It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
 
@@ -42,7 +45,8 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
     target = Path(folder)
     if os.path.lexists(target):
         raise SnapshotError(
-            f"{target} exists: a snapshot is saved under a new name and never over another", path=str(target)
+            f"{target} exists: a snapshot is saved under a new name and never over another",
+            path=str(target),
         )
     building = None
     try:
@@ -56,7 +60,9 @@ def write_folder(folder: str | PathLike[str], frames: dict[str, pd.DataFrame], i
                 note |= {"info": info, "files": files}
             metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
             table = table.replace_schema_metadata(metadata)
-            pq.write_table(table, building / files[name], compression="zstd", write_page_checksum=True)
+            pq.write_table(
+                table, building / files[name], compression="zstd", write_page_checksum=True
+            )
         for path in building.iterdir():
             _sync(path)
         _sync(building)
@@ -78,20 +84,24 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], S
     Raises
     ------
     SnapshotError
-        There is no snapshot, it is of a newer format, or a file of it is missing or damaged; the message says which.
+        There is no snapshot, it is of a newer format, or a file of it is missing or damaged; the
+        message says which.
     """
     source = Path(folder)
     try:
         there = (source / _FIRST).is_file()
     except OSError as problem:
-        raise SnapshotError(f"{source} cannot be read: {_line(problem)}", path=str(source)) from problem
+        raise SnapshotError(
+            f"{source} cannot be read: {_line(problem)}", path=str(source)
+        ) from problem
     if not there:
         raise SnapshotError(f"{source} holds no snapshot: {_FIRST} is not there", path=str(source))
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
     if not all(isinstance(note.get(part), dict) for part in ("files", "info")):
         raise SnapshotError(
-            f"{source} is not whole: {_FIRST} does not say how the snapshot was taken", path=str(source)
+            f"{source} is not whole: {_FIRST} does not say how the snapshot was taken",
+            path=str(source),
         )
     for name, file in note["files"].items():
         if not (source / file).is_file():
@@ -100,7 +110,8 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], S
             frames[name], its = _read(source / file, name)
             if its.get("snapshot") != note.get("snapshot"):
                 raise SnapshotError(
-                    f"{source / file} is of another snapshot than {_FIRST} beside it", path=str(source / file)
+                    f"{source / file} is of another snapshot than {_FIRST} beside it",
+                    path=str(source / file),
                 )
     return frames, note["info"]
 
@@ -111,32 +122,43 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
             if not isinstance(note, dict) or "format" not in note:
-                raise SnapshotError(f"{path} is no file of a snapshot: save() did not write it", path=str(path))
+                raise SnapshotError(
+                    f"{path} is no file of a snapshot: save() did not write it", path=str(path)
+                )
             if note["format"] != FORMAT:
                 advice = "use the imlib that wrote it"
                 raise SnapshotError(
-                    f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: {advice}", path=str(path)
+                    f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: {advice}",
+                    path=str(path),
                 )
             table = file.read()
     except (OSError, ValueError, pa.ArrowException) as problem:
-        raise SnapshotError(f"{path} is damaged, or no Parquet file: {_line(problem)}", path=str(path)) from problem
+        raise SnapshotError(
+            f"{path} is damaged, or no Parquet file: {_line(problem)}", path=str(path)
+        ) from problem
     if note.get("frame") != frame:
         raise SnapshotError(
-            f"{path} holds the frame {note.get('frame')!r}, not {frame!r}: files were renamed or mixed up",
+            f"{path} holds the frame {note.get('frame')!r}, not {frame!r}: files were renamed or "
+            "mixed up",
             path=str(path),
         )
     try:
         # pandas' own note in the file carries every dtype but this.
-        read = table.to_pandas(types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None)
+        read = table.to_pandas(
+            types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
+        )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
         raise SnapshotError(
-            f"{path} is damaged: what pandas noted in it cannot be used ({problem!r})", path=str(path)
+            f"{path} is damaged: what pandas noted in it cannot be used ({problem!r})",
+            path=str(path),
         ) from problem
     return read, note
 
 
 def _files(names: Iterable[str]) -> dict[str, str]:
-    """Return each frame's file: readable, though a table may bear any name, and unlike any other but for case."""
+    """Return each frame's file: readable, though a table may bear any name, and unlike any other
+    but for case.
+    """
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:

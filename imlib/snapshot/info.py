@@ -1,4 +1,6 @@
-"""How a snapshot was taken: the facts beside its frames. Plain dicts, for JSON and for people, with typed keys."""
+"""How a snapshot was taken: the facts beside its frames. Plain dicts, for JSON and for people, with
+typed keys.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ class TableFacts(TypedDict, total=False):
     not_at_same_instant : bool
         Its engine has no snapshots.
     could_not_carry : dict of str to str
-        Columns that are carried as another type than declared, each with the reason; also where a nullable column
-        has zero dates.
+        Columns that are carried as another type than declared, each with the reason; also where a
+        nullable column has zero dates.
     not_json : list of int
         For ``messages``: the ids of those whose bodies are no JSON, at most 1,000.
     not_json_more : int
@@ -93,8 +95,8 @@ class SnapshotInfo(TablesInfo, total=False):
     missing_indexes : list of str or None
         None where it could not be told.
     in_both_layouts, never_expire : list of int
-        Users with a session in both layouts; users whose key never expires and has no session to show it by. At most
-        1,000 each.
+        Users with a session in both layouts; users whose key never expires and has no session to
+        show it by. At most 1,000 each.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int

@@ -1,4 +1,6 @@
-"""MySQL and MariaDB as a source of tables: the catalogue, the transaction and its locks, the cursor."""
+"""MySQL and MariaDB as a source of tables: the catalogue, the transaction and its locks, the
+cursor.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ _BEGIN: Final = (
 _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
 _CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
 _TRANSACTIONAL: Final = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
-_TABLES: Final = "SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()"
+_TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES
+WHERE TABLE_SCHEMA = DATABASE()"""
 _COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"""
 _PRIMARY_KEYS: Final = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS
@@ -49,7 +52,9 @@ def mysql_tables(connection: sa.Connection) -> Listing:
     for name, column in ask(_PRIMARY_KEYS):
         if name in listed:
             listed[name].key.append(column)
-    for name in [name for name, one in listed.items() if not one.columns or set(one.key) - set(one.columns)]:
+    for name in [
+        name for name, one in listed.items() if not one.columns or set(one.key) - set(one.columns)
+    ]:
         del listed[name]
         left_out[name] = "dropped, altered or locked while the tables were listed"
     return dict(sorted(listed.items())), left_out
@@ -70,7 +75,9 @@ class MySQLSource:
         return (before + time.time()) / 2 - float(told)
 
     def begin(self) -> Listing:
-        """List the tables and open the transaction, in this order: the catalogue is then not locked to the end."""
+        """List the tables and open the transaction, in this order: the catalogue is then not locked
+        to the end.
+        """
         # By default MySQL waits a day for a locked table.
         self.connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}")
         listing = mysql_tables(self.connection)
@@ -89,7 +96,9 @@ class MySQLSource:
     def rows(
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts no value."""
+        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts
+        no value.
+        """
         driver: Any = self.connection.connection.dbapi_connection
         usual, driver.cursorclass = driver.cursorclass, BinaryCursor
         try:
@@ -108,4 +117,6 @@ class MySQLSource:
     @staticmethod
     def ended(code: int | None, text: str) -> bool:
         """Return whether an error ends the reading, and not that of one table alone."""
-        return code is not None and (code in _ENDED or (2000 <= code < 3000 and code != CR.CR_PARAMS_NOT_BOUND))
+        return code is not None and (
+            code in _ENDED or (2000 <= code < 3000 and code != CR.CR_PARAMS_NOT_BOUND)
+        )

@@ -1,8 +1,9 @@
 """Rows of MySQL and MariaDB in their binary form, many at a time, over a connection of pymysql's.
 
-What a prepared statement returns holds an integer in its own bytes, a FLOAT with every bit and a blob unescaped.
-The text that a plain query returns has a FLOAT's first six digits; columns joined into one text by the server
-become NULL beyond its max_allowed_packet; both cost the server more. Login, TLS and errors stay pymysql's.
+What a prepared statement returns holds an integer in its own bytes, a FLOAT with every bit and a
+blob unescaped. The text that a plain query returns has a FLOAT's first six digits; columns joined
+into one text by the server become NULL beyond its max_allowed_packet; both cost the server more.
+Login, TLS and errors stay pymysql's.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _END, _ERROR = 0xFE, 0xFF
 
 
 class Rows(NamedTuple):
-    """Some rows: ``buffer`` has their bytes and `PADDING` more, ``starts`` says where each begins in it."""
+    """Some rows: ``buffer`` has their bytes and `PADDING` more, ``starts`` says where each begins
+    in it.
+    """
 
     buffer: NDArray[np.uint8]
     starts: NDArray[np.int64]
@@ -52,7 +55,9 @@ class BinaryCursor(Cursor):
     _drained: bool
 
     def execute(self, query: str, args: object = None) -> int:
-        """Prepare and execute a SELECT; its parameters are bound by pymysql, as in any cursor of its own."""
+        """Prepare and execute a SELECT; its parameters are bound by pymysql, as in any cursor of
+        its own.
+        """
         self._wire = self.connection
         self._statement = None
         self._drained = True
@@ -62,8 +67,12 @@ class BinaryCursor(Cursor):
         for described in (parameters, columns):
             self._read_fields(described)
         if parameters:
-            raise err.ProgrammingError(CR.CR_PARAMS_NOT_BOUND, "the statement holds a ? where SQL takes a parameter")
-        self._wire._execute_command(COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", self._statement, 0, 1))
+            raise err.ProgrammingError(
+                CR.CR_PARAMS_NOT_BOUND, "the statement holds a ? where SQL takes a parameter"
+            )
+        self._wire._execute_command(
+            COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", self._statement, 0, 1)
+        )
         self._wire._read_packet()
         self.fields = self._read_fields(columns)
         self._drained = False
@@ -73,7 +82,9 @@ class BinaryCursor(Cursor):
     def _read_fields(self, count: int) -> list[Any]:
         fields = [self._wire._read_packet(FieldDescriptorPacket) for _ in range(count)]
         if count and not self._wire._read_packet().is_eof_packet():
-            raise err.InternalError(CR.CR_MALFORMED_PACKET, "the server's description of the columns does not end")
+            raise err.InternalError(
+                CR.CR_MALFORMED_PACKET, "the server's description of the columns does not end"
+            )
         return fields
 
     def batches(self) -> Iterator[Rows]:
@@ -129,16 +140,22 @@ class BinaryCursor(Cursor):
         try:
             received: bytes = self._wire._rfile.read1(_RECEIVE_BYTES)
         except OSError as problem:
-            raise err.OperationalError(CR.CR_SERVER_LOST, f"the connection broke in the middle ({problem})") from None
+            raise err.OperationalError(
+                CR.CR_SERVER_LOST, f"the connection broke in the middle ({problem})"
+            ) from None
         if not received:
-            raise err.OperationalError(CR.CR_SERVER_LOST, "the server closed the connection in the middle")
+            raise err.OperationalError(
+                CR.CR_SERVER_LOST, "the server closed the connection in the middle"
+            )
         return received
 
     def _check_end(self, packet: bytes) -> None:
         if packet[0] == _ERROR:
             err.raise_mysql_exception(packet)
         if packet[0] != _END:
-            raise err.InternalError(CR.CR_MALFORMED_PACKET, "neither a row nor an end where one of them must be")
+            raise err.InternalError(
+                CR.CR_MALFORMED_PACKET, "neither a row nor an end where one of them must be"
+            )
 
     def close(self) -> None:
         """Free the statement at the server; where rows were left unread, end the connection."""
@@ -151,4 +168,6 @@ class BinaryCursor(Cursor):
 
 
 def _rows(buffer: bytearray, starts: list[int]) -> Rows:
-    return Rows(np.frombuffer(buffer + bytes(PADDING), dtype=np.uint8), np.array(starts, dtype=np.int64))
+    return Rows(
+        np.frombuffer(buffer + bytes(PADDING), dtype=np.uint8), np.array(starts, dtype=np.int64)
+    )

@@ -22,7 +22,9 @@ Chosen = dict[str, list[str]]
 
 
 class Link(NamedTuple):
-    """What leads from users to rows that don't name them: a table's column, and the one beside it that names a user."""
+    """What leads from users to rows that don't name them: a table's column, and the one beside it
+    that names a user.
+    """
 
     table: str
     column: str
@@ -63,27 +65,48 @@ class SnapshotRequest:
     keep_incomplete: bool = False
 
     def __post_init__(self) -> None:
-        if check_int("limit", self.limit, 63) < 1:  # one more is asked for, and SQL and Arrow count in 64 bits
+        if (
+            check_int("limit", self.limit, 63) < 1
+        ):  # one more is asked for, and SQL and Arrow count in 64 bits
             raise InvalidValueError(f"limit is {self.limit!r}: allowed is 1 or more rows per table")
         if not isinstance(self.where, Mapping):
-            raise InvalidValueError(f"where is {type(self.where).__name__}: allowed is a mapping of table to condition")
+            raise InvalidValueError(
+                f"where is {type(self.where).__name__}: allowed is a mapping of table to condition"
+            )
         for argument, given in (("tables", self.tables), ("unmask", self.unmask)):
             if isinstance(given, str):
-                raise InvalidValueError(f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]")
+                raise InvalidValueError(
+                    f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]"
+                )
 
 
-def choose(request: SnapshotRequest, listed: Mapping[str, TableDescription], left_out: Mapping[str, str]) -> Chosen:
-    """Return the columns to read of each table; a name that doesn't exist is refused, one that is left out is not."""
-    tables, columns = request.tables, {f"{one.name}.{column}" for one in listed.values() for column in one.columns}
+def choose(
+    request: SnapshotRequest, listed: Mapping[str, TableDescription], left_out: Mapping[str, str]
+) -> Chosen:
+    """Return the columns to read of each table; a name that doesn't exist is refused, one that is
+    left out is not.
+    """
+    tables, columns = (
+        request.tables,
+        {f"{one.name}.{column}" for one in listed.values() for column in one.columns},
+    )
     names = [name for name in (listed if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
-    _check_names("unmask", [name for name in request.unmask if name.partition(".")[0] not in left_out], columns)
+    _check_names(
+        "unmask",
+        [name for name in request.unmask if name.partition(".")[0] not in left_out],
+        columns,
+    )
     _check_names("tables", names, listed)
     if not isinstance(tables, Mapping):
         return {name: list(listed[name].columns) for name in names}
     if none := [name for name in names if not tables[name]]:
-        raise InvalidValueError(f"tables names no column of {', '.join(none)}: allowed are one or more of each")
-    _check_names("tables", [f"{name}.{column}" for name in names for column in tables[name]], columns)
+        raise InvalidValueError(
+            f"tables names no column of {', '.join(none)}: allowed are one or more of each"
+        )
+    _check_names(
+        "tables", [f"{name}.{column}" for name in names for column in tables[name]], columns
+    )
     return {name: list(dict.fromkeys(tables[name])) for name in names}
 
 
@@ -91,12 +114,16 @@ def _check_names(argument: str, given: Collection[str], known: Collection[str]) 
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=3)
-            there = f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
+            there = (
+                f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
+            )
             raise InvalidValueError(f"{argument} names {name!r}: {there}")
 
 
 def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
-    """Return what a caller asks of a table's rows as part of a statement over `TableDescription.clause`."""
+    """Return what a caller asks of a table's rows as part of a statement over
+    `TableDescription.clause`.
+    """
     ours = table.clause
     match where:
         case str():
@@ -107,11 +134,17 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
             pass
         case _:
             given = f"where for table {table.name!r} is of type {type(where).__name__}"
-            raise InvalidValueError(f"{given}: allowed is SQL, (SQL, values of its :names), or a SQLAlchemy expression")
+            raise InvalidValueError(
+                f"{given}: allowed is SQL, (SQL, values of its :names), or a SQLAlchemy expression"
+            )
 
     def adapted(element: Any, **_: Any) -> Any:
-        # The caller's columns may belong to a table object of imlib.schema's; a second one would be joined.
-        mine = isinstance(element, sa.ColumnClause) and getattr(element.table, "name", table.name) == table.name
+        # The caller's columns may belong to a table object of imlib.schema's; a second one would be
+        # joined.
+        mine = (
+            isinstance(element, sa.ColumnClause)
+            and getattr(element.table, "name", table.name) == table.name
+        )
         return ours.c.get(element.name) if mine else None
 
     expression = visitors.replacement_traverse(where, {}, adapted)
@@ -140,14 +173,20 @@ def about_users(
         elif name == "seq_name":
             chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
         elif name == "peer_id" and "peer_type" in columns:
-            chosen.append((columns["peer_type"] == int(PeerType.USER)) & among(columns[name], user_ids))
+            chosen.append(
+                (columns["peer_type"] == int(PeerType.USER)) & among(columns[name], user_ids)
+            )
     return sa.or_(*chosen) if chosen else None
 
 
-def among(column: sa.ColumnElement[Any], values: Collection[Any], *, personal: bool = False) -> sa.ColumnElement[bool]:
+def among(
+    column: sa.ColumnElement[Any], values: Collection[Any], *, personal: bool = False
+) -> sa.ColumnElement[bool]:
     """Return that a column has one of the values.
 
-    They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for an error shows the
-    statement.
+    They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for
+    an error shows the statement.
     """
-    return column.in_(sa.bindparam(None, list(values), expanding=True, literal_execute=not personal))
+    return column.in_(
+        sa.bindparam(None, list(values), expanding=True, literal_execute=not personal)
+    )

@@ -21,14 +21,15 @@ REDIS_FRAMES = ("sessions", "sequences", "malformed")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
-    """What a deployment held when it was looked at; made by ``deployment.snapshot()`` or `Snapshot.load`.
+    """What a deployment held when it was looked at; made by ``deployment.snapshot()`` or
+    `Snapshot.load`.
 
     Parameters
     ----------
     sessions : DataFrame
-        One row a session, online or not: user_id int32, auth_key_id int64, session_id int64, server_id int32,
-        netlib_session_id int64, now int64, reported_at datetime64[us, UTC], age_s float64, online bool, layout str,
-        key_ttl_s float64 (NaN: the key never expires).
+        One row a session, online or not: user_id int32, auth_key_id int64, session_id int64,
+        server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC], age_s
+        float64, online bool, layout str, key_ttl_s float64 (NaN: the key never expires).
     sequences : DataFrame
         name str, redis_before Int64, row Int64, redis_after Int64, state str.
     malformed : DataFrame
@@ -51,9 +52,9 @@ class Snapshot:
         Parameters
         ----------
         query : str
-            ``sessions``, ``sequences``, ``malformed`` and every table are its tables. A table of the database that
-            bears one of those three names is ``table_sessions`` and so on; of two whose names differ by case alone the
-            second is ``table_`` and its name.
+            ``sessions``, ``sequences``, ``malformed`` and every table are its tables. A table of
+            the database that bears one of those three names is ``table_sessions`` and so on; of two
+            whose names differ by case alone the second is ``table_`` and its name.
         parameters : list, optional
             Values for ``?`` in the query.
 
@@ -65,7 +66,8 @@ class Snapshot:
         return select(self._frames(), query, parameters)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Save as a folder of Parquet files, which is complete or absent; masked columns stay masked.
+        """Save as a folder of Parquet files, which is complete or absent; masked columns stay
+        masked.
 
         Raises
         ------
@@ -95,7 +97,9 @@ class Snapshot:
         )
 
     def diff(self, earlier: Snapshot) -> Difference:
-        """Compare with an earlier snapshot: who came, went and moved, which rows were added, removed or changed."""
+        """Compare with an earlier snapshot: who came, went and moved, which rows were added,
+        removed or changed.
+        """
         return compare(self, earlier)
 
     def audit(self, checks: Collection[str] | None = None) -> pd.DataFrame:
@@ -106,11 +110,17 @@ class Snapshot:
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: getattr(self, name) for name in REDIS_FRAMES}
-        return frames | {name: self.tables[table] for name, table in frame_names(self.tables).items()}
+        return frames | {
+            name: self.tables[table] for name, table in frame_names(self.tables).items()
+        }
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{name} {count}" for name, count in self.info.get("rows", {}).items() if count)
-        incomplete = f"; INCOMPLETE: {self.info['incomplete']}" if self.info.get("incomplete") else ""
+        rows = ", ".join(
+            f"{name} {count}" for name, count in self.info.get("rows", {}).items() if count
+        )
+        incomplete = (
+            f"; INCOMPLETE: {self.info['incomplete']}" if self.info.get("incomplete") else ""
+        )
         return f"<Snapshot: {rows or 'empty'}{incomplete}>"
 
     def _repr_html_(self) -> str:
@@ -130,7 +140,9 @@ class Snapshot:
 
 
 def frame_names(tables: Iterable[str]) -> dict[str, str]:
-    """Return a name for each table's frame that no other has, and what table it is: SQL does not tell case apart."""
+    """Return a name for each table's frame that no other has, and what table it is: SQL does not
+    tell case apart.
+    """
     taken = {*REDIS_FRAMES, ""}  # SQLite allows a table without a name, SQL here does not
     names = {}
     for table in tables:

@@ -46,7 +46,8 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
     """Return the tables of SQLite by name, and why the others are left out."""
     listed, left_out = {}, {}
     names = (
-        r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'"
+        r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT "
+        r"LIKE 'sqlite\_%' ESCAPE '\'"
     )
     described = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
     for name, kind in connection.exec_driver_sql(f"{names} ORDER BY name").all():
@@ -62,14 +63,21 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
         listed[name] = TableDescription(
             name,
             {column: declared for column, declared, _, _ in columns},
-            {column for column, declared, required, place in columns if required or (place and declared == "INTEGER")},
+            {
+                column
+                for column, declared, required, place in columns
+                if required or (place and declared == "INTEGER")
+            },
             [column for _, column in keyed],
         )
     return listed, left_out
 
 
-def sqlite_field(name: str, declared: str, nullable: bool, ours: pa.DataType | None, carrier: Carrier) -> Field:
-    """Return how a column of SQLite is carried: as declared in CREATE TABLE, or as a `Problem` asked for.
+def sqlite_field(
+    name: str, declared: str, nullable: bool, ours: pa.DataType | None, carrier: Carrier
+) -> Field:
+    """Return how a column of SQLite is carried: as declared in CREATE TABLE, or as a `Problem`
+    asked for.
 
     ``ours`` is the width that imlib gives an integer on MySQL; SQLite's INTEGER says none.
     """
@@ -92,7 +100,13 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
         return pa.array([None if value is None else repr(value) for value in values], TEXT)
     kinds = set(map(type, values)) - {type(None)}
     is_integer = pa.types.is_integer(field.dtype)
-    expected = {float, int} if pa.types.is_floating(field.dtype) else {bytes} if field.dtype == BYTES else {str}
+    expected = (
+        {float, int}
+        if pa.types.is_floating(field.dtype)
+        else {bytes}
+        if field.dtype == BYTES
+        else {str}
+    )
     try:
         if odd := kinds - ({int} if is_integer else expected):
             raise TypeError(f"holds {' and '.join(sorted(kind.__name__ for kind in odd))}")
@@ -105,14 +119,22 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
             problems.setdefault(field.name, ZERO_DATE)
         return moments
     except TypeError as odd_types:
-        problem = Problem(f"{odd_types}, and is declared otherwise: carried as Python literals", Carrier.LITERAL)
+        problem = Problem(
+            f"{odd_types}, and is declared otherwise: carried as Python literals", Carrier.LITERAL
+        )
     except UnicodeEncodeError:
-        problem = Problem("holds text that is no UTF-8: carried as Python literals", Carrier.LITERAL)
+        problem = Problem(
+            "holds text that is no UTF-8: carried as Python literals", Carrier.LITERAL
+        )
     except pa.ArrowInvalid:
         # Arrow's own words would show the value.
-        problem = Problem(f"holds what no {field.dtype} can: carried as Python literals", Carrier.LITERAL)
+        problem = Problem(
+            f"holds what no {field.dtype} can: carried as Python literals", Carrier.LITERAL
+        )
         if is_integer and field.dtype != pa.int64():
-            problem = Problem(f"holds numbers beyond {field.dtype}: carried as int64", Carrier.INT64)
+            problem = Problem(
+                f"holds numbers beyond {field.dtype}: carried as int64", Carrier.INT64
+            )
     problems[field.name] = problem
     return pa.nulls(len(values), field.dtype)
 
@@ -132,7 +154,8 @@ class SQLiteSource:
     def begin(self) -> Listing:
         """List the tables inside the transaction, which begins with it."""
         driver: Any = self.connection.connection.dbapi_connection
-        # Bytes that are no UTF-8 arrive as lone surrogates, which Arrow refuses: noticed, and not raised in the middle.
+        # Bytes that are no UTF-8 arrive as lone surrogates, which Arrow refuses: noticed, and not
+        # raised in the middle.
         driver.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
         return sqlite_tables(self.connection)
 
@@ -145,13 +168,23 @@ class SQLiteSource:
     def rows(
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts no value."""
+        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts
+        no value.
+        """
         known = our_tables.get(table.name)
-        ours = {} if known is None else {one.name: one for one in known.c if isinstance(one.type, sa.Integer)}
+        ours = (
+            {}
+            if known is None
+            else {one.name: one for one in known.c if isinstance(one.type, sa.Integer)}
+        )
         fields = []
         for name, carrier in carriers.items():
-            width = pa.from_numpy_dtype(f"i{bits(ours[name]) // 8}") if name in ours else None  # as MySQL has it
-            fields.append(sqlite_field(name, table.columns[name], name not in table.required, width, carrier))
+            width = (
+                pa.from_numpy_dtype(f"i{bits(ours[name]) // 8}") if name in ours else None
+            )  # as MySQL has it
+            fields.append(
+                sqlite_field(name, table.columns[name], name not in table.required, width, carrier)
+            )
         with self.connection.execute(statement) as result:
             cursor: Any = result.cursor
             yield fields, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])

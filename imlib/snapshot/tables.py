@@ -1,7 +1,9 @@
-"""Every table that exists, as DataFrames, out of one consistent read-only transaction that writes nothing.
+"""Every table that exists, as DataFrames, out of one consistent read-only transaction that writes
+nothing.
 
-Each table is read between SAVEPOINT and ROLLBACK TO: an ALTER then waits for the one table that is being read, and
-not for the snapshot's end. What could not be read, or not as declared, is said in ``info``; the rest goes on.
+Each table is read between SAVEPOINT and ROLLBACK TO: an ALTER then waits for the one table that is
+being read, and not for the snapshot's end. What could not be read, or not as declared, is said in
+``info``; the rest goes on.
 """
 
 from __future__ import annotations
@@ -23,11 +25,28 @@ from imlib.context import Context
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
 from imlib.message_body import is_json
 from imlib.servers.sql import driver_said, ping, translate
-from imlib.snapshot.description import NAIVE, TEXT, Carrier, Field, Problem, TableDescription, series
+from imlib.snapshot.description import (
+    NAIVE,
+    TEXT,
+    Carrier,
+    Field,
+    Problem,
+    TableDescription,
+    series,
+)
 from imlib.snapshot.info import TableFacts, TablesInfo
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.mysql import MySQLSource
-from imlib.snapshot.selection import LINKS, Chosen, Link, SnapshotRequest, about_users, among, choose, condition
+from imlib.snapshot.selection import (
+    LINKS,
+    Chosen,
+    Link,
+    SnapshotRequest,
+    about_users,
+    among,
+    choose,
+    condition,
+)
 from imlib.snapshot.sqlite import SQLiteSource
 
 Progress = Callable[[str, int], object]
@@ -50,8 +69,11 @@ class TablesRead:
     info: TablesInfo
 
 
-def read_tables(context: Context, request: SnapshotRequest, progress: Progress = _ignore) -> TablesRead:
-    """Read tables of the replica (of the primary where there is none), all as they were at one instant.
+def read_tables(
+    context: Context, request: SnapshotRequest, progress: Progress = _ignore
+) -> TablesRead:
+    """Read tables of the replica (of the primary where there is none), all as they were at one
+    instant.
 
     Of a table that is cut short, the first rows by primary key are kept.
 
@@ -66,7 +88,9 @@ def read_tables(context: Context, request: SnapshotRequest, progress: Progress =
     """
     engine = context.replica
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
-        raise ConfigurationError(f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…")
+        raise ConfigurationError(
+            f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…"
+        )
     reading = _Reading(engine, request, Masking(request.mask_key, request.unmask), progress)
     info = reading.info
     chosen: Chosen = {}
@@ -88,7 +112,9 @@ def read_tables(context: Context, request: SnapshotRequest, progress: Progress =
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """What one pass over a table gave: its fields, which of them are hidden, and the columns of each batch."""
+    """What one pass over a table gave: its fields, which of them are hidden, and the columns of
+    each batch.
+    """
 
     fields: list[Field]
     hidden: list[bool]
@@ -108,7 +134,9 @@ class _Reading:
     source: MySQLSource | SQLiteSource
     listed: dict[str, TableDescription]
 
-    def __init__(self, engine: sa.Engine, request: SnapshotRequest, masking: Masking, progress: Progress) -> None:
+    def __init__(
+        self, engine: sa.Engine, request: SnapshotRequest, masking: Masking, progress: Progress
+    ) -> None:
         self.engine, self.request, self.masking, self.progress = engine, request, masking, progress
         self.frames: dict[str, pd.DataFrame] = {}
         self.info: TablesInfo = {
@@ -122,7 +150,9 @@ class _Reading:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """List the tables and open the transaction; every error of a driver leaves this as one of imlib's."""
+        """List the tables and open the transaction; every error of a driver leaves this as one of
+        imlib's.
+        """
         try:
             with self.engine.connect() as self.connection:
                 try:
@@ -135,7 +165,8 @@ class _Reading:
                     self.info["started_at"] = time.time()
                     yield
                 except BaseException:
-                    self.connection.invalidate()  # rows may be on their way, or nobody there to roll back
+                    # Rows may be on their way, or nobody there to roll back.
+                    self.connection.invalidate()
                     raise
         except _DRIVER_ERRORS as error:
             raise translate(error, self.engine) from error
@@ -162,7 +193,8 @@ class _Reading:
         if table is not None and {link.column, link.user_column} <= set(table.columns):
             column, user = table.clause.c[link.column], table.clause.c[link.user_column]
             named = sa.select(column).distinct().where(among(user, users), column.is_not(None))
-            # One more than is kept, and the first: what they lead to is then cut, and said to be, as any table.
+            # One more than is kept, and the first: what they lead to is then cut, and said to be,
+            # as any table.
             wanted = named.order_by(column).limit(self.request.limit + 1)
             with self._one_table(link.table):
                 values = list(self.connection.execute(wanted).scalars())
@@ -170,7 +202,9 @@ class _Reading:
 
     @contextmanager
     def _one_table(self, name: str) -> Iterator[None]:
-        """Note what a table refuses; raise what ends the reading, and what the caller's own clause is to blame for."""
+        """Note what a table refuses; raise what ends the reading, and what the caller's own clause
+        is to blame for.
+        """
         with self.source.locks():
             try:
                 yield
@@ -185,7 +219,9 @@ class _Reading:
                 self.info["left_out"][name] = text if code is None else f"{text} (error {code})"
 
     def _can_be_read(self, name: str) -> bool:
-        """Return whether a table can be read where nothing is asked of its rows: then the clause was to blame."""
+        """Return whether a table can be read where nothing is asked of its rows: then the clause
+        was to blame.
+        """
         one = sa.select(*self.listed[name].clause.c).limit(1).subquery()
         try:
             self.connection.execute(sa.select(sa.func.count()).select_from(one))
@@ -193,7 +229,9 @@ class _Reading:
             return False
         return True
 
-    def _read_table(self, table: TableDescription, columns: Sequence[str], conditions: Sequence[Any]) -> None:
+    def _read_table(
+        self, table: TableDescription, columns: Sequence[str], conditions: Sequence[Any]
+    ) -> None:
         limit = self.request.limit
         carriers = dict.fromkeys(columns, Carrier.DECLARED)
         read = self._read_once(table, carriers, conditions, self.progress)
@@ -204,13 +242,18 @@ class _Reading:
             read = self._read_once(table, carriers, conditions, _ignore)
             problems |= read.problems
         fields = [
-            replace(one, dtype=TEXT) if hides else one for one, hides in zip(read.fields, read.hidden, strict=True)
+            replace(one, dtype=TEXT) if hides else one
+            for one, hides in zip(read.fields, read.hidden, strict=True)
         ]
-        by_column = [list(arrays) for arrays in zip(*read.batches, strict=True)] or [[] for _ in fields]
+        by_column = [list(arrays) for arrays in zip(*read.batches, strict=True)] or [
+            [] for _ in fields
+        ]
         read.batches.clear()
         frame, rows = {}, sum(map(len, by_column[0]))
         for one in fields:
-            whole = pa.chunked_array(by_column.pop(0), one.dtype)  # popped: at no time is all of it held twice
+            whole = pa.chunked_array(
+                by_column.pop(0), one.dtype
+            )  # popped: at no time is all of it held twice
             frame[one.name] = series(one, whole.slice(0, limit))
         self.frames[table.name] = pd.DataFrame(frame, copy=False)
         self.info["tables"][table.name] = {
@@ -235,7 +278,11 @@ class _Reading:
         source, masking, columns = self.source, self.masking, table.clause.c
         selected = [source.selected(columns[name], carrier) for name, carrier in carriers.items()]
         # One row more than is kept tells whether there are more.
-        limited = sa.select(*selected).order_by(*(columns[name] for name in table.key)).limit(self.request.limit + 1)
+        limited = (
+            sa.select(*selected)
+            .order_by(*(columns[name] for name in table.key))
+            .limit(self.request.limit + 1)
+        )
         statement = limited.select_from(table.clause).where(*conditions)
         with source.rows(statement, table, carriers) as (fields, batches):
             # A date that MySQL renders as text is still a date.
@@ -243,7 +290,9 @@ class _Reading:
             named = zip(fields, dtypes, strict=True)
             hidden = [masking.hides(table.name, one.name, dtype) for one, dtype in named]
             read = _Pass(fields, hidden, [], {}, {})
-            ids = [one.name for one in fields if one.name == "id" and pa.types.is_integer(one.dtype)]
+            ids = [
+                one.name for one in fields if one.name == "id" and pa.types.is_integer(one.dtype)
+            ]
             judged = table.name == "messages" and bool(ids) and "message_data" in carriers
             if judged:
                 read.bodies.update({"not_json": [], "not_json_more": 0})
@@ -252,9 +301,16 @@ class _Reading:
                 progress(table.name, len(arrays[0]))
                 if judged:
                     by_name = {one.name: array for one, array in zip(fields, arrays, strict=True)}
-                    _judge(read.bodies, by_name["id"], by_name["message_data"], carriers["message_data"])
+                    _judge(
+                        read.bodies,
+                        by_name["id"],
+                        by_name["message_data"],
+                        carriers["message_data"],
+                    )
                 both = zip(arrays, hidden, strict=True)
-                read.batches.append([masking.tokens(array) if hides else array for array, hides in both])
+                read.batches.append(
+                    [masking.tokens(array) if hides else array for array, hides in both]
+                )
         return read
 
 
@@ -262,7 +318,11 @@ def _judge(facts: TableFacts, ids: pa.Array, bodies: pa.Array, carrier: Carrier)
     """Note which messages have bodies that are no JSON: once they are masked nobody can tell."""
     literal = carrier == Carrier.LITERAL
     read: Callable[[Any], Any] = ast.literal_eval if literal else lambda body: body
-    bad = [at for at, body in enumerate(bodies.to_pylist()) if body is not None and not is_json(read(body))]
+    bad = [
+        at
+        for at, body in enumerate(bodies.to_pylist())
+        if body is not None and not is_json(read(body))
+    ]
     more = ids.take(pa.array(bad, pa.int64())).to_pylist()
     room = _BODIES_KEPT - len(facts["not_json"])
     facts["not_json"] += more[:room]

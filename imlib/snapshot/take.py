@@ -27,7 +27,9 @@ _NAMED = 1000
 """Users whom info names at the most."""
 
 
-def take_snapshot(context: Context, request: SnapshotRequest, *, progress: bool = False) -> Snapshot:
+def take_snapshot(
+    context: Context, request: SnapshotRequest, *, progress: bool = False
+) -> Snapshot:
     """Take a snapshot; ``progress`` shows a bar in a terminal or notebook."""
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
@@ -78,14 +80,23 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 def _sequences(
     before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
 ) -> pd.DataFrame:
-    table, facts = read.frames.get("seq_updates_ngen"), read.info["tables"].get("seq_updates_ngen", {})
+    table, facts = (
+        read.frames.get("seq_updates_ngen"),
+        read.info["tables"].get("seq_updates_ngen", {}),
+    )
     if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
         return compare_sequences(before, None, after)
-    if not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any():  # not as it was made
+    if (
+        not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any()
+    ):  # not as it was made
         return compare_sequences(before, None, after)
     names = None if request.user_ids is None else {str(user_id) for user_id in request.user_ids}
     pairs = zip(table["seq_name"], table["seq"], strict=True)
-    rows = {str(name): int(seq) for name, seq in pairs if pd.notna(seq) and (names is None or name in names)}
+    rows = {
+        str(name): int(seq)
+        for name, seq in pairs
+        if pd.notna(seq) and (names is None or name in names)
+    }
     whole = not facts["truncated"] and "seq_updates_ngen" not in request.where
     return compare_sequences(before, rows, after, whole=whole)
 

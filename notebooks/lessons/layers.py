@@ -16,7 +16,8 @@ __all__ = ["table"]
 def table() -> pd.DataFrame:
     """Return a row for each room of imlib, from the roof down: layer, room, subject.
 
-    Layers are counted from the ground, 0. The subject is the first line of the room's docstring; no room is run for it.
+    Layers are counted from the ground, 0. The subject is the first line of the room's docstring; no
+    room is run for it.
     """
     checkout = Path(__file__).parents[2]
     project = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))

@@ -37,14 +37,25 @@ def lease_timeline(
     """
     figure = figure or plt.figure(figsize=(5.6, 4.6))
     clocks, bars = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    clocks.step(observed.ttl.index, observed.ttl, where="post", color="black", linewidth=2, label="key's TTL")
+    clocks.step(
+        observed.ttl.index,
+        observed.ttl,
+        where="post",
+        color="black",
+        linewidth=2,
+        label="key's TTL",
+    )
     for at, name in enumerate(observed.state):
         _draw_session(observed, str(name), at, clocks, bars)
         if there:
             truth = there[str(name)]
-            bars.hlines(at + 0.43, truth.start, truth.stop, color="black", linewidth=3, label="is there")
+            bars.hlines(
+                at + 0.43, truth.start, truth.stop, color="black", linewidth=3, label="is there"
+            )
     clocks.axhline(CHECK_ONLINE_TIMEOUT, color="black", linewidth=0.8)
-    clocks.text(1, CHECK_ONLINE_TIMEOUT, " 17 s", va="center", transform=clocks.get_yaxis_transform())
+    clocks.text(
+        1, CHECK_ONLINE_TIMEOUT, " 17 s", va="center", transform=clocks.get_yaxis_transform()
+    )
     clocks.set(ylabel="seconds")
     whole_numbers(clocks.yaxis)
     whole_numbers(bars.xaxis)
@@ -66,11 +77,15 @@ def _draw_session(observed: Observed, name: str, at: int, clocks: Axes, bars: Ax
     """Draw one session: a line of its age into `clocks`, its states into the row `at` of `bars`."""
     age, state = observed.age[name], observed.state[name]
     style = _LINES[at % len(_LINES)]
-    clocks.step(age.index, age, where="post", color="#555555", linestyle=style, label=f"age of {name}")
+    clocks.step(
+        age.index, age, where="post", color="#555555", linestyle=style, label=f"age of {name}"
+    )
     # One bar for each run of equal states, so that a hatch is not cut up by the seconds.
     for _, run in state.dropna().groupby(state.ne(state.shift()).cumsum()):
         (colour, hatch), span = STATES[run.iloc[0]], [(run.index[0], len(run))]
-        bars.broken_barh(span, (at - 0.35, 0.7), facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6)
+        bars.broken_barh(
+            span, (at - 0.35, 0.7), facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6
+        )
 
 
 def fields_held(observed: Observed, axes: Axes) -> Axes:
@@ -81,10 +96,17 @@ def fields_held(observed: Observed, axes: Axes) -> Axes:
     for state in ("online", "stale"):
         above = below + (looks == state).sum(axis=1).to_numpy()
         colour, hatch = STATES[state]
-        axes.fill_between(looks.index, below, above, step="post", facecolor=colour, hatch=hatch, edgecolor="black")
+        axes.fill_between(
+            looks.index, below, above, step="post", facecolor=colour, hatch=hatch, edgecolor="black"
+        )
         below = above
     axes.set(xlabel="time (s)", ylabel="sessions in Redis", xlim=(0, len(observed.state)), ylim=0)
     axes.label_outer()
     whole_numbers(axes.yaxis)
-    axes.legend(handles=state_legend("online", "stale"), loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    axes.legend(
+        handles=state_legend("online", "stale"),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.18),
+        ncols=2,
+    )
     return axes

@@ -72,7 +72,11 @@ def observe(
     looks = []
     for second in range(seconds + 1):
         deployment.advance(min(second, 1))
-        due = [replace(status, now=int(clock()) + skew) for status, at in report_times.items() if second in at]
+        due = [
+            replace(status, now=int(clock()) + skew)
+            for status, at in report_times.items()
+            if second in at
+        ]
         deployment.online_status.renew(due)
         looks.append(deployment.snapshot(tables=[]).sessions.assign(second=second))
     held = pd.concat(looks)
@@ -82,13 +86,18 @@ def observe(
     online = held.pivot(index="second", columns="name", values="online").reindex(every)[order]
     state = online.astype("object").replace({True: "online", False: "stale"}).fillna("expired")
     age = held.pivot(index="second", columns="name", values="age_s").reindex(every)[order]
-    # Up to the whole second: while the lesson's clock stands still the server's runs on, by far less than that.
+    # Up to the whole second: while the lesson's clock stands still the server's runs on, by far
+    # less than that.
     ttl = np.ceil(held.groupby("second")["key_ttl_s"].first()).reindex(every, fill_value=0)
     return Observed(ttl, age, state.where(online.notna().cummax(), None))
 
 
 def simulate(
-    report_times: Mapping[str, Collection[int]], seconds: int, *, skew: int = 0, lease: Lease = Lease.KEY
+    report_times: Mapping[str, Collection[int]],
+    seconds: int,
+    *,
+    skew: int = 0,
+    lease: Lease = Lease.KEY,
 ) -> Observed:
     """Return what an observer of one user would see in each second.
 
@@ -126,7 +135,9 @@ def simulate(
         stored = {name: at + skew for name, at in held.items()}
         ttls.append((key_goes_at(list(held.values())) or second) - second)
         ages.append({name: second - now for name, now in stored.items()})
-        state = {name: "online" if is_online(now, second) else "stale" for name, now in stored.items()}
+        state = {
+            name: "online" if is_online(now, second) else "stale" for name, now in stored.items()
+        }
         states.append(dict.fromkeys(known, "expired") | state)
     every, names = pd.RangeIndex(seconds + 1, name="second"), list(report_times)
     age = pd.DataFrame(ages, index=every, columns=names, dtype=float)
@@ -135,7 +146,8 @@ def simulate(
 
 
 def misjudged_seconds(observed: Observed, there: Mapping[str, Collection[int]]) -> pd.DataFrame:
-    """Count the seconds in which a reader is wrong about each session, and about the user as a whole.
+    """Count the seconds in which a reader is wrong about each session, and about the user as a
+    whole.
 
     Parameters
     ----------
@@ -146,7 +158,8 @@ def misjudged_seconds(observed: Observed, there: Mapping[str, Collection[int]]) 
     Returns
     -------
     DataFrame of int
-        A row a session, the last one called ``user``; columns ``online although gone``, ``offline although there``.
+        A row a session, the last one called ``user``; columns ``online although gone``, ``offline
+        although there``.
 
     Examples
     --------
@@ -154,25 +167,33 @@ def misjudged_seconds(observed: Observed, there: Mapping[str, Collection[int]]) 
     {'online although gone': 0, 'offline although there': 5}
     """
     looks = observed.state == "online"
-    truth = pd.DataFrame({name: looks.index.isin(list(there[str(name)])) for name in looks}, index=looks.index)
+    truth = pd.DataFrame(
+        {name: looks.index.isin(list(there[str(name)])) for name in looks}, index=looks.index
+    )
     looks["user"], truth["user"] = looks.any(axis=1), truth.any(axis=1)
     return pd.DataFrame(
-        {"online although gone": (looks & ~truth).sum(), "offline although there": (truth & ~looks).sum()}
+        {
+            "online although gone": (looks & ~truth).sum(),
+            "offline although there": (truth & ~looks).sum(),
+        }
     )
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One user whose sessions leave without a goodbye: the phone after 40 s, each other one 20 s after the one before.
+    """One user whose sessions leave without a goodbye: the phone after 40 s, each other one 20 s
+    after the one before.
 
     Parameters
     ----------
     period : int
-        Seconds between two reports of a session. The sessions take turns: their reports are spread over a period.
+        Seconds between two reports of a session. The sessions take turns: their reports are spread
+        over a period.
     lost : int
         How many of the phone's reports get lost in a row, all after its first.
     skew : int
-        Seconds by which the clock of the server that reports is ahead of the reader's; negative if it is behind.
+        Seconds by which the clock of the server that reports is ahead of the reader's; negative if
+        it is behind.
     sessions : int
         How many of `SESSIONS` the user has.
     lease : Lease
@@ -188,7 +209,8 @@ class Scenario:
     >>> Scenario(period=10, lost=1, sessions=2).report_times()
     {'phone': [0, 20, 30], 'laptop': [5, 15, 25, 35, 45, 55]}
     >>> print(Scenario(period=10, lost=1).summary())
-    The user looks online for 5 s although gone, offline for 5 s although there; ghosts at a time: at most 0.
+    The user looks online for 5 s although gone, offline for 5 s although there; ghosts at a time:
+    at most 0.
     """
 
     period: int = 5
@@ -205,7 +227,9 @@ class Scenario:
                     f"{name}={number!r} is out of range: give a whole number from {low} to {high}."
                 )
         if self.lease not in list(Lease):
-            raise ConfigurationError(f"lease={self.lease!r} is unknown: give one of {', '.join(Lease)}.")
+            raise ConfigurationError(
+                f"lease={self.lease!r} is unknown: give one of {', '.join(Lease)}."
+            )
 
     def there(self) -> dict[str, range]:
         """Return the seconds in which each session is there, from its first report on."""
@@ -234,7 +258,10 @@ class Scenario:
         wrong = self.misjudged_seconds()
         (online, offline), (phone_online, phone_offline) = wrong.loc["user"], wrong.loc["phone"]
         ghosts = (self.observed().state == "stale").sum(axis=1).max()
-        parts = [f"The user looks online for {online} s although gone, offline for {offline} s although there"]
+        parts = [
+            f"The user looks online for {online} s although gone, offline for {offline} s "
+            "although there"
+        ]
         if self.sessions > 1:
             parts.append(f"the phone does so for {phone_online} s and {phone_offline} s")
         return "; ".join([*parts, f"ghosts at a time: at most {ghosts}."])

@@ -1,4 +1,5 @@
-"""How notebooks look: pandas and matplotlib set up in one place, so that outputs compare to the letter.
+"""How notebooks look: pandas and matplotlib set up in one place, so that outputs compare to the
+letter.
 
 A picture carries its description with it, for those who can't see it.
 """
@@ -16,21 +17,30 @@ if TYPE_CHECKING:
 
 
 def notebook_style() -> None:
-    """Set pandas' display options and matplotlib's defaults for this process; every notebook's first cell calls it.
+    """Set pandas' display options and matplotlib's defaults for this process; every notebook's
+    first cell calls it.
 
-    Frames print whole and without wrapping their text; figures are narrow, with letters that a phone still shows, and
-    are stored with their `alt_text`.
+    Frames print whole and without wrapping their text; figures are narrow, with letters that a
+    phone still shows, and are stored with their `alt_text`.
     """
-    # On a machine's first run matplotlib says on stderr that it builds its font cache: no news to a lesson.
+    # On a machine's first run matplotlib says on stderr that it builds its font cache: no news to a
+    # lesson.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl
     import pandas as pd
     from matplotlib.rcsetup import cycler
 
-    for option, value in {"width": 200, "max_columns": 20, "max_rows": 60, "max_colwidth": 120}.items():
+    for option, value in {
+        "width": 200,
+        "max_columns": 20,
+        "max_rows": 60,
+        "max_colwidth": 120,
+    }.items():
         pd.set_option(f"display.{option}", value)
     # Lines differ in more than colour, and none has a colour that means a state.
-    lines = cycler(color=["#000000", "#B5446E", "#1B8A6B", "#6A4C93"]) + cycler(linestyle=["-", "--", ":", "-."])
+    lines = cycler(color=["#000000", "#B5446E", "#1B8A6B", "#6A4C93"]) + cycler(
+        linestyle=["-", "--", ":", "-."]
+    )
     mpl.rcParams.update(
         {
             "figure.figsize": (5.6, 3.4),
@@ -54,7 +64,8 @@ def notebook_style() -> None:
 
 
 def alt_text(figure: Figure) -> str:
-    """Return what a picture shows, in words: its label, or else its titles, axes and legends; empty without these.
+    """Return what a picture shows, in words: its label, or else its titles, axes and legends; empty
+    without these.
 
     Parameters
     ----------
@@ -104,7 +115,8 @@ def _describe_figures() -> None:
         drawn = draw(figure)
         if drawn is None:
             return None
-        # A formatter may return metadata beside its data: the one for screens of double density does.
+        # A formatter may return metadata beside its data: the one for screens of double density
+        # does.
         data, metadata = drawn if isinstance(drawn, tuple) else (drawn, {})
         return data, metadata | {"alt": alt_text(figure)}
 

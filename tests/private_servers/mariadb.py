@@ -38,11 +38,22 @@ class PrivateMariaDB(PrivateServer):
         program = require("mariadbd")
         shutil.copytree(_installed(), folder / "data")
         self.port = free_port() if tcp else 0
-        network = [f"--port={self.port}", "--bind-address=127.0.0.1"] if tcp else ["--skip-networking"]
-        self._command = [program, *_in_folder(folder), f"--socket={self.socket}", f"--pid-file={folder / 'pid'}"]
+        network = (
+            [f"--port={self.port}", "--bind-address=127.0.0.1"] if tcp else ["--skip-networking"]
+        )
+        self._command = [
+            program,
+            *_in_folder(folder),
+            f"--socket={self.socket}",
+            f"--pid-file={folder / 'pid'}",
+        ]
         self._command += [*network, "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
         # Tests kill clients, never the machine: nothing needs to reach the disk.
-        self._command += ["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", *arguments]
+        self._command += [
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+            *arguments,
+        ]
         self._databases = 0
         self.start()
 
@@ -58,7 +69,7 @@ class PrivateMariaDB(PrivateServer):
         return self.url(name)
 
     def run(self, script: str, database: str | None = None) -> None:
-        """Run SQL statements, each ended by a semicolon at the end of a line, as the deployed server's user might."""
+        """Run SQL statements, divided by semicolons at the end of a line, outside strict mode."""
         with self._connected(database) as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = ''")
             for statement in script.split(";\n"):
@@ -66,16 +77,19 @@ class PrivateMariaDB(PrivateServer):
                     cursor.execute(statement)
 
     def ask(self, statement: str) -> dict[str, object]:
-        """Return the first row of what a statement answers, by its columns' names; nothing if it has none."""
+        """Return the first row of an answer by its column names; an empty dict if there is none."""
         with self._connected() as connection, connection.cursor(DictCursor) as cursor:
             cursor.execute(statement)
             return cursor.fetchone() or {}
 
     def _connected(self, database: str | None = None) -> pymysql.Connection[Cursor]:
-        return pymysql.connect(unix_socket=str(self.socket), user="root", database=database, autocommit=True)
+        return pymysql.connect(
+            unix_socket=str(self.socket), user="root", database=database, autocommit=True
+        )
 
     def _answers(self) -> bool:
-        if not self.socket.exists():  # pymysql leaves its own socket open when it finds nobody there
+        # pymysql leaves its own socket open when it finds nobody there.
+        if not self.socket.exists():
             return False
         try:
             self._connected().close()
@@ -86,7 +100,7 @@ class PrivateMariaDB(PrivateServer):
 
 def _in_folder(folder: Path) -> list[str]:
     """Return the options that keep a server and its installation inside a folder."""
-    # A tmpdir of its own: at its start a server removes the temporary tables of all others in a shared one.
+    # A tmpdir of its own: a server that starts removes the temporary tables of all that share it.
     temporary = folder / "tmp"
     temporary.mkdir()
     user = [f"--user={getpass.getuser()}"] if os.getuid() == 0 else []
@@ -101,12 +115,17 @@ def _in_folder(folder: Path) -> list[str]:
 
 @functools.cache
 def _installed() -> Path:
-    """Return the data of a server that never ran, to be copied: made once a process, for that takes seconds."""
+    """Return the data of a server that never ran: made once per process, for it takes seconds."""
     install = require("mariadb-install-db")
     folder = Path(tempfile.mkdtemp(prefix="imlib-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     done = subprocess.run(
-        [install, *_in_folder(folder), "--auth-root-authentication-method=normal", "--skip-test-db"],
+        [
+            install,
+            *_in_folder(folder),
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ],
         capture_output=True,
         text=True,
     )

@@ -31,7 +31,7 @@ class MariaDBPair:
     replica: PrivateMariaDB
 
     def stop_applying(self) -> None:
-        """Have the replica fall behind: it still fetches what is committed, and applies none of it."""
+        """Have the replica fall behind: it fetches what is committed, and applies none of it."""
         self.replica.run("STOP SLAVE SQL_THREAD")
 
     def stop_following(self) -> None:

@@ -36,7 +36,9 @@ class PrivateServer:
         self.socket = folder / "server.sock"
         self.log = folder / "server.log"
         if len(os.fsencode(self.socket)) >= 104:
-            raise RuntimeError(f"{self.socket} is too long for a socket: set TMPDIR to a shorter folder")
+            raise RuntimeError(
+                f"{self.socket} is too long for a socket: set TMPDIR to a shorter folder"
+            )
         self._command: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -55,7 +57,9 @@ class PrivateServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         with self.log.open("ab") as log:
-            process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self._process = process
         try:
             wait_until(lambda: process.poll() is not None or self._answers(), "a server answers")
@@ -76,7 +80,7 @@ class PrivateServer:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Halt its process: connections are accepted and no command is answered until the block ends, or `stop`."""
+        """Halt its process: until the block ends it takes connections and answers no command."""
         process = self._process
         assert process is not None, "the server is stopped"
         process.send_signal(signal.SIGSTOP)
@@ -91,7 +95,7 @@ class PrivateServer:
 
 
 def wait_until(met: Callable[[], bool], what: str) -> None:
-    """Ask again and again, for no server tells when it is ready; TimeoutError says `what` did not come."""
+    """Ask again and again, for no server tells when it is ready; TimeoutError names `what`."""
     deadline = time.monotonic() + PATIENCE_S
     while not met():
         if time.monotonic() > deadline:
@@ -100,7 +104,7 @@ def wait_until(met: Callable[[], bool], what: str) -> None:
 
 
 def free_port() -> int:
-    """Return a free TCP port of the loopback interface whose Redis Cluster bus, 10,000 above, is free too.
+    """Return a free TCP port on loopback; that of its Redis Cluster bus, 10,000 above, is free too.
 
     Both are below the ports that systems give to outgoing connections.
     """

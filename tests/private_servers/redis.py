@@ -28,7 +28,7 @@ class PrivateRedis(PrivateServer):
     program : str
         `REDIS_SERVER` or `VALKEY`.
     tcp : bool
-        Whether it listens on a port of the loopback interface as well: replicas, clusters and Sentinels need one.
+        Whether it listens on a loopback port as well: replicas, clusters and Sentinels need one.
     config : Path, optional
         A configuration file to begin with.
     """
@@ -64,12 +64,12 @@ class PrivateRedis(PrivateServer):
         return f"127.0.0.1:{self.port}"
 
     def command(self, *words: str | int) -> Any:
-        """Send one command as a user without a password may; the reply is as redis-py gives it, in text."""
+        """Send one command, without a password; the reply is as redis-py gives it, in text."""
         with Redis.from_url(self.url, decode_responses=True) as client:
             return client.execute_command(*words)
 
     def add_user(self, name: str, password: str, *rules: str) -> str:
-        """Make a user who may do what Redis's ACL rules say, such as ``~*``, ``+@read``; return the URL to log in."""
+        """Make a user of these ACL rules, such as ``~*``, ``+@read``; return the URL to log in."""
         self.command("ACL", "SETUSER", name, "reset", "on", f">{password}", *rules)
         return f"unix://{quote(name, safe='')}:{quote(password, safe='')}@{quote(str(self.socket))}"
 
@@ -96,7 +96,9 @@ class PrivateRedis(PrivateServer):
 
 
 @contextmanager
-def private_redis(*arguments: str, program: str = REDIS_SERVER, tcp: bool = False) -> Iterator[PrivateRedis]:
+def private_redis(
+    *arguments: str, program: str = REDIS_SERVER, tcp: bool = False
+) -> Iterator[PrivateRedis]:
     """Give a running `PrivateRedis`, empty, and end it and remove its folder afterwards."""
     with (
         private_folder() as folder,
@@ -106,8 +108,10 @@ def private_redis(*arguments: str, program: str = REDIS_SERVER, tcp: bool = Fals
 
 
 @contextmanager
-def private_replica_of(primary: PrivateRedis, *, program: str = REDIS_SERVER) -> Iterator[PrivateRedis]:
-    """Give a replica that is in step with `primary`, which listens on a port; either may be stopped."""
+def private_replica_of(
+    primary: PrivateRedis, *, program: str = REDIS_SERVER
+) -> Iterator[PrivateRedis]:
+    """Give a replica in step with `primary`, which listens on a port; either may be stopped."""
     with private_redis(program=program, tcp=True) as replica:
         replica.follow(primary)
         replica.catch_up(primary)

@@ -21,7 +21,7 @@ class PrivateCluster:
     ----------
     primaries : tuple of PrivateRedis
     replicas : tuple of PrivateRedis
-        The n-th follows the n-th primary, around and around. Roles may change when a server is stopped.
+        The n-th follows the n-th primary, around and around, until a server is stopped.
     """
 
     primaries: tuple[PrivateRedis, ...]
@@ -53,7 +53,7 @@ class PrivateCluster:
             primary.command("FLUSHALL")
 
     def wait_until_whole(self) -> None:
-        """Wait until every server would tell a client of every other, and serves or follows its slots."""
+        """Wait until every server tells clients of every other, and all slots are served."""
         wait_until(lambda: all(map(self._is_whole_to, self.nodes)), "the cluster is whole")
 
     def wait_until_replaced(self, primary: PrivateRedis) -> None:
@@ -73,7 +73,9 @@ class PrivateCluster:
             primary.command("CLUSTER", "SET-CONFIG-EPOCH", epoch)
         for node in others:
             first.command("CLUSTER", "MEET", "127.0.0.1", node.port)
-        wait_until(lambda: all(map(self._has_met_all, self.nodes)), "the cluster's servers have met")
+        wait_until(
+            lambda: all(map(self._has_met_all, self.nodes)), "the cluster's servers have met"
+        )
         for replica, primary in self._followers():
             replica.command("CLUSTER", "REPLICATE", primary.command("CLUSTER", "MYID"))
         for replica, primary in self._followers():
@@ -85,17 +87,21 @@ class PrivateCluster:
     def _shares(self) -> list[tuple[PrivateRedis, range]]:
         n = len(self.primaries)
         edges = [SLOTS * i // n for i in range(n + 1)]
-        return [(primary, range(edges[i], edges[i + 1])) for i, primary in enumerate(self.primaries)]
+        return [
+            (primary, range(edges[i], edges[i + 1])) for i, primary in enumerate(self.primaries)
+        ]
 
     def _followers(self) -> list[tuple[PrivateRedis, PrivateRedis]]:
         n = len(self.primaries)
         return [(replica, self.primaries[i % n]) for i, replica in enumerate(self.replicas)]
 
     def _is_whole_to(self, node: PrivateRedis) -> bool:
-        # Of each range of slots: its first, its last, its primary, and each replica that can be reached.
+        # For each range of slots: its first, its last, its primary and the replicas in reach.
         told = node.command("CLUSTER", "SLOTS")
         ports = {port for _, _, *servers in told for _, port, *_ in servers}
-        return "cluster_state:ok" in node.command("CLUSTER", "INFO") and len(self.nodes) == len(ports)
+        return "cluster_state:ok" in node.command("CLUSTER", "INFO") and len(self.nodes) == len(
+            ports
+        )
 
     def _has_met_all(self, node: PrivateRedis) -> bool:
         known = node.command("CLUSTER", "NODES")
@@ -103,7 +109,9 @@ class PrivateCluster:
 
 
 @contextmanager
-def private_cluster(primaries: int, replicas: int = 0, *, program: str = REDIS_SERVER) -> Iterator[PrivateCluster]:
+def private_cluster(
+    primaries: int, replicas: int = 0, *, program: str = REDIS_SERVER
+) -> Iterator[PrivateCluster]:
     """Give a running cluster, empty, and end its servers and remove their folders afterwards.
 
     Parameters
@@ -116,7 +124,9 @@ def private_cluster(primaries: int, replicas: int = 0, *, program: str = REDIS_S
     options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
     with private_folder() as folder, ExitStack() as running:
         nodes = tuple(
-            running.enter_context(PrivateRedis(folder / str(i), *options, program=program, tcp=True))
+            running.enter_context(
+                PrivateRedis(folder / str(i), *options, program=program, tcp=True)
+            )
             for i in range(primaries + replicas)
         )
         cluster = PrivateCluster(nodes[:primaries], nodes[primaries:])

@@ -11,8 +11,8 @@ from tests.private_servers.programs import REDIS_SERVER
 from tests.private_servers.redis import PrivateRedis
 
 SERVICE = "mymaster"
-# A primary that is silent for two seconds is replaced. A Sentinel first asks a new one after a second, so that with one
-# second or less it would be replaced at once.
+# A primary that is silent for two seconds is replaced. A Sentinel first asks a new primary after a
+# second: with one second or less it would replace that one at once.
 _CONFIG = f"""sentinel monitor {SERVICE} 127.0.0.1 {{port}} 1
 sentinel down-after-milliseconds {SERVICE} 2000
 sentinel failover-timeout {SERVICE} 3000
@@ -45,14 +45,14 @@ class WatchedRedis:
         return next(one for one in (self.primary, *self.replicas) if one.port == port)
 
     def wait_until_replaced(self) -> None:
-        """Wait until the Sentinel names another primary than the first, and finds nothing wrong with it."""
+        """Wait until the Sentinel names another primary, and finds nothing wrong with it."""
         wait_until(
             lambda: self._told()["flags"] == "master" and self.current() is not self.primary,
             f"{self.primary.address} is replaced",
         )
 
     def wait_until_known(self) -> None:
-        """Wait until the Sentinel could replace the primary: it knows each replica to be in step."""
+        """Wait until the Sentinel knows each replica and could replace the primary."""
         wait_until(self._is_known, "Sentinel knows its servers")
 
     def _told(self) -> dict[str, str]:
@@ -83,7 +83,9 @@ def private_sentinel(replicas: int = 2, *, program: str = REDIS_SERVER) -> Itera
         config = folder / "sentinel.conf"
         config.write_text(_CONFIG.format(port=primary.port), encoding="utf-8")
         sentinel = running.enter_context(
-            PrivateRedis(folder / "sentinel", "--sentinel", program=program, tcp=True, config=config)
+            PrivateRedis(
+                folder / "sentinel", "--sentinel", program=program, tcp=True, config=config
+            )
         )
         watched = WatchedRedis(sentinel, primary, followers)
         watched.wait_until_known()

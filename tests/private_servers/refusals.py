@@ -21,7 +21,7 @@ def _configured(server: PrivateRedis, name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def _replica_of_nobody(server: PrivateRedis) -> Iterator[None]:
-    # Nobody listens on port 1. Not for a server of a cluster: there no one may choose whom it follows.
+    # Nobody listens on port 1. A server of a cluster refuses this command.
     server.command("REPLICAOF", "127.0.0.1", 1)
     try:
         yield
@@ -59,4 +59,4 @@ REFUSALS: dict[str, Callable[[PrivateRedis], AbstractContextManager[None]]] = {
     "MISCONF": _failed_save,
     "MASTERDOWN": _stale,
 }
-"""By the first word of the error: what makes a server answer writes with it, and with MASTERDOWN reads."""
+"""By the first word of the error: what makes writes fail with it, and for MASTERDOWN reads."""

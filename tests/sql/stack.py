@@ -43,9 +43,13 @@ class Stack:
     def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:
         """Return a table's rows with these values, in the order of their ids."""
         columns = tables[table].c
-        statement = tables[table].select().where(*(columns[name] == value for name, value in where.items()))
+        statement = (
+            tables[table].select().where(*(columns[name] == value for name, value in where.items()))
+        )
         with self.clients.engine.connect() as connection:
-            return [dict(row._mapping) for row in connection.execute(statement.order_by(columns.id))]
+            return [
+                dict(row._mapping) for row in connection.execute(statement.order_by(columns.id))
+            ]
 
     def put(self, table: str, **values: Any) -> int:
         """Insert a row as it is, and return its id."""
@@ -70,7 +74,9 @@ def open_stack(
     clock: Callable[[], float] = lambda: NOW,
     replica_url: str | None = None,
 ) -> Iterator[Stack]:
-    """Give the models over a database, and close its connections afterwards; without a Redis, over a fake one."""
+    """Give the models over a database, and close its connections afterwards; without a Redis, over
+    a fake one.
+    """
     import fakeredis
 
     engine = make_engine(url, read_only=read_only)

@@ -1,4 +1,5 @@
-"""How Sphinx makes the site: pages that need no network, from notebooks that have run and from docstrings.
+"""How Sphinx makes the site: pages that need no network, from notebooks that have run and from
+docstrings.
 
 `tools.site` lays out the sources beside a copy of this file.
 """
@@ -21,9 +22,11 @@ extensions = [
     "sphinx_copybutton",
 ]
 
-# Outputs are those that the notebooks have: whoever builds the site has run them, or means those that were committed.
+# Outputs are those that the notebooks have: whoever builds the site has run them, or means those
+# that were committed.
 nb_execution_mode = "off"
-# By default a page with a widget fetches scripts from a CDN; the picture beside the widget is what stays.
+# By default a page with a widget fetches scripts from a CDN; the picture beside the widget is what
+# stays.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 # Anchors are Jupyter's, so that one link works in both.
@@ -64,9 +67,15 @@ copybutton_prompt_is_regexp = True
 
 
 def _readable(_app: Sphinx, *about: Any) -> tuple[str, str] | None:
-    """Spell a default that is made anew each time so that the signature can be parsed, and its types link."""
+    """Spell a default that is made anew each time so that the signature can be parsed, and its
+    types link.
+    """
     signature, returned = about[-2:]
-    return (signature.replace("<factory>", "..."), returned) if "<factory>" in (signature or "") else None
+    return (
+        (signature.replace("<factory>", "..."), returned)
+        if "<factory>" in (signature or "")
+        else None
+    )
 
 
 def setup(app: Sphinx) -> None:

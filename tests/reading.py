@@ -16,4 +16,4 @@ def read_tables(
     """Return what `imlib.snapshot.tables.read_tables` reads of a request made of these
     arguments.
     """
-    return read(context, SnapshotRequest(**asked), progress)
+    return read(context.replica, SnapshotRequest(**asked), progress)

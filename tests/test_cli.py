@@ -516,10 +516,10 @@ def test_every_example_runs(
 ) -> None:
     """What the helps show works as it stands there, on servers that hold the sample world."""
     name_servers(monkeypatch, sound)
-    sound.load_sample()
+    assert 0 == run("sample")
     assert 0 == run("snapshot", "monday")
     assert 0 == run("snapshot", "tuesday")
-    made = {"imlib snapshot monday", "imlib snapshot tuesday --limit 5000000"}
+    made = {"imlib sample", "imlib snapshot monday", "imlib snapshot tuesday --limit 5000000"}
     shown = {line for text in helps.values() for line in examples(text)}
     assert made <= shown
     assert len(shown) > 15

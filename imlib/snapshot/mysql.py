@@ -107,12 +107,18 @@ class MySQLSource:
             driver.cursorclass = usual
         with result:
             cursor: Any = result.cursor
-            yield mysql_fields(cursor.fields), cursor.batches()
+            yield mysql_fields(cursor.fields, carriers), cursor.batches()
 
     @staticmethod
-    def selected(column: sa.ColumnElement[Any], carrier: Carrier) -> sa.ColumnElement[Any]:
-        """Return a column as it is carried."""
-        return sa.cast(column, _CASTS[carrier]).label(column.key) if carrier else column
+    def select(
+        table: TableDescription, carriers: Mapping[str, Carrier]
+    ) -> list[sa.ColumnElement[Any]]:
+        """Return a table's columns, each as it is carried."""
+        selected: list[sa.ColumnElement[Any]] = []
+        for name, carrier in carriers.items():
+            column = table.clause.c[name]
+            selected.append(sa.cast(column, _CASTS[carrier]).label(name) if carrier else column)
+        return selected
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

@@ -9,7 +9,7 @@ client/server protocol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -62,12 +62,15 @@ _GATHERED_BYTES: Final = 64
 """Mean length up to which values are copied by an index per byte, not by a slice per value."""
 
 
-def mysql_fields(described: Sequence[Any]) -> list[Field]:
+def mysql_fields(described: Sequence[Any], carriers: Mapping[str, Carrier]) -> list[Field]:
     """Return the fields of a result from what the server says of them (`BinaryCursor.fields`)."""
-    return [
-        Field(one.name, _mysql_type(one), not one.flags & FLAG.NOT_NULL, mysql_type=one.type_code)
-        for one in described
-    ]
+    fields = []
+    for one in described:
+        nullable = not one.flags & FLAG.NOT_NULL
+        fields.append(
+            Field(one.name, _mysql_type(one), nullable, carriers[one.name], one.type_code)
+        )
+    return fields
 
 
 def _mysql_type(one: Any) -> pa.DataType:

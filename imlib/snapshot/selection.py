@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from imlib.constants import PeerType
-from imlib.errors import InvalidValueError
+from imlib.errors import InvalidValueError, shortened
 from imlib.snapshot.description import TableDescription
-from imlib.validation import check_int
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 Chosen = dict[str, list[str]]
@@ -65,10 +64,11 @@ class SnapshotRequest:
     keep_incomplete: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            check_int("limit", self.limit, 63) < 1
-        ):  # one more is asked for, and SQL and Arrow count in 64 bits
-            raise InvalidValueError(f"limit is {self.limit!r}: allowed is 1 or more rows per table")
+        # One more is asked for, and SQL and Arrow count in 64 bits.
+        if type(self.limit) is not int or not 1 <= self.limit < 1 << 62:
+            raise InvalidValueError(
+                f"limit is {shortened(self.limit)}; allowed is 1 or more rows per table"
+            )
         if not isinstance(self.where, Mapping):
             raise InvalidValueError(
                 f"where is {type(self.where).__name__}: allowed is a mapping of table to condition"

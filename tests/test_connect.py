@@ -18,6 +18,7 @@ from imlib.servers.redis import FAKEREDIS
 from tests import loopback
 
 # imlib.connect is the function; the module of that name is found here alone.
+from tests.private_servers.process import free_port
 from tests.private_servers.programs import require
 from tests.private_servers.redis import PrivateRedis, private_redis
 
@@ -57,19 +58,12 @@ def refusal(kind: type[imlib.ImlibError], url: str | None, *arguments: Any, **op
     return message
 
 
-def unused_port() -> int:
-    """Return a port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 class TestServersThatCannotBeUsed:
     """One clear line each: which server, what is wrong, what to do."""
 
     def test_port_closed(self) -> None:
         """Nobody listens there."""
-        port = unused_port()
+        port = free_port()
         message = refusal(imlib.UnavailableError, f"redis://:{SECRET}@127.0.0.1:{port}/0")
         assert f"127.0.0.1:{port}" in message
         assert "IMLIB_REDIS_URL" in message

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, Final
@@ -211,6 +212,7 @@ def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     return engine
 
 
+@cache
 def masked_url(url: str | sa.URL | sa.Engine) -> str:
     """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
 

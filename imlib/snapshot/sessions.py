@@ -71,7 +71,8 @@ def read_sessions(
     progress : callable, optional
         Called after each batch with the number of its sessions.
     """
-    parts: list[dict[str, NDArray[Any]]] = [_columns(_NOTHING, decode_columns([], []))]
+    # One without rows to begin with: the columns have their types even where nobody is online.
+    parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
     never_expire: set[int] = set()
     malformed: set[Malformed] = set()
     not_kept = 0
@@ -105,7 +106,18 @@ def read_sessions(
     )
 
 
-_NOTHING = Batch([], [], [], [], [], [], 0, [])
+_TYPES: Final[dict[str, str]] = {
+    "user_id": "int32",
+    "auth_key_id": "int64",
+    "session_id": "int64",
+    "server_id": "int32",
+    "netlib_session_id": "int64",
+    "now": "int64",
+    "age_s": "float64",
+    "online": "bool",
+    "deployed": "bool",
+    "key_ttl_s": "float64",
+}
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:

@@ -242,10 +242,9 @@ def ping(engine: sa.Engine) -> str:
         raise translate(error, engine) from error
     kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
     name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
-    numbers = tuple(
-        part for part in engine.dialect.server_version_info or () if isinstance(part, int)
-    )
-    version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
+    # MariaDB's version has a word among its numbers.
+    numbers = tuple(map(int, re.findall(r"\d+", str(engine.dialect.server_version_info))))
+    version, oldest = ".".join(map(str, numbers)), ".".join(map(str, _OLDEST[kind]))
     if numbers < _OLDEST[kind]:
         raise UnsupportedServerError(
             f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"

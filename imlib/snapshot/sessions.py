@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -94,7 +95,9 @@ def read_sessions(
         not_kept += len(more[room:])
         progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
-    found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    found = {}
+    for name in _TYPES:
+        found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
     sessions, in_both = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
     return SessionsRead(
@@ -146,15 +149,16 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     order = _order(found)
     for name in found:
         found[name] = found[name][order]
-    differs = np.logical_or.reduce([found[name][1:] != found[name][:-1] for name in _NAME])
+    differs = np.zeros(max(len(order) - 1, 0), dtype=bool)  # each row but the last from the next
+    for name in _NAME:
+        differs |= found[name][1:] != found[name][:-1]
     last = np.append(differs, [True] * bool(len(order)))
     in_both = found["user_id"][1:][~differs & np.diff(found["deployed"])]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
-    layouts = pa.DictionaryArray.from_arrays(pa.array(found["deployed"].astype(np.int8)), [*Layout])
-    sessions = pd.DataFrame(
-        {name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False
-    )
+    deployed = pa.array(found.pop("deployed").astype(np.int8))
+    layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    sessions = pd.DataFrame(found, copy=False)
     sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
     return sessions, np.unique(in_both).tolist()

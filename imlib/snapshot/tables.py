@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import pandas as pd
@@ -278,11 +279,11 @@ class _Reading:
         statement = ordered.select_from(table.clause).where(*conditions)
         with source.rows(statement, table, carriers) as (fields, batches):
             read = _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
-            at = {one.name: at for at, one in enumerate(fields)}
+            names = list(map(attrgetter("name"), fields))
             judged = (
                 table.name == "messages"
-                and {"id", "message_data"} <= at.keys()
-                and pa.types.is_integer(fields[at["id"]].dtype)
+                and {"id", "message_data"} <= set(names)
+                and pa.types.is_integer(fields[names.index("id")].dtype)
             )
             if judged:
                 read.bodies.update({"not_json": [], "not_json_more": 0})
@@ -290,8 +291,8 @@ class _Reading:
                 arrays = source.decode(fields, batch, read.problems)
                 progress(table.name, len(arrays[0]))
                 if judged:
-                    body = at["message_data"]
-                    _judge(read.bodies, arrays[at["id"]], arrays[body], fields[body].carrier)
+                    ids, body = arrays[names.index("id")], names.index("message_data")
+                    _judge(read.bodies, ids, arrays[body], fields[body].carrier)
                 read.batches.append(masking.mask(arrays, read.hidden))
         return read
 

@@ -38,6 +38,7 @@ WIDTHS: Final = {
 }
 """For each attribute of a session the least and the greatest value that it can have."""
 FIELD_PARTS: Final = ("auth_key_id", "session_id")
+PARTS: Final = ("auth_key_id", "session_id", "server_id", "netlib_session_id", "now")
 
 
 class Layout(StrEnum):
@@ -175,33 +176,32 @@ class SessionStatus:
         imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of one layout \
 (field '-5@6', value '1512270533_1_42')
         """
-        # Decode leniently, then compare: an entry is canonical exactly when encoding the result gives it back.
-        # int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts; none of them survives that.
+        status = cls.parse_key_value(field, value, user_id=user_id)
+        if status is None:
+            raise CodecError(field, value, why_malformed(field, value, user_id))
+        return status
+
+    @classmethod
+    def parse_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self | None:
+        """Decode one entry like `from_key_value`, but return None for one that is malformed."""
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
-            if "@" in text:
-                auth_key_id, session_id = text.split("@")
-                server_id, netlib_session_id, now = stamp.split("@")
-            else:
-                auth_key_id, session_id = text.split("_")
-                now, server_id, netlib_session_id = stamp.split("_")
-            a, s, i, n, t = (
-                int(auth_key_id),
-                int(session_id),
-                int(server_id),
-                int(netlib_session_id),
-                int(now),
-            )
-            status = cls(user_id, a, s, i, n, t)
-            if "@" in text:
-                if f"{a}@{s}" == text and f"{i}@{n}@{t}" == stamp:
-                    return status
-            elif f"{a}_{s}" == text and f"{t}_{i}_{n}" == stamp:
-                return status
+            entry = f"{text} {stamp}"  # no part may hold the space
+            for pattern in _ENTRIES:
+                if found := pattern.fullmatch(entry):
+                    auth_key_id, session_id, server_id, netlib_session_id, now = found.group(*PARTS)
+                    return cls(
+                        user_id,
+                        int(auth_key_id),
+                        int(session_id),
+                        int(server_id),
+                        int(netlib_session_id),
+                        int(now),
+                    )
         except (ValueError, TypeError):
             pass
-        raise CodecError(field, value, _reason(field, value, user_id))
+        return None
 
 
 def user_id_from_key(key: str | bytes) -> int:
@@ -250,17 +250,31 @@ def check_width(name: str, value: object) -> int:
     return number
 
 
-_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
+_NUMBER: Final = "0|-?[1-9][0-9]*"
+_DECIMAL: Final = re.compile(_NUMBER)
 
 
-def _reason(field: object, value: object, user_id: object) -> str:
+def _pattern(parts: tuple[str, ...], separator: str) -> str:
+    return separator.join(f"(?P<{part}>{_NUMBER})" for part in parts)
+
+
+PATTERNS: Final = {
+    layout: (_pattern(FIELD_PARTS, layout.separator), _pattern(layout.value_parts, layout.separator))
+    for layout in Layout
+}
+"""For each layout the shape of the hash field and of the hash value; the groups are named after the parts."""
+_ENTRIES: Final = [re.compile(" ".join(patterns)) for patterns in PATTERNS.values()]
+
+
+def why_malformed(field: object, value: object, user_id: object = 0) -> str:
     """Say why an entry was refused: the slow path, taken once a refusal is certain."""
     for what, given in (("field", field), ("value", value)):
         if problem := _ascii_problem(what, given):
             return problem
     text, stamp = _text(field), _text(value)
-    layout = Layout.DEPLOYED if "@" in text else Layout.DOCUMENTED
-    separator, other = ("@", "_") if layout is Layout.DEPLOYED else ("_", "@")
+    layout = Layout.DEPLOYED if Layout.DEPLOYED.separator in text else Layout.DOCUMENTED
+    separator = layout.separator
+    other = (Layout.DOCUMENTED if layout is Layout.DEPLOYED else Layout.DEPLOYED).separator
     if separator in text and other in stamp and separator not in stamp:
         return f"the field is separated by {separator!r}, the value by {other!r}: both must be of one layout"
     for what, given, names in (("field", text, FIELD_PARTS), ("value", stamp, layout.value_parts)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imlib import CodecError, Layout, SessionStatus
+from imlib import CodecError, Layout, SessionStatus, session_columns
 from imlib.session_columns import SessionColumns, decode_columns
 from tests import strategies
 from tests.strategies import BORDERS, Entry
@@ -19,6 +21,14 @@ PARTS = ("auth_key_id", "session_id", "server_id", "netlib_session_id", "now")
 GOOD: Entry = ("-5_6", b"1512270533_1_42")
 DEPLOYED: Entry = (b"-5@6", "1@42@1512270533")
 BAD: Entry = ("05_6", "1512270533_1_42")
+
+
+@pytest.fixture(scope="module", autouse=True, params=[0, sys.maxsize], ids=["by column", "one by one"])
+def _columnar_from(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test by both ways, whatever the size of its batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_columns, "_COLUMNAR_FROM", request.param)
+        yield
 
 
 def decode(entries: list[Entry]) -> SessionColumns:

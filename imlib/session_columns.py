@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MalformedEntry", "SessionColumns", "decode_columns"]
 
-_COLUMNAR_FROM: Final = 200
+_COLUMNAR_FROM: Final = 300
 """From this many entries on, columns are faster than records."""
 _LONGEST: Final = 64
 """More characters than any field or value can have; their digits fit a decimal256."""
@@ -113,11 +113,13 @@ def decode_columns(fields: Sequence[str | bytes], values: Sequence[str | bytes])
     else:
         _fill_by_column(table, _binary(fields), _binary(values))
     row = np.flatnonzero(table.decoded)
-    rest = [(at, fields[at], values[at]) for at in np.flatnonzero(~table.decoded).tolist()]
     return SessionColumns(
         row=row,
         deployed=table.deployed[row],
-        malformed=[MalformedEntry(*entry, why_malformed(*entry[1:])) for entry in rest],
+        malformed=[
+            MalformedEntry(at, fields[at], values[at], why_malformed(fields[at], values[at]))
+            for at in np.flatnonzero(~table.decoded).tolist()
+        ],
         **{name: column[row] for name, column in table.parts.items()},
     )
 
@@ -145,7 +147,10 @@ def _fill_one_by_one(table: _Table, fields: Sequence[str | bytes], values: Seque
 def _fill_by_column(table: _Table, fields: pa.Array, values: pa.Array) -> None:
     entries = pa.record_batch({"row": np.arange(len(fields)), "field": fields, "value": values})
     for layout in Layout:
-        decoded = _decode(layout, entries.filter(pc.match_substring(fields, layout.separator)))
+        candidates = entries.filter(pc.match_substring(fields, layout.separator))
+        if not len(candidates):
+            continue
+        decoded = _decode(layout, candidates)
         rows = decoded["row"].to_numpy()
         table.decoded[rows] = True
         table.deployed[rows] = layout is Layout.DEPLOYED

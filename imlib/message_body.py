@@ -6,11 +6,10 @@ import json
 
 from imlib.errors import InvalidValueError, shortened
 
-__all__ = ["decode_body", "encode_body", "is_json"]
-
 
 def encode_body(body: object) -> str:
-    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character set can hold.
+    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character
+    set can hold.
 
     Examples
     --------

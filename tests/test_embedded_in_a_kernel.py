@@ -1,4 +1,6 @@
-"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a restart ends it."""
+"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a
+restart ends it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import find_server
-from tests.servers import private_folder, require
+from imlib.servers.embedded import find_server
+from tests.private_servers.process import private_folder
+from tests.private_servers.programs import require
 from tests.test_embedded import runs, until
 
 CONNECT = """
@@ -34,7 +37,9 @@ class Kernel:
 
     def run(self, code: str, wanted: str = "None") -> Any:
         """Run a cell and return the value of an expression after it."""
-        said = self.client.execute(code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S)["content"]
+        said = self.client.execute(
+            code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S
+        )["content"]
         assert "ok" == said["status"], said
         return ast.literal_eval(said["user_expressions"]["wanted"]["data"]["text/plain"])
 
@@ -65,7 +70,9 @@ def kernel() -> Iterator[Kernel]:
 
     require("a server to embed", found=find_server() is not None)
     with private_folder() as folder:
-        manager = KernelManager(transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json"))
+        manager = KernelManager(
+            transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json")
+        )
         manager.start_kernel()
         opened = None
         try:
@@ -79,8 +86,10 @@ def kernel() -> Iterator[Kernel]:
 
 
 def test_interrupt_and_restart(kernel: Kernel) -> None:
-    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one can be had."""
-    wanted = "(deployment.redis.info('server')['process_id'], deployment.redis_url.whole())"
+    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one
+    can be had.
+    """
+    wanted = "(deployment.redis.info('server')['process_id'], deployment.redis_url.reveal())"
     pid, url = kernel.run(CONNECT, wanted)
     server = psutil.Process(pid)
     for _ in range(2):

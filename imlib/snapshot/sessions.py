@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from imlib.lease import Clock, horizon
+from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import Layout
@@ -119,7 +119,7 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         "netlib_session_id": columns.netlib_session_id,
         "now": columns.now,
         "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
-        "online": columns.now > horizon(batch.clock),
+        "online": columns.now > cutoff(batch.clock),
         "deployed": columns.deployed,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }

@@ -75,7 +75,7 @@ class Claim(NamedTuple):
         The row's other columns, as Markdown.
     shown : tuple of str
         Where it is shown: ``02-presence-lease.ipynb#The-rule`` (``#The-rule`` within the same
-        notebook), or ``tests/test_lease.py::test_horizon``.
+        notebook), or ``tests/test_lease.py::test_cutoff``.
     """
 
     section: str

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from imlib.lease import Clock, horizon
+from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import Layout
@@ -134,7 +134,7 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         "netlib_session_id": columns.netlib_session_id,
         "now": columns.now,
         "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
-        "online": columns.now > horizon(batch.clock),
+        "online": columns.now > cutoff(batch.clock),
         "deployed": columns.deployed,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }
@@ -168,18 +168,17 @@ _NAME = ("user_id", "auth_key_id", "session_id")
 
 
 def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
-    """Return the order by user and session, and of a session's reports that which counts last.
+    """Return the order by user and session; of a session's reports, the one that counts comes last.
 
-    Most users have one session: only among the rows of the others is there more to compare than the
-    user.
+    Most users have one session. Only the rows of the others are compared by more than the user.
     """
     order = np.argsort(found["user_id"], kind="stable")
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
-    order[several] = few[
-        np.lexsort([~found["deployed"][few], *(found[name][few] for name in ("now", *_NAME[::-1]))])
-    ]
+    columns = found | {"documented": ~found["deployed"]}
+    keys = [*_NAME, "now", "documented"]  # lexsort takes the most important key last
+    order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 
 

@@ -164,6 +164,7 @@ def test_gone_as_soon_as_it_is_closed() -> None:
 def test_an_interrupt_ends_neither_server_nor_deployment() -> None:
     """Ctrl-C and a kernel's interrupt go to the owner's whole process group: the server is in none of it."""
     then = """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 for _ in range(3):
     try:
         print("ready", flush=True)

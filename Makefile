@@ -23,10 +23,11 @@ lab: setup ## Open JupyterLab on the first notebook
 test: setup ## Run all tests, the notebooks among them
 	@$(PYTHON) -m pytest -n logical --maxprocesses 4 --dist worksteal $(ARGS)
 
-lint: setup ## Check style, format and types
+lint: setup ## Check style, format, types and layers
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
+	@$(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache
 
 refresh: setup ## Run the notebooks in place and renew their outputs, to be read and committed
 	@$(PYTHON) -m tools.refresh $(ARGS)
@@ -42,4 +43,4 @@ setup: ## Make or renew .venv (every other target does so by itself)
 
 clean: ## Remove what make has made, .venv included
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find imlib tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find imlib notebooks tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,3 @@
-"""What imlib promises to be fast at, measured: ours, the peer's and the floor on the same data in one run."""
+"""What imlib promises to be fast at, measured: ours, the peer's and the floor on the same data in
+one run.
+"""

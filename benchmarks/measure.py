@@ -1,4 +1,6 @@
-"""Timing side by side: each run times every contender once, so that all meet the same moods of the machine."""
+"""Timing side by side: each run times every contender once, so that all meet the same moods of the
+machine.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+
+from tools.figures import duration
 
 RUNS = 5
 
@@ -21,7 +25,8 @@ class Row:
         The work, and of what one unit is.
     ours, peer : float
     floor : float or None
-        The least that the same result can cost: the bare bytes over a socket, or the unchecked conversion.
+        The least that the same result can cost: the bare bytes over a socket, or the unchecked
+        conversion.
     peer_name, floor_name : str
     promise : str
         What is promised of the ratio, in words; empty where nothing is.
@@ -43,8 +48,11 @@ class Row:
         }
 
 
-def medians(contenders: Sequence[Callable[[], object]], *, units: int = 1, runs: int = RUNS) -> list[float]:
-    """Time contenders in turn, A B C A B C, after one run that is not counted; return each one's median.
+def medians(
+    contenders: Sequence[Callable[[], object]], *, units: int = 1, runs: int = RUNS
+) -> list[float]:
+    """Time contenders in turn, A B C A B C, after one run that is not counted; return each one's
+    median.
 
     Parameters
     ----------
@@ -68,7 +76,8 @@ def medians(contenders: Sequence[Callable[[], object]], *, units: int = 1, runs:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as text, one a line."""
     lines = [
-        f"{'work':46} {'ours':>9} {'peer':>9} {'floor':>9}  {'peer/ours':>9} {'ours/floor':>10}  promised; peer; floor"
+        f"{'work':46} {'ours':>9} {'peer':>9} {'floor':>9}  {'peer/ours':>9} {'ours/floor':>10}  "
+        "promised; peer; floor"
     ]
     for row in rows:
         ratios = row.as_dict()
@@ -79,13 +88,3 @@ def table(rows: Sequence[Row]) -> str:
             f"{ratios['peer_to_ours']:9.1f} {floor}  {notes}"
         )
     return "\n".join(lines)
-
-
-def duration(seconds: float | None) -> str:
-    """Return a time with its unit, nine characters wide; blanks for None."""
-    if seconds is None:
-        return f"{'':9}"
-    for unit, factor in (("s ", 1), ("ms", 1e3), ("µs", 1e6)):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:6.1f} {unit}"
-    return f"{seconds * 1e9:6.0f} ns"

@@ -19,19 +19,34 @@ NOW = 1512270533
 
 def run() -> list[Row]:
     """Measure set_online, renew and the batch read on a private real server."""
-    with imlib.connect(redis_url="embedded://", database_url="embedded://", clock=lambda: NOW) as deployment:
+    with imlib.connect(
+        redis_url="embedded://", database_url="embedded://", clock=lambda: NOW
+    ) as deployment:
         rng = random.Random(NOW)
         statuses = [
-            SessionStatus(user_id, rng.randrange(-(2**63), 2**63), rng.randrange(-(2**63), 2**63), 1, user_id, NOW)
+            SessionStatus(
+                user_id,
+                rng.randrange(-(2**63), 2**63),
+                rng.randrange(-(2**63), 2**63),
+                1,
+                user_id,
+                NOW,
+            )
             for user_id in range(SESSIONS)
         ]
-        return [_set_online(deployment, statuses[:WRITES]), _renew(deployment, statuses), _read(deployment, statuses)]
+        return [
+            _set_online(deployment, statuses[:WRITES]),
+            _renew(deployment, statuses),
+            _read(deployment, statuses),
+        ]
 
 
 def _deployed_set_online(deployment: Deployment, statuses: list[SessionStatus]) -> None:
     redis = deployment.redis
     for status in statuses:
-        redis.hset(status.to_key(), status.to_field(Layout.DEPLOYED), status.to_value(Layout.DEPLOYED))
+        redis.hset(
+            status.to_key(), status.to_field(Layout.DEPLOYED), status.to_value(Layout.DEPLOYED)
+        )
         redis.expire(status.to_key(), 15)
 
 
@@ -40,16 +55,28 @@ def _set_online(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
         for status in statuses:
             deployment.online_status.set_online(status)
 
-    one = b"".join(_packed("HSET", statuses[0].to_key(), statuses[0].to_field(), statuses[0].to_value()))
+    one = b"".join(
+        _packed("HSET", statuses[0].to_key(), statuses[0].to_field(), statuses[0].to_value())
+    )
     floor = _bare(deployment, [one] * len(statuses), 1)
-    times = medians([ours, lambda: _deployed_set_online(deployment, statuses), floor], units=len(statuses))
+    times = medians(
+        [ours, lambda: _deployed_set_online(deployment, statuses), floor], units=len(statuses)
+    )
     return Row(
-        "set_online, a session", times[0], times[1], "HSET, EXPIRE", times[2], "HSET over a bare socket", "1.5 times"
+        "set_online, a session",
+        times[0],
+        times[1],
+        "HSET, EXPIRE",
+        times[2],
+        "HSET over a bare socket",
+        "1.5 times",
     )
 
 
 def _renew(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
-    one = b"".join(_packed("HSET", statuses[0].to_key(), statuses[0].to_field(), statuses[0].to_value()))
+    one = b"".join(
+        _packed("HSET", statuses[0].to_key(), statuses[0].to_field(), statuses[0].to_value())
+    )
     floor = _bare(deployment, [one * len(statuses)], len(statuses))
     times = medians(
         [
@@ -82,7 +109,10 @@ def _read(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
         found = {}
         for user_id in users:
             entries = deployment.redis.hgetall(f"online_{user_id}")
-            sessions = [SessionStatus.from_key_value(field, value, user_id=user_id) for field, value in entries.items()]
+            sessions = [
+                SessionStatus.from_key_value(field, value, user_id=user_id)
+                for field, value in entries.items()
+            ]
             found[user_id] = [status for status in sessions if status.now + 17 > NOW]
         return found
 
@@ -90,7 +120,9 @@ def _read(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
         return deployment.online_status.get_online_by_user_id_list(users)
 
     if ours() != deployed() or sum(map(len, ours().values())) != len(statuses):
-        raise AssertionError("the two sides do not read the same sessions: the comparison would mean nothing")
+        raise AssertionError(
+            "the two sides do not read the same sessions: the comparison would mean nothing"
+        )
     one = b"".join(b"".join(_packed("HGETALL", status.to_key())) for status in statuses)
     times = medians([ours, deployed, _bare(deployment, [one], len(statuses))])
     return Row(
@@ -111,11 +143,13 @@ def _packed(*words: str) -> list[bytes]:
 
 
 def _bare(deployment: Deployment, requests: list[bytes], replies: int) -> Callable[[], None]:
-    """Return a call that sends requests, each answered before the next, and reads ``replies`` replies to each."""
+    """Return a call that sends requests, each answered before the next, and reads ``replies``
+    replies to each.
+    """
     import hiredis
 
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(unquote(deployment.redis_url.whole().removeprefix("unix://")))
+    connection.connect(unquote(deployment.redis_url.reveal().removeprefix("unix://")))
 
     def exchange() -> None:
         reader = hiredis.Reader()

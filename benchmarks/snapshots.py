@@ -1,7 +1,8 @@
-"""Redis to the frame of sessions, time to live included, against plain redis-py: a command a key, and pipelines.
+"""Redis to the frame of sessions, time to live included, against plain redis-py: a command a key,
+and pipelines.
 
-All peers end with the columns of ``sessions``. Two of them decode without any check, which is the fastest way in
-Python; one decodes by the scalar codec, which checks what ours checks.
+All peers end with the columns of ``sessions``. Two of them decode without any check, which is the
+fastest way in Python; one decodes by the scalar codec, which checks what ours checks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _ONE_BY_ONE: Final = 10_000
 
 
 def run(sizes: Iterable[int] = USERS) -> list[Row]:
-    """Measure on a private real server at each number of users; a million takes some three minutes."""
+    """Measure on a private real server at each number of users; a million takes some
+    three minutes.
+    """
     return [row for users in sizes for row in _at(users)]
 
 
@@ -50,13 +53,19 @@ def _at(users: int) -> Iterator[Row]:
         if users < USERS[-1]:  # it would take as long again
             contenders[lambda: _decode_checked(_by_pipelines(client))] = sessions
         taken = medians([*contenders])
-        mine, *theirs = (time / units for time, units in zip(taken, contenders.values(), strict=True))
-        floor = _server_alone(deployment.redis_url.whole())
+        mine, *theirs = (
+            time / units for time, units in zip(taken, contenders.values(), strict=True)
+        )
+        floor = _server_alone(deployment.redis_url.reveal())
     what = f"a session to its frame, {users:,} users"
     bare = None if floor is None else floor * users / sessions
     named = "" if bare is None else "redis-benchmark's own HGETALL, a session's share"
     peers = [
-        (f"scan_iter, HGETALL, PTTL one by one{f', on {few:,} keys of them' if few < users else ''}", "20 times"),
+        (
+            "scan_iter, HGETALL, PTTL one by "
+            f"one{f', on {few:,} keys of them' if few < users else ''}",
+            "20 times",
+        ),
         ("redis-py pipelines, split and int, unchecked", "2.5 times"),
         ("redis-py pipelines, SessionStatus: our checks", "2.5 times"),
     ]
@@ -72,7 +81,10 @@ def _fill(client: Any, users: int) -> int:
         with client.pipeline(transaction=False) as pipeline:
             for user_id in range(first, min(first + 10_000, users)):
                 value = f"{NOW}_{rng.randrange(9)}_{user_id}"
-                ids = ((rng.getrandbits(64) - 2**63, rng.getrandbits(64) - 2**63) for _ in range(1 + (user_id % 5 < 2)))
+                ids = (
+                    (rng.getrandbits(64) - 2**63, rng.getrandbits(64) - 2**63)
+                    for _ in range(1 + (user_id % 5 < 2))
+                )
                 entries = {f"{auth_key_id}_{session_id}": value for auth_key_id, session_id in ids}
                 written += len(entries)
                 pipeline.hset(f"online_{user_id}", mapping=entries)
@@ -111,7 +123,17 @@ def _decode(read: _Read) -> Any:
         for field, value in entries.items():
             auth_key_id, session_id = field.split(b"_")
             now, server_id, netlib = value.split(b"_")
-            rows.append((user_id, int(auth_key_id), int(session_id), int(server_id), int(netlib), int(now), ttl / 1000))
+            rows.append(
+                (
+                    user_id,
+                    int(auth_key_id),
+                    int(session_id),
+                    int(server_id),
+                    int(netlib),
+                    int(now),
+                    ttl / 1000,
+                )
+            )
     return _frame(rows)
 
 
@@ -130,7 +152,15 @@ def _decode_checked(read: _Read) -> Any:
 def _frame(rows: list[tuple[Any, ...]]) -> Any:
     import pandas as pd
 
-    names = ["user_id", "auth_key_id", "session_id", "server_id", "netlib_session_id", "now", "key_ttl_s"]
+    names = [
+        "user_id",
+        "auth_key_id",
+        "session_id",
+        "server_id",
+        "netlib_session_id",
+        "now",
+        "key_ttl_s",
+    ]
     frame = pd.DataFrame(rows, columns=names)
     frame["reported_at"] = pd.to_datetime(frame["now"], unit="s", utc=True)
     frame["age_s"] = NOW - frame["now"]
@@ -143,18 +173,39 @@ def _sessions(read: _Read) -> int:
 
 
 def _check(ours: Any, theirs: Any) -> None:
-    names = ["user_id", "auth_key_id", "session_id", "server_id", "netlib_session_id", "now", "online"]
+    names = [
+        "user_id",
+        "auth_key_id",
+        "session_id",
+        "server_id",
+        "netlib_session_id",
+        "now",
+        "online",
+    ]
     theirs = theirs.drop_duplicates(names[:3]).sort_values(names[:3])
     if not (ours[names].to_numpy() == theirs[names].to_numpy()).all():
-        raise AssertionError("the two sides do not read the same sessions: the comparison would mean nothing")
+        raise AssertionError(
+            "the two sides do not read the same sessions: the comparison would mean nothing"
+        )
 
 
 def _server_alone(url: str) -> float | None:
-    """Return the seconds that one HGETALL costs by redis-benchmark, 100 in a pipeline; None where there is none."""
+    """Return the seconds that one HGETALL costs by redis-benchmark, 100 in a pipeline; None where
+    there is none.
+    """
     program = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
     if program is None:
         return None
-    command = [program, "-s", unquote(url.removeprefix("unix://")), "-q", "-P", "100", "-n", "500000"]
+    command = [
+        program,
+        "-s",
+        unquote(url.removeprefix("unix://")),
+        "-q",
+        "-P",
+        "100",
+        "-n",
+        "500000",
+    ]
     command += ["HGETALL", "online_2"]  # a user of one session, as most are
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rates = re.findall(r"([\d.]+) requests per second", done.stdout)

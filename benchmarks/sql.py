@@ -1,4 +1,6 @@
-"""Sequences, messages and boxes on SQLite and MariaDB, against the deployed server's way and the bare drivers."""
+"""Sequences, messages and boxes on SQLite and MariaDB, against the deployed server's way and the
+bare drivers.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Row, medians
 from imlib.schema import tables
-from tests.mariadb import private_mariadb
-from tests.servers import private_redis
+from tests.private_servers.mariadb import private_mariadb
+from tests.private_servers.redis import private_redis
 from tests.sql.stack import Stack, open_stack
 
 if TYPE_CHECKING:
@@ -38,21 +41,30 @@ COUNTED = """WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHER
 # Pts by pts, as messages come: a user's boxes lie far apart.
 FILL = (
     "INSERT INTO message_boxes "
-    "(user_id, sender_user_id, message_box_type, peer_type, peer_id, pts, message_id, state, date2) "
+    "(user_id, sender_user_id, message_box_type, peer_type, peer_id, pts, message_id, state, "
+    "date2) "
     + COUNTED.format(
-        row="i - (i {divide} {users}) * {users} + 1000, 1, 0, 2, 1, i {divide} {users} + 1, i + 1, 0, 1512270533"
+        row=(
+            "i - (i {divide} {users}) * {users} + 1000, 1, 0, 2, 1, i {divide} {users} + 1, i + "
+            "1, 0, 1512270533"
+        )
     ),
-    "INSERT INTO messages (id, sender_user_id, peer_type, peer_id, random_id, message_type, message_data, date2) "
+    "INSERT INTO messages (id, sender_user_id, peer_type, peer_id, random_id, message_type, "
+    "message_data, date2) "
     + COUNTED.format(row='i + 1, 1, 2, 1, i, 1, \'{{"message":"hello"}}\', 1512270533'),
 )
-MISSED = """SELECT m.id, m.sender_user_id, m.peer_type, m.peer_id, m.random_id, m.message_type, m.date2,
+MISSED = """SELECT m.id, m.sender_user_id, m.peer_type, m.peer_id, m.random_id,
+  m.message_type, m.date2,
     m.message_data, b.user_id, b.pts, b.media_unread, b.message_box_type
     FROM message_boxes b {index} JOIN messages m ON m.id = b.message_id
     WHERE b.user_id = {user} AND b.pts > {pts} ORDER BY b.pts"""
 
 
-def run(numbers: int = 400, messages: int = 100, boxes: int = 1_000_000, users: int = 10_000) -> list[Row]:
-    """Measure on SQLite, and on a private MariaDB that writes every commit to disk, where one is installed.
+def run(
+    numbers: int = 400, messages: int = 100, boxes: int = 1_000_000, users: int = 10_000
+) -> list[Row]:
+    """Measure on SQLite, and on a private MariaDB that writes every commit to disk, where one is
+    installed.
 
     Parameters
     ----------
@@ -65,16 +77,30 @@ def run(numbers: int = 400, messages: int = 100, boxes: int = 1_000_000, users: 
     with private_redis() as redis:
         with tempfile.TemporaryDirectory() as folder:
             rows += _measure(
-                "SQLite", f"sqlite:///{Path(folder) / 'im.db'}", redis.url, numbers, messages, boxes, users
+                "SQLite",
+                f"sqlite:///{Path(folder) / 'im.db'}",
+                redis.url,
+                numbers,
+                messages,
+                boxes,
+                users,
             )
         if shutil.which("mariadbd", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"):
-            durable = ("--innodb-flush-log-at-trx-commit=1", "--innodb-doublewrite=1", "--innodb-buffer-pool-size=512M")
+            durable = (
+                "--innodb-flush-log-at-trx-commit=1",
+                "--innodb-doublewrite=1",
+                "--innodb-buffer-pool-size=512M",
+            )
             with private_mariadb(*durable) as server:
-                rows += _measure("MariaDB", server.new_database(), redis.url, numbers, messages, boxes, users)
+                rows += _measure(
+                    "MariaDB", server.new_database(), redis.url, numbers, messages, boxes, users
+                )
     return rows
 
 
-def _measure(name: str, url: str, redis_url: str, numbers: int, messages: int, boxes: int, users: int) -> list[Row]:
+def _measure(
+    name: str, url: str, redis_url: str, numbers: int, messages: int, boxes: int, users: int
+) -> list[Row]:
     with _open(url, redis_url) as stack:
         stack.sequences.next_id("ours")
         for other in ("bare", "deployed"):
@@ -94,7 +120,9 @@ def _open(url: str, redis_url: str) -> Iterator[Stack]:
 
 @contextmanager
 def _bare(stack: Stack) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Give the driver itself: the dialect's name, and what executes a statement and returns its rows."""
+    """Give the driver itself: the dialect's name, and what executes a statement and returns its
+    rows.
+    """
     pooled = stack.clients.engine.raw_connection()
     cursor, dialect = pooled.cursor(), stack.clients.engine.dialect.name
 
@@ -112,7 +140,9 @@ def _next_id(name: str, url: str, redis_url: str, workers: int, numbers: int) ->
     each = -(-numbers // workers)
     with _crew(workers, url, redis_url, each) as order:
         kinds = ("ours", "deployed", "bare", "ours without Redis")
-        ours, deployed, bare, alone = medians([lambda k=k: order(k) for k in kinds], units=workers * each)  # type: ignore[misc]  # the default binds k
+        ours, deployed, bare, alone = medians(
+            [partial(order, kind) for kind in kinds], units=workers * each
+        )
     return Row(
         f"next_id, {name} + Redis, {workers} workers",
         ours,
@@ -125,10 +155,15 @@ def _next_id(name: str, url: str, redis_url: str, workers: int, numbers: int) ->
 
 @contextmanager
 def _crew(workers: int, url: str, redis_url: str, each: int) -> Iterator[Callable[[str], None]]:
-    """Give what has processes do one kind of work all at once, and returns when the last is done."""
+    """Give what has processes do one kind of work all at once, and returns when the
+    last is done.
+    """
     context = multiprocessing.get_context("spawn")
     ends = [context.Pipe() for _ in range(workers)]
-    crew = [context.Process(target=_worker, args=(far, url, redis_url, each), daemon=True) for _, far in ends]
+    crew = [
+        context.Process(target=_worker, args=(far, url, redis_url, each), daemon=True)
+        for _, far in ends
+    ]
     for process in crew:
         process.start()
 
@@ -189,7 +224,8 @@ def _send(name: str, stack: Stack, messages: int) -> Row:
     with _bare(stack) as (dialect, execute):
 
         def statements(single: bool) -> None:
-            # What the deployed server did, each statement committed by itself; or the same rows in one transaction.
+            # What the deployed server did, each statement committed by itself; or the same rows in
+            # one transaction.
             for _ in range(messages):
                 if single:
                     execute("BEGIN")
@@ -255,5 +291,9 @@ def _fill(stack: Stack, boxes: int, users: int) -> None:
     values = {"boxes": boxes, "users": users, "divide": "/" if lite else "DIV"}
     analyze = "ANALYZE" if lite else "ANALYZE TABLE message_boxes, messages"
     with stack.clients.engine.begin() as connection:
-        for statement in ("DELETE FROM messages", *(each.format(**values) for each in FILL), analyze):
+        for statement in (
+            "DELETE FROM messages",
+            *(each.format(**values) for each in FILL),
+            analyze,
+        ):
             connection.exec_driver_sql(statement)

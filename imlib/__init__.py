@@ -1,16 +1,16 @@
-"""The state of an IM server, made plain: presence leases, sequences and tables as code and DataFrames.
+"""The state of an IM server, made plain: presence leases, sequences and tables as code and
+DataFrames.
 
-Start with ``imlib.connect()``. What needs pandas loads when it is first used: importing imlib costs next to nothing.
+Start with ``imlib.connect()``. What needs pandas loads when it is first used: importing imlib costs
+next to nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from imlib.connect import FallbackWarning  # isort: split
-
 # Behind imlib.connect, whose loading gives that name to the module: here the function takes it.
-from imlib.access import (
+from imlib.connection import (
     connect,
     get_account_model,
     get_chat_model,
@@ -48,6 +48,7 @@ from imlib.errors import (
     AccessDeniedError,
     CodecError,
     ConfigurationError,
+    FallbackWarning,
     ImlibError,
     InvalidValueError,
     NotConnectedError,
@@ -60,7 +61,7 @@ from imlib.errors import (
     UnsupportedServerError,
     WrongTypeError,
 )
-from imlib.lease import Clock, Lease, TurnedClock, system_clock
+from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.session_status import Layout, SessionStatus
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ __all__ = [
     "InvalidValueError",
     "Layout",
     "Lease",
+    "ManualClock",
     "MessageBoxType",
     "MessageType",
     "NotConnectedError",
@@ -105,7 +107,6 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "TokenType",
-    "TurnedClock",
     "UnavailableError",
     "UnsupportedServerError",
     "WrongTypeError",

@@ -1,34 +1,37 @@
 """What can go wrong, in words: every error that imlib raises on purpose descends from `ImlibError`.
 
-A message names the bad value, what was allowed and what to do next. None holds a password: URLs appear in them
-only in their masked form.
+A message names the bad value, what was allowed and what to do next. None holds a password: URLs
+appear in them only in their masked form.
 """
 
 from __future__ import annotations
-
-__all__ = [
-    "AccessDeniedError",
-    "CodecError",
-    "ConfigurationError",
-    "ImlibError",
-    "InvalidValueError",
-    "NotConnectedError",
-    "NotEmptyError",
-    "NotFoundError",
-    "ReadOnlyError",
-    "SchemaError",
-    "SnapshotError",
-    "UnavailableError",
-    "UnsupportedServerError",
-    "WrongTypeError",
-    "shortened",
-]
 
 _SHOWN = 120
 
 
 class ImlibError(Exception):
-    """The base of every error that imlib raises on purpose."""
+    """The base of every error that imlib raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+    **evidence
+        What a script would otherwise have to read out of the message: one of the attributes of the
+        error's class.
+
+    Attributes
+    ----------
+    server : str
+        The server that it is about, as an address or URL without password; empty where it is about
+        none.
+    """
+
+    server: str = ""
+
+    def __init__(self, message: str = "", **evidence: object) -> None:
+        super().__init__(message)
+        for name, value in evidence.items():
+            setattr(self, name, value)
 
 
 class CodecError(ImlibError, ValueError):
@@ -37,9 +40,11 @@ class CodecError(ImlibError, ValueError):
     Parameters
     ----------
     field : object
-        What was given as the hash field; when a `SessionStatus` is constructed, the name of the attribute.
+        What was given as the hash field; when a `SessionStatus` is constructed, the name of the
+        attribute.
     value : object
-        What was given as the hash value; when a `SessionStatus` is constructed, the attribute's bad value.
+        What was given as the hash value; when a `SessionStatus` is constructed, the attribute's bad
+        value.
     reason : str
         Why it was refused, and what would have been allowed.
 
@@ -49,7 +54,8 @@ class CodecError(ImlibError, ValueError):
     """
 
     def __init__(self, field: object, value: object, reason: str) -> None:
-        super().__init__(field, value, reason)
+        super().__init__()
+        self.args = (field, value, reason)
         self.field = field
         self.value = value
         self.reason = reason
@@ -59,7 +65,9 @@ class CodecError(ImlibError, ValueError):
 
 
 class ConfigurationError(ImlibError, ValueError):
-    """An argument, URL or environment variable that imlib cannot work with."""
+    """A URL, an environment variable or an argument of `imlib.connect` that imlib
+    cannot work with.
+    """
 
 
 class NotConnectedError(ImlibError):
@@ -87,15 +95,34 @@ class UnsupportedServerError(ImlibError):
 
 
 class WrongTypeError(ImlibError):
-    """A Redis key holds another type than imlib expects there."""
+    """A Redis key holds another type than imlib expects there.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Of a write: the keys that were not written.
+    """
+
+    keys: tuple[str, ...] = ()
 
 
 class NotFoundError(ImlibError, LookupError):
-    """A user, chat or message that was asked for does not exist."""
+    """A user, chat or message that was asked for does not exist.
+
+    Attributes
+    ----------
+    table : str
+        Where it was looked for.
+    ids : tuple of int
+        The ids that are not there, all of them.
+    """
+
+    table: str = ""
+    ids: tuple[int, ...] = ()
 
 
 class InvalidValueError(ImlibError, ValueError):
-    """A value outside its column's width, length or set; refused before the database sees it."""
+    """An argument or value outside its width, length or set; refused before a server sees it."""
 
 
 class SchemaError(ImlibError):
@@ -103,13 +130,27 @@ class SchemaError(ImlibError):
 
 
 class SnapshotError(ImlibError):
-    """A snapshot that could not be taken whole, saved, read or compared."""
+    """A snapshot that could not be taken whole, saved, read or compared.
+
+    Attributes
+    ----------
+    path : str
+        The folder or file.
+    """
+
+    path: str = ""
+
+
+class FallbackWarning(UserWarning):
+    """imlib works, with less than was asked for; the message says what and why."""
 
 
 def shortened(value: object) -> str:
     """Return the repr of a value, cut to a length that leaves a message readable."""
     try:
         text = repr(value[:_SHOWN] if isinstance(value, (str, bytes)) else value)
-    except Exception as problem:  # a value's own repr may do anything, and a message must not fail over it
+    except (
+        Exception
+    ) as problem:  # a value's own repr may do anything, and a message must not fail over it
         text = f"<{type(value).__name__} whose repr raises {type(problem).__name__}>"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

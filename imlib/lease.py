@@ -1,8 +1,9 @@
 """The presence lease as pure functions, and the clocks that it is read by.
 
-A report leases two things: the user's Redis key for `ONLINE_TIMEOUT` (15 s) and the session itself, by its stored
-time, for `CHECK_ONLINE_TIMEOUT` (17 s: the lease and 2 s of allowed clock error). The key's time to live is renewed
-by any session of the user; the stored time is a session's own, and decides.
+A report leases two things: the user's Redis key for `ONLINE_TIMEOUT` (15 s) and the session itself,
+by its stored time, for `CHECK_ONLINE_TIMEOUT` (17 s: the lease and 2 s of allowed clock error). The
+key's time to live is renewed by any session of the user; the stored time is a session's own, and
+decides.
 
 Source: constants and design notes of the specification.
 """
@@ -16,18 +17,6 @@ from enum import StrEnum
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 
-__all__ = [
-    "Clock",
-    "Lease",
-    "TurnedClock",
-    "counts_until",
-    "horizon",
-    "is_online",
-    "key_goes_at",
-    "skewed",
-    "system_clock",
-]
-
 Clock = Callable[[], float]
 """Anything that tells the time in Unix seconds when called."""
 
@@ -36,15 +25,21 @@ system_clock: Clock = time.time
 
 
 class Lease(StrEnum):
-    """How dead sessions are forgotten by Redis; which sessions count is decided by their stored time on both."""
+    """How dead sessions are forgotten by Redis; which sessions count is decided by their stored
+    time on both.
+    """
 
     KEY = "key"
-    """The specification's: one time to live for the key; a dead session's field stays while a sibling renews it."""
+    """The specification's: one time to live for the key; a dead session's field stays while a
+    sibling renews it.
+    """
     FIELD = "field"
-    """Each field has a time to live of its own beside the key's: no ghost stays. Needs Redis 7.4 or Valkey 9."""
+    """Each field has a time to live of its own beside the key's: no ghost stays. Needs Redis 7.4 or
+    Valkey 9.
+    """
 
 
-class TurnedClock:
+class ManualClock:
     """A clock that moves only when it is told to: for lessons and tests.
 
     Parameters
@@ -54,8 +49,8 @@ class TurnedClock:
 
     Examples
     --------
-    >>> clock = TurnedClock(1512270533)
-    >>> clock.turn(15)
+    >>> clock = ManualClock(1512270533)
+    >>> clock.advance(15)
     >>> clock()
     1512270548
     """
@@ -68,9 +63,9 @@ class TurnedClock:
         return self._shown
 
     def __repr__(self) -> str:
-        return f"TurnedClock({self._shown!r})"
+        return f"ManualClock({self._shown!r})"
 
-    def turn(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Move the clock by a number of seconds, backwards if it is negative."""
         self._shown += seconds
 
@@ -78,8 +73,8 @@ class TurnedClock:
 def horizon(clock: float) -> int:
     """Return the latest report time, in Unix seconds, that no longer counts at an instant.
 
-    A session counts while ``horizon(clock) < now``: written with the difference on the clock's side, because
-    ``now`` may be any int64 and ``now + 17`` would overflow in a column of them.
+    A session counts while ``horizon(clock) < now``: written with the difference on the clock's
+    side, because ``now`` may be any int64 and ``now + 17`` would overflow in a column of them.
 
     Parameters
     ----------
@@ -113,12 +108,15 @@ def is_online(now: int, clock: float) -> bool:
 
 
 def counts_until(now: int) -> int:
-    """Return the first instant, in Unix seconds, at which a session reported at ``now`` no longer counts."""
+    """Return the first instant, in Unix seconds, at which a session reported at ``now`` no longer
+    counts.
+    """
     return now + CHECK_ONLINE_TIMEOUT
 
 
 def key_goes_at(reports: list[int]) -> int | None:
-    """Return the instant at which a user's key goes, given all reports of all sessions; None without any.
+    """Return the instant at which a user's key goes, given all reports of all sessions; None
+    without any.
 
     Examples
     --------
@@ -129,11 +127,12 @@ def key_goes_at(reports: list[int]) -> int | None:
 
 
 def skewed(clock: Clock, seconds: float) -> Clock:
-    """Return the same clock as a machine shows it that is ahead by some seconds (behind, if negative).
+    """Return the same clock as a machine shows it that is ahead by some seconds (behind, if
+    negative).
 
     Examples
     --------
-    >>> reader = skewed(TurnedClock(1512270549), seconds=1)
+    >>> reader = skewed(ManualClock(1512270549), seconds=1)
     >>> is_online(1512270533, reader())
     False
     """

@@ -1,7 +1,4 @@
-"""Reading presence out of Redis in bounded batches: what the online-status model and snapshots have in common.
-
-Which of the entries count is told by `imlib.online`.
-"""
+"""Reading presence from Redis in bounded batches, and which of the sessions in a batch count."""
 
 from __future__ import annotations
 
@@ -11,33 +8,33 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import CodecError
-from imlib.lease import Clock
-from imlib.session_status import KEY_PREFIX, user_id_from_key
-from imlib.wire import Conversation, Packed, check_refusals, exchange, flat, for_each, in_our_words, seconds, words
+from imlib.lease import Clock, horizon
+from imlib.servers.redis_pipeline import (
+    EncodedCommands,
+    PipelinedConnection,
+    check_refusals,
+    encode_for_each_key,
+    encode_keys,
+    flatten_hgetall,
+    parse_time,
+    round_trip,
+    translate_errors,
+)
+from imlib.session_status import KEY_PREFIX, SessionStatus, user_id_from_key
 
 if TYPE_CHECKING:
     from redis import Redis
 
     from imlib.session_columns import SessionColumns
 
-__all__ = [
-    "BATCH_KEYS",
-    "Batch",
-    "Malformed",
-    "malformed_in",
-    "measure_skew",
-    "read_users",
-    "scan_batches",
-    "scan_keys",
-    "user_batches",
-]
-
 BATCH_KEYS = 500
-"""Few enough for what two batches send and get to fit into a socket's buffers: neither side waits for the other."""
+"""Few enough for what two batches send and get to fit into a socket's buffers: neither side waits
+for the other.
+"""
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
 
@@ -76,8 +73,8 @@ class Batch:
     sizes : list of int
         For each key, how many of the entries are its own.
     ttls_ms : list of (int or None)
-        What was left of each key's time to live, in milliseconds; -1 where it never expires, -2 where it was gone by
-        then, None where it was not asked for.
+        What was left of each key's time to live, in milliseconds; -1 where it never expires, -2
+        where it was gone by then, None where it was not asked for.
     clock : float
         The reader's clock at that time, in Unix seconds: Redis's own unless another was given.
     problems : list of Malformed
@@ -95,33 +92,44 @@ class Batch:
 
 
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
-    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come twice."""
+    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come
+    twice.
+    """
     wanted = _of_users(user_ids)
-    return _batch(client, wanted, exchange(client, wanted.reading(ttl=False)), clock)
+    return _batch(client, wanted, round_trip(client, wanted.reading(ttl=False)), clock)
 
 
-def scan_batches(client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False) -> Iterator[Batch]:
+def scan_batches(
+    client: Redis, clock: Clock | None, *, size: int = BATCH_KEYS, ttl: bool = False
+) -> Iterator[Batch]:
     """Read every presence key, about ``size`` at a time, never holding more than a few batches.
 
-    SCAN promises to return what is there from its start to its end, and no more than that: a key may come twice, and
-    one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each key's time to live as well.
+    SCAN promises to return what is there from its start to its end, and no more than that: a key
+    may come twice, and one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each
+    key's time to live as well.
     """
-    return _batches(client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl)
+    return _batches(
+        client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl
+    )
 
 
 def user_batches(
     client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
 ) -> Iterator[Batch]:
-    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may come twice."""
+    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may
+    come twice.
+    """
     some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
     return _batches(client, some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
-    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists with a key come."""
+    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists
+    with a key come.
+    """
     cursor: bytes | int = 0
     keys: list[bytes] = []
-    with in_our_words(client), Conversation(client) as line:
+    with translate_errors(client), PipelinedConnection(client) as line:
         while True:
             line.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", size)])
             if keys:
@@ -137,27 +145,34 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
 
 
 class _Wanted(NamedTuple):
-    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names no user."""
+    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names
+    no user.
+    """
 
     keys: list[bytes]
     user_ids: list[int]
-    words: list[bytes]
+    encoded: list[bytes]
     large: set[bytes]
     problems: list[Malformed]
 
-    def reading(self, *, ttl: bool) -> list[tuple[str | bytes, ...] | Packed]:
-        asked: list[tuple[str | bytes, ...] | Packed] = [("TIME",)]
+    def note_sizes(self, sizes: list[Any]) -> None:
+        """Take the replies to HLEN, in the order of the keys."""
+        measured = zip(self.keys, sizes, strict=True)
+        self.large.update(key for key, size in measured if isinstance(size, int) and size > _LARGE)
+
+    def reading(self, *, ttl: bool) -> list[tuple[str | bytes, ...] | EncodedCommands]:
+        asked: list[tuple[str | bytes, ...] | EncodedCommands] = [("TIME",)]
         if self.large:
             # HLEN in HGETALL's place keeps the replies in step.
             asked += [("HLEN" if key in self.large else "HGETALL", key) for key in self.keys]
         else:
-            asked.append(for_each(b"HGETALL", self.words))
-        return [*asked, for_each(b"PTTL", self.words if ttl else ())]
+            asked.append(encode_for_each_key(b"HGETALL", self.encoded))
+        return [*asked, encode_for_each_key(b"PTTL", self.encoded if ttl else ())]
 
 
 def _of_users(user_ids: Sequence[int]) -> _Wanted:
     keys = [b"online_%d" % user_id for user_id in user_ids]
-    return _Wanted(keys, list(user_ids), words(keys), set(), [])
+    return _Wanted(keys, list(user_ids), encode_keys(keys), set(), [])
 
 
 def _of_keys(scanned: list[bytes]) -> _Wanted:
@@ -168,33 +183,36 @@ def _of_keys(scanned: list[bytes]) -> _Wanted:
             keys.append(key)
         except CodecError as refusal:
             problems.append(Malformed(key, None, None, refusal.reason))
-    return _Wanted(keys, user_ids, words(keys), set(), problems)
+    return _Wanted(keys, user_ids, encode_keys(keys), set(), problems)
 
 
-def _batches(client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool) -> Iterator[Batch]:
-    """Read keys so that the server always has something to do: it works on the next while the caller has the last.
+def _batches(
+    client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool
+) -> Iterator[Batch]:
+    """Read keys so that the server always has something to do: it works on the next while the
+    caller has the last.
 
-    Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a server for 30 ms, so
-    large hashes are read in parts.
+    Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a
+    server for 30 ms, so large hashes are read in parts.
     """
     rounds: deque[tuple[_Wanted | None, _Wanted | None]] = deque()
     sized = being_sized = None
-    with in_our_words(client), Conversation(client) as line:
-        # Three rounds more than there are batches: nothing is left to be sized, then to be read, then to be awaited.
+    with translate_errors(client), PipelinedConnection(client) as line:
+        # Three rounds more than there are batches: nothing is left to be sized, then to be read,
+        # then to be awaited.
         for wanted in chain(every, (None, None, None)):
-            sizing = for_each(b"HLEN", wanted.words if wanted else ())
-            line.ask([*(sized.reading(ttl=ttl) if sized else ()), sizing])
+            line.ask(sized.reading(ttl=ttl) if sized else ())
+            line.ask([encode_for_each_key(b"HLEN", wanted.encoded)] if wanted else ())
             rounds.append((sized, wanted))
             sized, being_sized = being_sized, wanted
             if len(rounds) == 2:
                 read, measured = rounds.popleft()
-                replies = line.answers()
-                contents = replies[: len(replies) - len(measured.keys)] if measured else replies
+                contents, sizes = line.answers(), line.answers()
                 if measured:
-                    of_keys = zip(measured.keys, replies[len(contents) :], strict=True)
-                    measured.large.update(key for key, size in of_keys if isinstance(size, int) and size > _LARGE)
+                    measured.note_sizes(sizes)
                 if read:
                     yield _batch(client, read, contents, clock)
+        line.answers()
         line.answers()
 
 
@@ -208,7 +226,11 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     if clock is not None:
         instant = clock()
     else:
-        instant = _clock_without_time(client, keys) if isinstance(told, ResponseError) else seconds(told)
+        instant = (
+            _clock_without_time(client, keys)
+            if isinstance(told, ResponseError)
+            else parse_time(told)
+        )
     for at, reply in enumerate(hashes):
         if type(reply) is list:
             continue
@@ -216,15 +238,19 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
             reply = _hash_in_parts(client, keys[at])
         if isinstance(reply, ResponseError):
             problems.append(Malformed(keys[at], None, None, "the key does not hold a hash"))
-        hashes[at] = [] if isinstance(reply, ResponseError) else flat(reply)
+        hashes[at] = [] if isinstance(reply, ResponseError) else flatten_hgetall(reply)
     entries = list(chain.from_iterable(hashes))
     sizes = [len(of_key) // 2 for of_key in hashes]
     ttls_ms = [one if isinstance(one, int) else None for one in left] or [None] * len(keys)
-    return Batch(keys, wanted.user_ids, entries[::2], entries[1::2], sizes, ttls_ms, instant, problems)
+    return Batch(
+        keys, wanted.user_ids, entries[::2], entries[1::2], sizes, ttls_ms, instant, problems
+    )
 
 
 def _hash_in_parts(client: Redis, key: bytes) -> Any:
-    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it came last."""
+    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it
+    came last.
+    """
     from redis.exceptions import ResponseError
 
     try:
@@ -234,20 +260,58 @@ def _hash_in_parts(client: Redis, key: bytes) -> Any:
         return refusal
 
 
+def online_in(batch: Batch) -> list[list[SessionStatus]]:
+    """Return for each key of a batch the sessions that count, ordered by auth key and session.
+
+    Where one session is written in both layouts, the later report counts; at a tie, the documented
+    one.
+    """
+    cutoff = horizon(batch.clock)
+    entries = zip(batch.fields, batch.values, strict=True)
+    online = []
+    for user_id, size in zip(batch.user_ids, batch.sizes, strict=True):
+        latest: dict[tuple[int, int], tuple[tuple[int, bool], SessionStatus]] = {}
+        for field, value in islice(entries, size):
+            try:
+                status = SessionStatus.from_key_value(field, value, user_id=user_id)
+            except CodecError:
+                continue  # `malformed_in` lists it
+            if status.now > cutoff:
+                session, report = (
+                    (status.auth_key_id, status.session_id),
+                    (status.now, b"@" not in field),
+                )
+                if session not in latest or report > latest[session][0]:
+                    latest[session] = report, status
+        online.append([latest[session][1] for session in sorted(latest)])
+    return online
+
+
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:
-    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is decoded already."""
+    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is
+    decoded already.
+    """
     from imlib.session_columns import decode_columns
 
     ends = list(accumulate(batch.sizes))
     return batch.problems + [
-        Malformed(batch.keys[bisect_right(ends, bad.row)], batch.fields[bad.row], batch.values[bad.row], bad.reason)
-        for bad in (decode_columns(batch.fields, batch.values) if columns is None else columns).malformed
+        Malformed(
+            batch.keys[bisect_right(ends, bad.row)],
+            batch.fields[bad.row],
+            batch.values[bad.row],
+            bad.reason,
+        )
+        for bad in (
+            decode_columns(batch.fields, batch.values) if columns is None else columns
+        ).malformed
     ]
 
 
 def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
-    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it, else our own."""
-    replies = exchange(client, [(name, key) for key in keys for name in ("PEXPIRETIME", "PTTL")])
+    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it,
+    else our own.
+    """
+    replies = round_trip(client, [(name, key) for key in keys for name in ("PEXPIRETIME", "PTTL")])
     for deadline, left in zip(replies[::2], replies[1::2], strict=True):
         if isinstance(deadline, int) and isinstance(left, int) and deadline > 0 and left > 0:
             return (deadline - left) / 1000
@@ -257,12 +321,12 @@ def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
 def measure_skew(client: Redis) -> tuple[float, float]:
     """Return by how many seconds this machine's clock is ahead of Redis's, and what Redis's showed.
 
-    The error is at most half of the round trip. Where the user may not ask for TIME the skew is NaN and the clock
-    this machine's.
+    The error is at most half of the round trip. Where the user may not ask for TIME the skew is NaN
+    and the clock this machine's.
     """
     before = time.time()
-    (told,) = exchange(client, [("TIME",)])
+    (told,) = round_trip(client, [("TIME",)])
     after = time.time()
     if isinstance(told, Exception):
         return math.nan, after
-    return (before + after) / 2 - seconds(told), seconds(told)
+    return (before + after) / 2 - parse_time(told), parse_time(told)

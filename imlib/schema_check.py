@@ -1,4 +1,6 @@
-"""What a given database lacks of the 20 tables, or has beside them; for one that the deployed server made."""
+"""What a given database lacks of the 20 tables, or has beside them; for one that the deployed
+server made.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +8,16 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from imlib.engines import in_our_words
 from imlib.schema import tables
-
-__all__ = ["SchemaReport", "check_schema"]
+from imlib.servers.sql import translate_errors
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaReport:
     """How a database differs from the 20 tables.
 
-    Columns stand as ``table.column``, indexes as ``table(a, b)``, unique ones as ``table(a, b) unique``.
+    Columns stand as ``table.column``, indexes as ``table(a, b)``, unique ones as ``table(a, b)
+    unique``.
     """
 
     missing_tables: list[str] = field(default_factory=list)
@@ -27,7 +28,9 @@ class SchemaReport:
     extra_columns: list[str] = field(default_factory=list)
     extra_tables: list[str] = field(default_factory=list)
     missing_indexes: list[str] = field(default_factory=list)
-    """Reads that would use them scan the table; without a unique one what it forbids can stand in the table twice."""
+    """Reads that would use them scan the table; without a unique one what it forbids can stand in
+    the table twice.
+    """
     not_transactional: list[str] = field(default_factory=list)
     """Tables, such as MyISAM's, that keep a write after a ROLLBACK: a sequence then has a gap."""
 
@@ -38,7 +41,10 @@ class SchemaReport:
 
     def __str__(self) -> str:
         found = [(name.replace("_", " "), getattr(self, name)) for name in self.__slots__]
-        return "\n".join(f"{what}: {', '.join(names)}" for what, names in found if names) or "as imlib makes it"
+        return (
+            "\n".join(f"{what}: {', '.join(names)}" for what, names in found if names)
+            or "as imlib makes it"
+        )
 
 
 def check_schema(engine: sa.Engine) -> SchemaReport:
@@ -47,10 +53,10 @@ def check_schema(engine: sa.Engine) -> SchemaReport:
     Raises
     ------
     ImlibError
-        What `imlib.engines.translate` makes of a failure.
+        What `imlib.servers.sql.translate` makes of a failure.
     """
     report = SchemaReport()
-    with in_our_words(engine):
+    with translate_errors(engine):
         inspector = sa.inspect(engine)
         present = set(inspector.get_table_names())
         for table in tables.values():
@@ -67,9 +73,13 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
     report.missing_columns.extend(f"{table.name}.{name}" for name in ours if name not in found)
     for name in sorted(found.keys() - set(ours)):
         required = not found[name]["nullable"] and found[name].get("default") is None
-        (report.required_columns if required else report.extra_columns).append(f"{table.name}.{name}")
+        (report.required_columns if required else report.extra_columns).append(
+            f"{table.name}.{name}"
+        )
     indexes = inspector.get_indexes(table.name)
-    unique: list[list[str | None]] = [[*key["column_names"]] for key in inspector.get_unique_constraints(table.name)]
+    unique: list[list[str | None]] = [
+        [*key["column_names"]] for key in inspector.get_unique_constraints(table.name)
+    ]
     unique += [index["column_names"] for index in indexes if index["unique"]]
     held = unique + [index["column_names"] for index in indexes]
     lacking = []
@@ -78,7 +88,9 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
         if not any(names == one[: len(names)] for one in held):
             lacking.append(f"{table.name}({', '.join(names)})")
     for key in table.constraints:
-        names = [column.name for column in key.columns] if isinstance(key, sa.UniqueConstraint) else []
+        names = (
+            [column.name for column in key.columns] if isinstance(key, sa.UniqueConstraint) else []
+        )
         if names and not any(set(names) == set(one) for one in unique):
             lacking.append(f"{table.name}({', '.join(names)}) unique")
     report.missing_indexes.extend(sorted(lacking))

@@ -1,17 +1,18 @@
-"""The session codec by the column: many hash entries at once to typed arrays, for snapshots and large reads.
+"""The session codec by the column: many hash entries at once to typed arrays, for snapshots and
+large reads.
 
-Gives the verdict of `SessionStatus.from_key_value` on every entry, at a fraction of its cost. Entries that are all
-valid are told by how they convert; else one regular expression a layout holds the whole rule, widths included, and
-what does not match it is handed to the scalar codec, which says why.
+Gives the verdict of `SessionStatus.from_key_value` on every entry, at a fraction of its cost.
+Entries that are all valid are told by how they convert; else one regular expression a layout holds
+the whole rule, widths included, and what does not match it is handed to the scalar codec, which
+says why.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +23,6 @@ from imlib.session_status import FIELD_PARTS, WIDTHS, Layout, SessionStatus
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["MalformedEntry", "SessionColumns", "decode_columns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,8 @@ class SessionColumns:
     Parameters
     ----------
     row : ndarray of int64
-        The position of each decoded entry in what was given: use it to pick the user ids that belong.
+        The position of each decoded entry in what was given: use it to pick the user ids that
+        belong.
     auth_key_id, session_id, netlib_session_id, now : ndarray of int64
     server_id : ndarray of int32
     deployed : ndarray of bool
@@ -73,32 +73,6 @@ class SessionColumns:
 
     def __len__(self) -> int:
         return len(self.row)
-
-    def where_now_is_after(self, horizon: int) -> SessionColumns:
-        """Return the entries that were reported after an instant, in Unix seconds; ``malformed`` stays whole."""
-        later = self.now > horizon
-        arrays = {name: getattr(self, name)[later] for name in self.__slots__ if name != "malformed"}
-        return replace(self, **arrays)
-
-    def sessions(self, user_ids: NDArray[np.integer[Any]]) -> list[SessionStatus]:
-        """Return the entries as records.
-
-        Parameters
-        ----------
-        user_ids : ndarray of integers
-            For each decoded entry, whose it is; int32, as `user_id_from_key` gives it.
-
-        Returns
-        -------
-        list of SessionStatus
-        """
-        # The columns hold nothing that the record's own checks would refuse, so the records are filled past them,
-        # an attribute at a time: several times as fast as constructing each.
-        records = [object.__new__(SessionStatus) for _ in range(len(self))]
-        for name in WIDTHS:
-            column = user_ids if name == "user_id" else getattr(self, name)
-            deque(map(getattr(SessionStatus, name).__set__, records, column.tolist()), maxlen=0)
-        return records
 
     def __repr__(self) -> str:
         return f"<SessionColumns: {len(self)} sessions, {len(self.malformed)} malformed>"
@@ -131,12 +105,15 @@ def decode_columns(fields: Sequence[str | bytes], values: Sequence[str | bytes])
     "session_id is no plain decimal integer (no sign but '-', no leading zero, no space)"
     """
     if len(fields) != len(values):
-        raise ValueError(f"{len(fields)} fields and {len(values)} values: each field needs its value")
+        raise ValueError(
+            f"{len(fields)} fields and {len(values)} values: each field needs its value"
+        )
     left = np.arange(len(fields), dtype=np.int64)
     field_array, value_array = _binary(fields), _binary(values)
     rows, tables, deployed = [], [], np.zeros(len(fields), dtype=bool)
     for layout in Layout:
-        # Documented first; what does not match is tried as deployed; what is left then is malformed.
+        # Documented first; what does not match is tried as deployed; what is left then is
+        # malformed.
         valid, table = _decode(layout, field_array, value_array)
         rows.append(left[valid])
         tables.append(table)
@@ -163,13 +140,17 @@ def decode_columns(fields: Sequence[str | bytes], values: Sequence[str | bytes])
 _PARTS: Final = (*FIELD_PARTS, *Layout.DOCUMENTED.value_parts)
 
 
-def _decode(layout: Layout, fields: pa.Array, values: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _decode(
+    layout: Layout, fields: pa.Array, values: pa.Array
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which entries are of one layout, and the parts of those in the order of _PARTS."""
     valid = np.ones(len(fields), dtype=bool)
     table = _all_valid(fields, values, layout)
     if table is None:
         # Judged with a space between: no part can then pass from the field to the value.
-        matched = pc.match_substring_regex(_joined(fields, values, " "), _PATTERNS[layout]).fill_null(False)
+        matched = pc.match_substring_regex(
+            _joined(fields, values, " "), _PATTERNS[layout]
+        ).fill_null(False)
         valid = np.asarray(matched.to_numpy(zero_copy_only=False), dtype=np.bool_)
         entries = _joined(fields.filter(matched), values.filter(matched), layout.separator)
         table = _integers(_split(entries, layout))
@@ -180,9 +161,10 @@ def _decode(layout: Layout, fields: pa.Array, values: pa.Array) -> tuple[NDArray
 def _all_valid(fields: pa.Array, values: pa.Array, layout: Layout) -> NDArray[np.int64] | None:
     """Return the parts of entries that are all valid, or None if any might not be.
 
-    The usual case, told without the regular expression, whose compilation alone costs as much as decoding some
-    thousand entries: no character but digits, ``-`` and the separator; five parts each, two of them the field's; no
-    leading zero, no ``-0``; and pyarrow's parser, which then has only misplaced signs, empty parts and int64 to judge.
+    The usual case, told without the regular expression, whose compilation alone costs as much as
+    decoding some thousand entries: no character but digits, ``-`` and the separator; five parts
+    each, two of them the field's; no leading zero, no ``-0``; and pyarrow's parser, which then has
+    only misplaced signs, empty parts and int64 to judge.
     """
     entries = _joined(fields, values, layout.separator)
     if not len(entries) or entries.null_count:
@@ -204,7 +186,9 @@ def _all_valid(fields: pa.Array, values: pa.Array, layout: Layout) -> NDArray[np
     two_parts = length[:: len(_PARTS)] + 1 + length[1 :: len(_PARTS)]
     if (two_parts != pc.binary_length(fields).to_numpy(zero_copy_only=False)).any():
         return None
-    if (((first == _ZERO) & (length > 1)) | ((first == _MINUS) & (second == _ZERO) & (length > 1))).any():
+    if (
+        ((first == _ZERO) & (length > 1)) | ((first == _MINUS) & (second == _ZERO) & (length > 1))
+    ).any():
         return None
     try:
         table = _integers(parts)
@@ -216,7 +200,9 @@ def _all_valid(fields: pa.Array, values: pa.Array, layout: Layout) -> NDArray[np
 
 
 def _joined(fields: pa.Array, values: pa.Array, between: str) -> pa.Array:
-    return pc.binary_join_element_wise(fields, values, pa.scalar(between.encode(), pa.large_binary()))
+    return pc.binary_join_element_wise(
+        fields, values, pa.scalar(between.encode(), pa.large_binary())
+    )
 
 
 def _split(entries: pa.Array, layout: Layout) -> pa.Array:
@@ -245,7 +231,8 @@ def _binary(entries: Sequence[str | bytes]) -> pa.Array:
     if set(map(type, entries)) <= {str, bytes}:
         with contextlib.suppress(UnicodeEncodeError):
             return pa.array(entries, pa.large_binary())
-    # Something is neither str nor bytes, or not encodable: it becomes null, matches nothing and gets its reason below.
+    # Something is neither str nor bytes, or not encodable: it becomes null, matches nothing and
+    # gets its reason below.
     return pa.array([_bytes_or_none(entry) for entry in entries], pa.large_binary())
 
 
@@ -256,7 +243,9 @@ def _bytes_or_none(entry: object) -> bytes | None:
 
 
 def _at_most(limit: str) -> str:
-    """Return a pattern of the plain decimals from 1 to ``limit``: fewer digits, or the same start and then less."""
+    """Return a pattern of the plain decimals from 1 to ``limit``: fewer digits, or the same start
+    and then less.
+    """
     length = len(limit)
     choices = [f"[1-9][0-9]{{0,{length - 2}}}"]
     for at, digit in enumerate(limit):
@@ -272,7 +261,9 @@ def _integer(name: str) -> str:
 
 
 def _pattern(layout: Layout) -> str:
-    field, value = (layout.separator.join(map(_integer, parts)) for parts in (FIELD_PARTS, layout.value_parts))
+    field, value = (
+        layout.separator.join(map(_integer, parts)) for parts in (FIELD_PARTS, layout.value_parts)
+    )
     return rf"\A{field} {value}\z"
 
 

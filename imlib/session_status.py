@@ -1,7 +1,7 @@
 """One online session and its codec: a record to a Redis key, hash field and hash value, and back.
 
-There are two wire layouts. The specification's is written by default; the deployed server (telegramd) writes
-another. The separator alone tells them apart, so a reader never guesses::
+There are two wire layouts. The specification's is written by default; the deployed server
+(telegramd) writes another. The separator alone tells them apart, so a reader never guesses::
 
                  documented (the specification)         deployed (telegramd)
     key          online_{user_id}                       online_{user_id}
@@ -20,8 +20,6 @@ from enum import StrEnum
 from typing import Final, Self
 
 from imlib.errors import CodecError
-
-__all__ = ["KEY_PREFIX", "WIDTHS", "Layout", "SessionStatus", "check_width", "parse_int64", "user_id_from_key"]
 
 KEY_PREFIX: Final = "online_"
 """What a user's Redis key begins with; the user's id follows."""
@@ -69,7 +67,8 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """One client instance that is online: which user, device and session, reported by which server, when.
+    """One client instance that is online: which user, device and session, reported by which server,
+    when.
 
     Parameters
     ----------
@@ -78,7 +77,8 @@ class SessionStatus:
     auth_key_id : int
         int64, signed: half of all real ones are negative. Identifies a device.
     session_id : int
-        int64, signed. Identifies a session of that device; (auth_key_id, session_id) is one client instance.
+        int64, signed. Identifies a session of that device; (auth_key_id, session_id) is one client
+        instance.
     server_id : int
         int32. The server that holds the client's connection.
     netlib_session_id : int
@@ -93,8 +93,8 @@ class SessionStatus:
 
     Notes
     -----
-    Anything with ``__index__`` is taken as an integer (numpy's integers too) and kept as `int`; `bool` is refused.
-    Source: type SessionStatus of the specification.
+    Anything with ``__index__`` is taken as an integer (numpy's integers too) and kept as `int`;
+    `bool` is refused. Source: type SessionStatus of the specification.
 
     Examples
     --------
@@ -113,8 +113,8 @@ class SessionStatus:
     now: int
 
     def __post_init__(self) -> None:
-        # The first line passes nearly always and is written for speed; what it lets through to the second is
-        # looked at value by value.
+        # The first line passes nearly always and is written for speed; what it lets through to the
+        # second is looked at value by value.
         if not (
             type(self.user_id) is type(self.auth_key_id) is type(self.session_id) is int
             and type(self.server_id) is type(self.netlib_session_id) is type(self.now) is int
@@ -139,10 +139,14 @@ class SessionStatus:
         return f"{self.auth_key_id}{Layout(layout).separator}{self.session_id}"
 
     def to_value(self, layout: Layout = Layout.DOCUMENTED) -> str:
-        """Return the hash value: when the session was reported, by which server, on which connection."""
+        """Return the hash value: when the session was reported, by which server, on which
+        connection.
+        """
         if layout == "documented":
             return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
-        return Layout(layout).separator.join(str(getattr(self, part)) for part in Layout(layout).value_parts)
+        return Layout(layout).separator.join(
+            str(getattr(self, part)) for part in Layout(layout).value_parts
+        )
 
     @classmethod
     def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
@@ -162,8 +166,8 @@ class SessionStatus:
         Raises
         ------
         CodecError
-            The entry is not one that `to_field` and `to_value` of either layout could have written. No input
-            raises anything else.
+            The entry is not one that `to_field` and `to_value` of either layout could have written.
+            No input raises anything else.
 
         Examples
         --------
@@ -172,11 +176,13 @@ class SessionStatus:
         >>> SessionStatus.from_key_value("-5@6", "1512270533_1_42", user_id=7)
         Traceback (most recent call last):
         ...
-        imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of one layout \
+        imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of
+        one layout \
 (field '-5@6', value '1512270533_1_42')
         """
-        # Decode leniently, then compare: an entry is canonical exactly when encoding the result gives it back.
-        # int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts; none of them survives that.
+        # Decode leniently, then compare: an entry is canonical exactly when encoding the result
+        # gives it back. int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts;
+        # none of them survives that.
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
@@ -224,7 +230,10 @@ def user_id_from_key(key: str | bytes) -> int:
             return user_id
     except (ValueError, TypeError):
         pass
-    problem = _ascii_problem("key", key) or "the key is not online_ and a user id, an int32 in plain decimal"
+    problem = (
+        _ascii_problem("key", key)
+        or "the key is not online_ and a user id, an int32 in plain decimal"
+    )
     raise CodecError(key, None, problem)
 
 
@@ -237,13 +246,17 @@ def parse_int64(text: bytes) -> int | None:
 
 
 def check_width(name: str, value: object) -> int:
-    """Return a value of the attribute ``name`` as an `int`, or raise `CodecError` if it is none or too wide."""
+    """Return a value of the attribute ``name`` as an `int`, or raise `CodecError` if it is none or
+    too wide.
+    """
     if isinstance(value, bool):
         raise CodecError(name, value, f"{name} must be an integer, not a bool")
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # anything may stand here; TypeError says it is no integer
+        number = operator.index(value)  # type: ignore[arg-type]  # or TypeError
     except Exception as problem:
-        raise CodecError(name, value, f"{name} must be an integer, not {type(value).__name__}") from problem
+        raise CodecError(
+            name, value, f"{name} must be an integer, not {type(value).__name__}"
+        ) from problem
     low, high = WIDTHS[name]
     if not low <= number <= high:
         raise CodecError(name, value, f"{name} is outside its width, {low} to {high}")
@@ -262,19 +275,29 @@ def _reason(field: object, value: object, user_id: object) -> str:
     layout = Layout.DEPLOYED if "@" in text else Layout.DOCUMENTED
     separator, other = ("@", "_") if layout is Layout.DEPLOYED else ("_", "@")
     if separator in text and other in stamp and separator not in stamp:
-        return f"the field is separated by {separator!r}, the value by {other!r}: both must be of one layout"
+        return (
+            f"the field is separated by {separator!r}, the value by {other!r}: both must be of "
+            "one layout"
+        )
     for what, given, names in (("field", text, FIELD_PARTS), ("value", stamp, layout.value_parts)):
         parts = given.split(separator)
         if len(parts) != len(names):
             wanted = separator.join(f"{{{name}}}" for name in names)
-            return f"the {what} has {len(parts)} part{'s' if len(parts) > 1 else ''}, {wanted} has {len(names)}"
+            return (
+                f"the {what} has {len(parts)} part{'s' if len(parts) > 1 else ''}, {wanted} "
+                f"has {len(names)}"
+            )
         for name, part in zip(names, parts, strict=True):
             if not part:
                 return f"{name} is empty"
             if not _DECIMAL.fullmatch(part):
-                return f"{name} is no plain decimal integer (no sign but '-', no leading zero, no space)"
+                return (
+                    f"{name} is no plain decimal integer (no sign but '-', no leading zero, no "
+                    "space)"
+                )
             low, high = WIDTHS[name]
-            # More digits than any width has need no conversion: Python refuses it beyond some thousands.
+            # More digits than any width has need no conversion: Python refuses it beyond some
+            # thousands.
             if len(part) > 20 or not low <= int(part) <= high:
                 return f"{name} is outside its width, {low} to {high}"
     try:
@@ -285,7 +308,7 @@ def _reason(field: object, value: object, user_id: object) -> str:
 
 
 def _text(given: object) -> str:
-    return given if isinstance(given, str) else str(given, "ascii")  # type: ignore[call-overload]  # ASCII bytes by now
+    return given if isinstance(given, str) else str(given, "ascii")  # type: ignore[call-overload]  # bytes
 
 
 def _ascii_problem(what: str, given: object) -> str | None:

@@ -1,4 +1,6 @@
-"""What all tests share: no test is timed, and the last line of a run names the backends that were skipped."""
+"""What all tests share: no test is timed, and the last line of a run names the backends that were
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import servers
+from tests.private_servers import programs
 
 # Hypothesis would fail an example that takes 200 ms, which on a busy machine any may.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -25,13 +27,15 @@ def _gather(ran: list[str] | set[str], skipped: list[str] | set[str]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand on what this process asked for: from a worker of xdist to its controller, else keep it."""
+    """Hand on what this process asked for: from a worker of xdist to its controller,
+    else keep it.
+    """
     # Only a worker of xdist has it.
     output = getattr(session.config, "workeroutput", None)
     if output is None:
-        _gather(servers.ran, servers.skipped)
+        _gather(programs.ran, programs.skipped)
     else:
-        output["backends"] = (sorted(servers.ran), sorted(servers.skipped))
+        output["backends"] = (sorted(programs.ran), sorted(programs.skipped))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -46,7 +50,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         return
     if _skipped:
         outcome = "failed" if os.environ.get("CI") else "skipped"
-        print(f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make servers).")
+        print(
+            f"Backends {outcome}, not on this machine: {', '.join(sorted(_skipped))} (make "
+            "servers)."
+        )
     elif _ran:
         print(f"Backends: all that these tests ask for ran: {', '.join(sorted(_ran))}.")
     else:

@@ -54,7 +54,9 @@ def silent(connection: socket.socket) -> None:
 def http(connection: socket.socket) -> None:
     """Answer as a web server does."""
     connection.recv(4096)
-    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    connection.sendall(
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
 
 
 def hangs_up(connection: socket.socket) -> None:
@@ -82,7 +84,9 @@ def redis_that(answer: Answer) -> Callable[[socket.socket], None]:
 
 
 def of_version(facts: str) -> Callable[[socket.socket], None]:
-    """Return a server whose INFO holds these lines, and that knows no command of the last ten years."""
+    """Return a server whose INFO holds these lines, and that knows no command of the last ten
+    years.
+    """
     text = facts.replace("\n", "\r\n").encode()
 
     def answer(command: list[bytes]) -> bytes:

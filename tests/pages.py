@@ -29,7 +29,8 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Pages:
     with open(folder.with_suffix(".lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not said.exists():
-            # Nothing was measured as far as these pages know: what they show doesn't depend on the machine.
+            # Nothing was measured as far as these pages know: what they show doesn't depend on the
+            # machine.
             complaints = site.build(NOTEBOOKS, folder, figures=folder.with_suffix(".json"))
             said.write_text("\n".join(complaints), encoding="utf-8")
     return Pages(folder, said.read_text(encoding="utf-8").splitlines())

@@ -1,4 +1,6 @@
-"""What a notebook says: its numbers and those that its cells show, its links, what stands under a heading."""
+"""What a notebook says: its numbers and those that its cells show, its links, what stands under a
+heading.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _UNSAID = [
     for pattern in (
         # The table of the head: its minutes are the author's word. From its first line to its last.
         r"^\| *reads before this .*(?:\n\|.*)*",
-        # Where a link leads, and a link's text that names a notebook, or with its number one of its headings.
+        # Where a link leads, and a link's text that names a notebook, or with its number one of its
+        # headings.
         r"(?<=\])\([^)]*\)+",
         r"\[(?:solutions/)?\d\d(?:-[\w.-]+|: [^\]]+)?\]",
         # A notebook called by its number in running text: 00 to 09.
@@ -28,7 +31,8 @@ _UNSAID = [
         r"^ *\d+\. ",
         r"^\*\*\d+\. ",
         # A version is part of its software's name.
-        r"\b(?:Redis|Valkey|MySQL|MariaDB|SQLite|DuckDB|Python|pandas|telegramd|RESP)(?: (?:and )?\d+(?:\.\d+)*,?)+",
+        r"\b(?:Redis|Valkey|MySQL|MariaDB|SQLite|DuckDB|Python|pandas|telegramd|RESP)(?: (?:and "
+        r")?\d+(?:\.\d+)*,?)+",
         # A word that holds digits is a name: int64, online_7, utf8mb4.
         r"\b[A-Za-z_]\w*",
     )
@@ -41,12 +45,14 @@ def tree(cell: NotebookNode) -> ast.Module:
 
 
 def said(markdown: str) -> list[tuple[str, str]]:
-    """Return the numbers that prose says in digits, as they are written, each with the words around it.
+    """Return the numbers that prose says in digits, as they are written, each with the words around
+    it.
 
-    Numbers count wherever they stand, in code spans, tables and fences too. These are no statements, and don't: the
-    head's table, the target of a link and the name of a notebook (``[03]``, ``[03: Its heading]``) as its text, a
-    notebook's number with its leading zero, the numbering of headings, lists and exercises, the version behind a
-    software's name, digits inside a word.
+    Numbers count wherever they stand, in code spans, tables and fences too. These are no
+    statements, and don't: the head's table, the target of a link and the name of a notebook
+    (``[03]``, ``[03: Its heading]``) as its text, a notebook's number with its leading zero, the
+    numbering of headings, lists and exercises, the version behind a software's name, digits inside
+    a word.
 
     Examples
     --------
@@ -64,16 +70,22 @@ def said(markdown: str) -> list[tuple[str, str]]:
 
 
 def shown(cells: list[NotebookNode]) -> set[Decimal]:
-    """Return the numbers in the source (comments don't count) and in the text that is printed, returned or raised.
+    """Return the numbers in the source (comments don't count) and in the text that is printed,
+    returned or raised.
 
-    Signs don't count: what is printed as -42 may be said as 42. A share counts as its percentage too.
+    Signs don't count: what is printed as -42 may be said as 42. A share counts as its percentage
+    too.
     """
-    numbers = {value(number) for cell in cells for text in _texts(cell) for number in _spellings(text)}
+    numbers = {
+        value(number) for cell in cells for text in _texts(cell) for number in _spellings(text)
+    }
     return numbers | {100 * number for number in numbers if number <= 1}
 
 
 def value(number: str) -> Decimal:
-    """Return the value of a number as prose or code writes it: ``1,000``, ``1_000`` and ``1000.0`` are one."""
+    """Return the value of a number as prose or code writes it: ``1,000``, ``1_000`` and ``1000.0``
+    are one.
+    """
     return Decimal(re.sub(r"[,_]", "", number)).normalize()
 
 
@@ -89,14 +101,18 @@ def links(markdown: str) -> list[str]:
 
 
 def sections(notebook: NotebookNode) -> dict[str, str]:
-    """Return by each heading's text, without its marks, what prose, code and text outputs say below it."""
+    """Return by each heading's text, without its marks, what prose, code and text outputs say below
+    it.
+    """
     found, heading = {"": ""}, ""
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
             found[heading] += "\n".join([cell.source, *_printed(cell)])
             continue
         # In a fence a line that begins with # is no heading.
-        for line in re.sub(r"^```.*?^```", "", cell.source, flags=re.DOTALL | re.MULTILINE).splitlines():
+        for line in re.sub(
+            r"^```.*?^```", "", cell.source, flags=re.DOTALL | re.MULTILINE
+        ).splitlines():
             if mark := re.match(r"#+ +(.+)$", line):
                 heading = re.sub(r"[`*]", "", mark[1]).strip()
                 found[heading] = ""
@@ -113,9 +129,13 @@ def _printed(cell: NotebookNode) -> Iterator[str]:
     for output in cell.outputs:
         plain = str(output.get("data", {}).get("text/plain", ""))
         # <Figure size 728x442 with 2 Axes> is about the picture's paper.
-        yield "\n".join([output.get("text", ""), output.get("evalue", ""), re.sub(r"<Figure .*?>", "", plain)])
+        yield "\n".join(
+            [output.get("text", ""), output.get("evalue", ""), re.sub(r"<Figure .*?>", "", plain)]
+        )
 
 
 def _spellings(text: str) -> list[str]:
-    """Return the numbers of a text; what a separator may join (1,000 or the pair 1 and 000) is read both ways."""
+    """Return the numbers of a text; what a separator may join (1,000 or the pair 1 and 000) is read
+    both ways.
+    """
     return _NUMBER.findall(text) + re.findall(r"\d+", text)

@@ -1,4 +1,6 @@
-"""Between a client and a server, byte by byte: counts commands, withholds replies, and cuts the connection."""
+"""Between a client and a server, byte by byte: counts commands, withholds replies, and cuts the
+connection.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import hiredis
 
-from tests.servers import private_folder
+from tests.private_servers.process import private_folder
 
 _PIECE = 65_536
 
@@ -71,7 +73,9 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def forward(self, *, requests: int | None = None, replies: int | None = None, hold_until: int = 0) -> None:
+    def forward(
+        self, *, requests: int | None = None, replies: int | None = None, hold_until: int = 0
+    ) -> None:
         """Count from zero again, and forward until a limit is met.
 
         Parameters
@@ -79,7 +83,8 @@ class Proxy:
         requests, replies : int, optional
             After so many bytes that way every connection is cut, and every new one too.
         hold_until : int
-            Withhold all replies until so many commands have come. `holding` is set once one is withheld.
+            Withhold all replies until so many commands have come. `holding` is set once one is
+            withheld.
         """
 
         def change() -> None:

@@ -1,4 +1,6 @@
-"""What hypothesis draws for the codecs: sessions, entries of both layouts, near misses, and anything at all."""
+"""What hypothesis draws for the codecs: sessions, entries of both layouts, near misses, and
+anything at all.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,13 @@ from imlib.session_status import WIDTHS
 Entry = tuple[str | bytes, str | bytes]
 """A hash field and its value."""
 
-BORDERS = sorted({end for low, high in WIDTHS.values() for end in (low, high)} | {0, 2**32, 2**53, 2**64, 10**19})
+BORDERS = sorted(
+    {end for low, high in WIDTHS.values() for end in (low, high)} | {0, 2**32, 2**53, 2**64, 10**19}
+)
 
-sessions = st.builds(imlib.SessionStatus, **{name: st.integers(*width) for name, width in WIDTHS.items()})
+sessions = st.builds(
+    imlib.SessionStatus, **{name: st.integers(*width) for name, width in WIDTHS.items()}
+)
 """Any session, over the full width of every part."""
 
 layouts = st.sampled_from(list(imlib.Layout))
@@ -39,8 +45,12 @@ valid_entries = _mixed(st.builds(_spelled, sessions, layouts))
 """Entries that either layout could have written."""
 
 # Integers near the ends of the widths, and spellings that other parsers take for integers.
-_near_border = st.builds(lambda border, by: str(border + by), st.sampled_from(BORDERS), st.integers(-2, 2))
-_odd = st.sampled_from(["", "-", "-0", "00", "01", "-01", "+1", "--1", "1-", "0x10", "0b1", "1_0", "1.0", "1e3", "nan"])
+_near_border = st.builds(
+    lambda border, by: str(border + by), st.sampled_from(BORDERS), st.integers(-2, 2)
+)
+_odd = st.sampled_from(
+    ["", "-", "-0", "00", "01", "-01", "+1", "--1", "1-", "0x10", "0b1", "1_0", "1.0", "1e3", "nan"]
+)
 _odd |= st.sampled_from([" 1", "1 ", "1\n", "\n1", "1\x00", "１", "٣", "−1", "\ud800", "True"])
 _odd |= st.sampled_from(["9" * 25, "-" + "9" * 25, "0" * 30, "9" * 5000])
 _part = st.one_of(_near_border, _near_border, st.integers(-9, 9).map(str), _odd)
@@ -51,13 +61,17 @@ _separator = st.sampled_from(["_", "@", "_", "@", "_", "@", "", ":", "__"])
 def _near_misses(draw: st.DrawFn) -> Entry:
     separator = draw(st.sampled_from(["_", "@"]))
     between = separator if draw(st.integers(0, 9)) else draw(_separator)
-    counts = (2, 3) if draw(st.integers(0, 9)) else (draw(st.integers(0, 4)), draw(st.integers(0, 4)))
+    counts = (
+        (2, 3) if draw(st.integers(0, 9)) else (draw(st.integers(0, 4)), draw(st.integers(0, 4)))
+    )
     field, value = (separator.join(draw(_part) for _ in range(count)) for count in counts)
     return field.replace(separator, between), value
 
 
 near_misses = _mixed(_near_misses())
-"""Entries that look right: digits at the borders, odd spellings, too few and too many parts, other separators."""
+"""Entries that look right: digits at the borders, odd spellings, too few and too many parts, other
+separators.
+"""
 
 anything = _mixed(
     st.tuples(st.text(st.characters(), max_size=40), st.text(st.characters(), max_size=40))

@@ -11,7 +11,7 @@ import pytest
 
 import imlib
 from imlib.audit import CHECKS, audit
-from imlib.checks import ALLOWED_SKEW_S
+from imlib.audit.checks import ALLOWED_SKEW_S
 from imlib.presence import Malformed
 from imlib.sample import NOW, PLANTED
 from imlib.snapshot import Snapshot
@@ -36,10 +36,15 @@ def messages(*rows: tuple[int, int, int]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=["id", "sender_user_id", "random_id"]).astype("int64")
 
 
-def keys(users: list[int], auth_keys: list[int], table_of_keys: str = "auth_keys") -> dict[str, pd.DataFrame]:
+def keys(
+    users: list[int], auth_keys: list[int], table_of_keys: str = "auth_keys"
+) -> dict[str, pd.DataFrame]:
     """Return the tables that know these users and auth keys, the keys in one of the three."""
     tables = {name: pd.DataFrame({"auth_id": [0]}) for name in ("auth_keys", "auth_users", "auths")}
-    return tables | {table_of_keys: pd.DataFrame({"auth_id": auth_keys}), "users": table("id", *[(n,) for n in users])}
+    return tables | {
+        table_of_keys: pd.DataFrame({"auth_id": auth_keys}),
+        "users": table("id", *[(n,) for n in users]),
+    }
 
 
 def chats(participants: list[tuple[int, int]]) -> dict[str, pd.DataFrame]:
@@ -79,7 +84,10 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     (
         "malformed",
         snapshot(
-            malformed=[Malformed(b"online_bob", None, None, "no id"), Malformed(b"online_7", b"'x\xff", b"y", "odd")]
+            malformed=[
+                Malformed(b"online_bob", None, None, "no id"),
+                Malformed(b"online_7", b"'x\xff", b"y", "odd"),
+            ]
         ),
         [r"online_7 'x\xff", "online_bob"],
         snapshot([session()]),
@@ -91,7 +99,12 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         ["online_7"],
         snapshot([session(), session(8, layout="deployed")]),
     ),
-    ("mixed_layouts", snapshot([session()], in_both_layouts=[7]), ["online_7"], snapshot(in_both_layouts=[])),
+    (
+        "mixed_layouts",
+        snapshot([session()], in_both_layouts=[7]),
+        ["online_7"],
+        snapshot(in_both_layouts=[]),
+    ),
     (
         "future_session",
         snapshot([session(age=-ALLOWED_SKEW_S - 0.5)]),
@@ -112,9 +125,21 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "pts_gap",
-        snapshot(tables={"message_boxes": boxes((1, 7, 1, 1, 0, 2, 8), (2, 7, 3, 2, 0, 2, 8), (3, 7, 6, 3, 0, 2, 8))}),
+        snapshot(
+            tables={
+                "message_boxes": boxes(
+                    (1, 7, 1, 1, 0, 2, 8), (2, 7, 3, 2, 0, 2, 8), (3, 7, 6, 3, 0, 2, 8)
+                )
+            }
+        ),
         ["user 7 pts 2", "user 7 pts 4 to 5"],
-        snapshot(tables={"message_boxes": boxes((1, 7, 5, 1, 0, 2, 8), (2, 7, 6, 2, 0, 2, 8), (3, 8, 9, 3, 0, 2, 7))}),
+        snapshot(
+            tables={
+                "message_boxes": boxes(
+                    (1, 7, 5, 1, 0, 2, 8), (2, 7, 6, 2, 0, 2, 8), (3, 8, 9, 3, 0, 2, 7)
+                )
+            }
+        ),
     ),
     (
         "pts_duplicate",
@@ -172,15 +197,24 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "body_not_json",
-        snapshot(tables={"messages": BODIES}, said={"messages": {"not_json": [10, 11], "not_json_more": 0}}),
+        snapshot(
+            tables={"messages": BODIES},
+            said={"messages": {"not_json": [10, 11], "not_json_more": 0}},
+        ),
         ["message 10", "message 11"],
-        snapshot(tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}),
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+        ),
     ),
     (
         "body_not_json",
-        snapshot(tables={"messages": BODIES}, said={"messages": {"not_json": [10], "not_json_more": 7}}),
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [10], "not_json_more": 7}}
+        ),
         ["message 10", "more"],
-        snapshot(tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}),
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+        ),
     ),
     (
         "missing_index",
@@ -193,8 +227,13 @@ IDS = [f"{name} {at}" for at, (name, *_) in enumerate(CASES)]
 SEVERITY = {
     **dict.fromkeys(["ghost", "mixed_layouts", "missing_index"], "info"),
     "body_not_json": "warning",
-    **dict.fromkeys(["key_without_ttl", "malformed", "future_session", "orphan_session", "sequence_ahead"], "warning"),
-    **dict.fromkeys(["pts_gap", "pts_duplicate", "sequence_behind", "dialog_disagrees", "orphan_box"], "error"),
+    **dict.fromkeys(
+        ["key_without_ttl", "malformed", "future_session", "orphan_session", "sequence_ahead"],
+        "warning",
+    ),
+    **dict.fromkeys(
+        ["pts_gap", "pts_duplicate", "sequence_behind", "dialog_disagrees", "orphan_box"], "error"
+    ),
     **dict.fromkeys(["orphan_participant", "duplicate_random_id"], "error"),
 }
 
@@ -209,13 +248,17 @@ def found(world: Snapshot, check: str) -> list[tuple[str, str]]:
 def test_a_check_finds_its_fault_and_nothing_else(
     check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot
 ) -> None:
-    """The world with the fault gives exactly its subjects, at the check's severity; the one without gives nothing."""
+    """The world with the fault gives exactly its subjects, at the check's severity; the one without
+    gives nothing.
+    """
     assert [(SEVERITY[check], subject) for subject in subjects] == found(faulty, check)
     assert [] == found(sound, check)
 
 
 @pytest.mark.parametrize(("check", "faulty", "subjects", "sound"), CASES, ids=IDS)
-def test_how_to_look_shows_something(check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot) -> None:
+def test_how_to_look_shows_something(
+    check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot
+) -> None:
     """The query that comes with a finding runs, and gives the rows in question."""
     for query in audit(faulty, [check])["how_to_look"]:
         if query.startswith("SELECT") and "more" not in subjects:
@@ -229,9 +272,13 @@ def test_every_check_has_its_two_worlds() -> None:
 
 def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
-    with pytest.raises(imlib.ConfigurationError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "):
+    with pytest.raises(
+        imlib.InvalidValueError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "
+    ):
         audit(snapshot(), ["ghost", "gohst"])
-    with pytest.raises(imlib.ConfigurationError, match=r"^checks is 'ghost': allowed is a list of names"):
+    with pytest.raises(
+        imlib.InvalidValueError, match=r"^checks is 'ghost': allowed is a list of names"
+    ):
         audit(snapshot(), "ghost")
 
 
@@ -239,13 +286,20 @@ def test_an_unknown_check_is_refused() -> None:
     ("world", "reason"),
     [
         (snapshot(), "not in the snapshot: message_boxes"),
-        (snapshot(tables={"message_boxes": table("id user_id")}), "not in the snapshot: message_boxes.pts"),
         (
-            snapshot(tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"truncated": True}}),
+            snapshot(tables={"message_boxes": table("id user_id")}),
+            "not in the snapshot: message_boxes.pts",
+        ),
+        (
+            snapshot(
+                tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"truncated": True}}
+            ),
             "cut short by the row limit: message_boxes",
         ),
         (
-            snapshot(tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"filtered": True}}),
+            snapshot(
+                tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"filtered": True}}
+            ),
             "only a part was asked for: message_boxes",
         ),
         (
@@ -253,7 +307,9 @@ def test_an_unknown_check_is_refused() -> None:
             "carried as something else than integers: message_boxes.pts",
         ),
         (
-            snapshot(tables={"message_boxes": TWO_BOXES.astype({"pts": "Float64", "user_id": "str"})}),
+            snapshot(
+                tables={"message_boxes": TWO_BOXES.astype({"pts": "Float64", "user_id": "str"})}
+            ),
             "carried as something else than integers: message_boxes.user_id, message_boxes.pts",
         ),
     ],
@@ -261,11 +317,15 @@ def test_an_unknown_check_is_refused() -> None:
 def test_what_cannot_be_told_is_skipped(world: Snapshot, reason: str) -> None:
     """A check without all of its rows says so, once, and guesses nothing."""
     findings = audit(world, ["pts_gap"])
-    assert [("pts_gap", "skipped", "", reason)] == list(findings.iloc[:, :4].itertuples(index=False, name=None))
+    assert [("pts_gap", "skipped", "", reason)] == list(
+        findings.iloc[:, :4].itertuples(index=False, name=None)
+    )
 
 
 def with_nulls(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows, and for each column but the first its first row once more with NULL there."""
+    """Return the rows, and for each column but the first its first row once more with
+    NULL there.
+    """
     parts = [frame]
     for name in list(frame)[1:]:
         one = frame[:1].copy()
@@ -275,9 +335,14 @@ def with_nulls(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_null_names_nothing() -> None:
-    """Rows in which a drifted table holds NULL trouble no check: what is beside them is found all the same."""
+    """Rows in which a drifted table holds NULL trouble no check: what is beside them is found all
+    the same.
+    """
     boxes_of = boxes((1, 7, 1, 10, 0, 2, 8), (2, 7, 3, 11, 0, 2, 8)).astype("Int64")
-    tables = {"message_boxes": with_nulls(boxes_of), "messages": messages((10, 7, 1)).astype("Int64")}
+    tables = {
+        "message_boxes": with_nulls(boxes_of),
+        "messages": messages((10, 7, 1)).astype("Int64"),
+    }
     tables |= {"user_dialogs": with_nulls(dialog(11, 2).astype("Int64"))}
     tables |= chats([(1, 7), (1, 9)])
     tables["chat_users"] = with_nulls(tables["chat_users"].astype("Int64"))
@@ -291,13 +356,17 @@ def test_null_names_nothing() -> None:
 def test_two_rows_of_one_dialog_count_its_boxes_once() -> None:
     """Where no unique key forbids it each of them is held against the same boxes."""
     twice = pd.concat([dialog(11, 1), dialog(10, 1)], ignore_index=True)
-    findings = audit(snapshot(tables={"user_dialogs": twice, "message_boxes": TWO_BOXES}), ["dialog_disagrees"])
+    findings = audit(
+        snapshot(tables={"user_dialogs": twice, "message_boxes": TWO_BOXES}), ["dialog_disagrees"]
+    )
     assert ["top_message is 10, its newest box has 11"] == list(findings["what"])
 
 
 def test_an_auth_key_of_an_unsigned_column() -> None:
     """It is compared to the last digit, though another table's column is signed."""
-    tables = keys([7], [-42], "auths") | {"auth_users": pd.DataFrame({"auth_id": pd.array([BIG], dtype="uint64")})}
+    tables = keys([7], [-42], "auths") | {
+        "auth_users": pd.DataFrame({"auth_id": pd.array([BIG], dtype="uint64")})
+    }
     world = snapshot([session(auth_key_id=BIG), session(auth_key_id=BIG + 1)], tables)
     assert [("warning", f"online_7 {BIG + 1}_1")] == found(world, "orphan_session")
 
@@ -311,26 +380,40 @@ def test_counters_that_were_not_read_are_skipped(check: str) -> None:
 
 
 def test_unknown_indexes_are_skipped() -> None:
-    """Where the database would not say which indexes it has, that is no finding and no all-clear."""
+    """Where the database would not say which indexes it has, that is no finding and no
+    all-clear.
+    """
     assert [("skipped", "")] == found(snapshot(missing_indexes=None), "missing_index")
 
 
 def test_a_number_of_any_length() -> None:
-    """A field of digits beyond what Python makes a number of is a finding like any other, in its place."""
+    """A field of digits beyond what Python makes a number of is a finding like any other, in its
+    place.
+    """
     long = [b"9" * digits for digits in (5000, 2, 6000)]
     world = snapshot(malformed=[Malformed(b"online_5", field, b"x", "no field") for field in long])
-    assert [f"online_5 {'9' * digits}" for digits in (2, 5000, 6000)] == list(audit(world)["subject"][:3])
+    assert [f"online_5 {'9' * digits}" for digits in (2, 5000, 6000)] == list(
+        audit(world)["subject"][:3]
+    )
 
 
 def test_the_order_is_always_the_same() -> None:
-    """By check as they are listed, then by subject with numbers as numbers, whatever order the rows are in."""
-    rows = [session(user_id, session_id=number, age=60) for user_id in (2, 9, 10, 100) for number in (1, 2)]
+    """By check as they are listed, then by subject with numbers as numbers, whatever order the rows
+    are in.
+    """
+    rows = [
+        session(user_id, session_id=number, age=60)
+        for user_id in (2, 9, 10, 100)
+        for number in (1, 2)
+    ]
     expected = audit(snapshot(rows))
     for seed in range(3):
         random.Random(seed).shuffle(rows)
         pd.testing.assert_frame_equal(expected, audit(snapshot(rows)))
     ghosts = expected.loc[expected["check"] == "ghost", "subject"]
-    assert ["online_2", "online_9", "online_10", "online_100"] == list(dict.fromkeys(one.split()[0] for one in ghosts))
+    assert ["online_2", "online_9", "online_10", "online_100"] == list(
+        dict.fromkeys(one.split()[0] for one in ghosts)
+    )
     ran = list(dict.fromkeys(expected["check"]))
     assert [name for name in CHECKS if name in ran] == ran
 
@@ -344,14 +427,16 @@ def test_an_empty_audit_has_its_columns() -> None:
 
 
 def test_bodies_that_nobody_judged_are_skipped() -> None:
-    """Where a snapshot does not say which bodies are JSON, as an older one, that is no all-clear."""
+    """Where a snapshot does not say which bodies are JSON, as an older one, that is no
+    all-clear.
+    """
     assert [("skipped", "")] == found(snapshot(tables={"messages": BODIES}), "body_not_json")
 
 
 @pytest.fixture(scope="module")
 def sample() -> Any:
     """Give a snapshot of the sample world, out of real servers."""
-    clock = imlib.TurnedClock(NOW)
+    clock = imlib.ManualClock(NOW)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
         deployment.load_sample()
         return deployment.snapshot()
@@ -386,5 +471,7 @@ def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:
     """Without the tables each check that needs them is skipped, and those of Redis still run."""
     alone = dataclasses.replace(sample, tables={})
     findings = alone.audit()
-    assert {"pts_gap", "orphan_session"} <= set(findings.loc[findings["severity"] == "skipped", "check"])
+    assert {"pts_gap", "orphan_session"} <= set(
+        findings.loc[findings["severity"] == "skipped", "check"]
+    )
     assert {"ghost", "malformed"} <= set(findings.loc[findings["severity"] != "skipped", "check"])

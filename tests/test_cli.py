@@ -41,12 +41,14 @@ def world() -> Iterator[imlib.Deployment]:
 
 @pytest.fixture
 def tables_alone(monkeypatch: pytest.MonkeyPatch, named: None) -> Iterator[None]:
-    """Name servers with the sample's tables and nobody online: a session could lapse between two snapshots."""
+    """Name servers with the sample's tables and nobody online: a session could lapse between two
+    snapshots.
+    """
     with imlib.connect("embedded://", "embedded://") as deployment:
         deployment.load_sample()
         deployment.redis.flushdb()
-        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
         yield
 
 
@@ -66,11 +68,13 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def name_servers(monkeypatch: pytest.MonkeyPatch, deployment: imlib.Deployment, *, database: bool = True) -> None:
+def name_servers(
+    monkeypatch: pytest.MonkeyPatch, deployment: imlib.Deployment, *, database: bool = True
+) -> None:
     """Name a deployment's servers by the variables."""
-    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.whole())
+    monkeypatch.setenv("IMLIB_REDIS_URL", deployment.redis_url.reveal())
     if database:
-        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.whole())
+        monkeypatch.setenv("IMLIB_DATABASE_URL", deployment.database_url.reveal())
 
 
 @pytest.fixture
@@ -90,7 +94,9 @@ def rows(text: str, form: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("command", [["servers"], ["who", "7"], ["snapshot"], ["audit"]])
-def test_without_servers_it_says_what_to_set(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_servers_it_says_what_to_set(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """No command looks at an empty private server: it names the variables, and fails."""
     assert 2 == run(*command)
     printed = capsys.readouterr()
@@ -102,7 +108,9 @@ def test_without_servers_it_says_what_to_set(command: list[str], capsys: pytest.
 
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_a_snapshot_for_scripts(form: str, world: imlib.Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_snapshot_for_scripts(
+    form: str, world: imlib.Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each frame with its number of rows and its masked columns."""
     assert 0 == run("snapshot", "--format", form)
     found = {row["frame"]: row for row in rows(capsys.readouterr().out, form)}
@@ -114,7 +122,9 @@ def test_a_snapshot_for_scripts(form: str, world: imlib.Deployment, capsys: pyte
 
 @pytest.mark.usefixtures("named")
 def test_a_snapshot_is_kept_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """The folder holds it; a second one under the same name is refused before any server is asked."""
+    """The folder holds it; a second one under the same name is refused before any
+    server is asked.
+    """
     assert 0 == run("snapshot", "monday")
     assert "kept in monday" in capsys.readouterr().err
     assert 12 == len(imlib.Snapshot.load("monday").tables["users"])
@@ -126,7 +136,16 @@ def test_a_snapshot_is_kept_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_snapshot_is_of() -> None:
     """Tables and users can be chosen, and columns unmasked."""
     assert 0 == run(
-        "snapshot", "one", "--tables", "users,devices", "--user", "7", "--user", "8", "--unmask", "users.phone"
+        "snapshot",
+        "one",
+        "--tables",
+        "users,devices",
+        "--user",
+        "7",
+        "--user",
+        "8",
+        "--unmask",
+        "users.phone",
     )
     one = imlib.Snapshot.load("one")
     assert ({7, 8}, {7, 8}) == (set(one.tables["users"]["id"]), set(one.sessions["user_id"]))
@@ -154,7 +173,9 @@ def test_a_table_that_was_cut_is_said(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 @pytest.mark.usefixtures("named")
-def test_a_wrong_question_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_question_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What does not exist is named, on stderr, with exit code 2."""
     assert 2 == run("snapshot", *arguments)
     printed = capsys.readouterr()
@@ -163,7 +184,10 @@ def test_a_wrong_question_is_one_line(arguments: list[str], said: str, capsys: p
 
 
 def test_mask_keys_make_snapshots_comparable(
-    monkeypatch: pytest.MonkeyPatch, named: None, tables_alone: None, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    named: None,
+    tables_alone: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With IMLIB_MASK_KEY masked columns are compared; the key itself is shown nowhere."""
     run("snapshot", "one")
@@ -203,7 +227,9 @@ def test_exit_codes_of_an_audit(monkeypatch: pytest.MonkeyPatch, sound: imlib.De
 def test_without_a_database_tables_are_not_taken_for_empty(
     monkeypatch: pytest.MonkeyPatch, world: imlib.Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With Redis alone, whose users are in no table, nobody is called an orphan: those checks are skipped."""
+    """With Redis alone, whose users are in no table, nobody is called an orphan: those checks are
+    skipped.
+    """
     name_servers(monkeypatch, world, database=False)
     assert 1 == run("audit", "--format", "json")
     found = {(row["check"], row["severity"]) for row in json.loads(capsys.readouterr().out)}
@@ -234,7 +260,9 @@ def test_which_checks_there_are(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Sessions and rows, each in a line of its own, ids to the last digit; 0 without a difference, else 1."""
+    """Sessions and rows, each in a line of its own, ids to the last digit; 0 without a difference,
+    else 1.
+    """
     with imlib.connect("embedded://", "embedded://") as deployment:
         now = int(deployment.redis.time()[0])
         deployment.snapshot().save("monday")
@@ -254,7 +282,9 @@ def test_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_tables_that_came_and_went_are_no_all_clear(capsys: pytest.CaptureFixture[str]) -> None:
-    """What cannot be compared is no difference, and its absence is not told either: 2, and stderr says what."""
+    """What cannot be compared is no difference, and its absence is not told either: 2, and stderr
+    says what.
+    """
     for name, tables in (("monday", {"old": table("id")}), ("tuesday", {"new": table("id")})):
         one = snapshot(tables=tables)
         one.info["table_of"] = {table: table for table in tables}
@@ -265,8 +295,12 @@ def test_tables_that_came_and_went_are_no_all_clear(capsys: pytest.CaptureFixtur
     assert "old was not compared: only in the earlier snapshot" in said
 
 
-def test_a_fault_of_its_own_is_no_finding(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What imlib did not foresee is shown whole, and its exit code is that of what could not be told."""
+def test_a_fault_of_its_own_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What imlib did not foresee is shown whole, and its exit code is that of what could not be
+    told.
+    """
 
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("unforeseen")
@@ -327,7 +361,9 @@ def test_nothing_secret_is_printed(
 def test_the_end_of_a_password_is_no_host(
     monkeypatch: pytest.MonkeyPatch, world: imlib.Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A password with an @ that nobody encoded is refused before a driver can repeat what it takes for the host."""
+    """A password with an @ that nobody encoded is refused before a driver can repeat what it takes
+    for the host.
+    """
     name_servers(monkeypatch, world)
     for variable in ("IMLIB_REPLICA_URL", "IMLIB_DATABASE_URL"):
         monkeypatch.setenv(variable, "mysql+pymysql://ann:s3@cret-word@127.0.0.1:1/im")
@@ -337,7 +373,9 @@ def test_the_end_of_a_password_is_no_host(
         assert "percent-encoded" in printed.err
 
 
-def test_a_key_moves_no_cursor(monkeypatch: pytest.MonkeyPatch, sound: imlib.Deployment, capsys: Any) -> None:
+def test_a_key_moves_no_cursor(
+    monkeypatch: pytest.MonkeyPatch, sound: imlib.Deployment, capsys: Any
+) -> None:
     """What stands in a key is printed in a form that no terminal obeys."""
     sound.redis.set("online_\x1b[2Jbad\n", "x")
     name_servers(monkeypatch, sound)
@@ -351,7 +389,9 @@ def test_a_key_moves_no_cursor(monkeypatch: pytest.MonkeyPatch, sound: imlib.Dep
 def test_an_incomplete_snapshot_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, world: imlib.Deployment, capsys: Any
 ) -> None:
-    """Without --keep-incomplete it fails and keeps nothing; with it, it is kept and said to be incomplete."""
+    """Without --keep-incomplete it fails and keeps nothing; with it, it is kept and said to be
+    incomplete.
+    """
 
     def gone(*_: object, **__: object) -> None:
         raise imlib.UnavailableError("the database went away")
@@ -366,15 +406,24 @@ def test_an_incomplete_snapshot_exits_with_1(
 
 
 def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> None:
-    """As a script runs it: rows on stdout, quiet on stderr, for no terminal is there to show a bar."""
-    environment = os.environ | {"IMLIB_REDIS_URL": world.redis_url.whole(), "PYTHONPATH": str(ROOT)}
-    environment["IMLIB_DATABASE_URL"] = world.database_url.whole()
+    """As a script runs it: rows on stdout, quiet on stderr, for no terminal is there to
+    show a bar.
+    """
+    environment = os.environ | {
+        "IMLIB_REDIS_URL": world.redis_url.reveal(),
+        "PYTHONPATH": str(ROOT),
+    }
+    environment["IMLIB_DATABASE_URL"] = world.database_url.reveal()
     command = [sys.executable, "-m", "imlib", "snapshot", "--format", "csv"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert (0, "") == (done.returncode, done.stderr)
     assert ["12"] == [row["rows"] for row in rows(done.stdout, "csv") if row["frame"] == "users"]
-    read_enough = f"{shlex.join([sys.executable, '-m', 'imlib', 'audit', '--format', 'json'])} | head -c 1"
-    done = subprocess.run(["sh", "-c", read_enough], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    read_enough = (
+        f"{shlex.join([sys.executable, '-m', 'imlib', 'audit', '--format', 'json'])} | head -c 1"
+    )
+    done = subprocess.run(
+        ["sh", "-c", read_enough], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
     assert ("[", "") == (done.stdout, done.stderr)
 
 
@@ -383,12 +432,22 @@ def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> Non
     [
         ("decode 5_6 1_2_3", "no reader", ""),
         ("--help", "no reader", ""),
-        ("audit --list", "/dev/full", "imlib: reading or writing failed: [Errno 28] No space left on device\n"),
-        ("decode 5_6 1_2_3", "/dev/full", "imlib: reading or writing failed: [Errno 28] No space left on device\n"),
+        (
+            "audit --list",
+            "/dev/full",
+            "imlib: reading or writing failed: [Errno 28] No space left on device\n",
+        ),
+        (
+            "decode 5_6 1_2_3",
+            "/dev/full",
+            "imlib: reading or writing failed: [Errno 28] No space left on device\n",
+        ),
     ],
 )
 def test_output_that_goes_nowhere(arguments: str, where_to: str, said: str, tmp_path: Path) -> None:
-    """A reader that has left is no error to speak of, a full disk is one line; both are exit code 2."""
+    """A reader that has left is no error to speak of, a full disk is one line; both are exit code
+    2.
+    """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONUNBUFFERED", None)  # what is short is then written at the very end
     command = [sys.executable, "-m", "imlib", *arguments.split()]
@@ -398,14 +457,20 @@ def test_output_that_goes_nowhere(arguments: str, where_to: str, said: str, tmp_
     else:
         out = os.open(where_to, os.O_WRONLY)
     with open(out, "wb") as stdout:
-        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+        done = subprocess.run(
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
+        )
     assert (2, said) == (done.returncode, done.stderr)
 
 
 def test_a_terminal_that_lacks_a_letter(tmp_path: Path) -> None:
     """What its encoding has no letter for is printed escaped."""
-    imlib.Snapshot.save(snapshot([], {"größe": table("id", (1,))}, table_of={"größe": "größe"}), tmp_path / "later")
-    imlib.Snapshot.save(snapshot([], {"größe": table("id")}, table_of={"größe": "größe"}), tmp_path / "earlier")
+    imlib.Snapshot.save(
+        snapshot([], {"größe": table("id", (1,))}, table_of={"größe": "größe"}), tmp_path / "later"
+    )
+    imlib.Snapshot.save(
+        snapshot([], {"größe": table("id")}, table_of={"größe": "größe"}), tmp_path / "earlier"
+    )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "imlib", "diff", "earlier", "later", "--format", "csv"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
@@ -447,7 +512,9 @@ def examples(text: str) -> list[str]:
     return [re.split(r" \| | {3,}", line)[0] for line in lines]
 
 
-def test_every_example_runs(helps: dict[str, str], sound: imlib.Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_runs(
+    helps: dict[str, str], sound: imlib.Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the helps show works as it stands there, on servers that hold the sample world."""
     name_servers(monkeypatch, sound)
     assert 0 == run("sample")

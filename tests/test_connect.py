@@ -1,10 +1,11 @@
-"""Connecting: every way in which it can fail is one clear error, and every argument is kept or refused."""
+"""Connecting: every way in which it can fail is one clear error, and every argument is kept or
+refused.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import pytest
 
 import imlib
-from imlib.connect import FAKEREDIS
+from imlib.servers.redis import FAKEREDIS
 from tests import loopback
-from tests.servers import PrivateRedis, private_redis, require
 
 # imlib.connect is the function; the module of that name is found here alone.
-CONNECT = sys.modules["imlib.connect"]
+from tests.private_servers.programs import require
+from tests.private_servers.redis import PrivateRedis, private_redis
+
 SECRET = "s3cret-Word"
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)
 
@@ -78,7 +80,9 @@ class TestServersThatCannotBeUsed:
 
     def test_no_such_host(self) -> None:
         """The name means nothing."""
-        assert "host.invalid" in refusal(imlib.UnavailableError, f"redis://:{SECRET}@host.invalid:6379")
+        assert "host.invalid" in refusal(
+            imlib.UnavailableError, f"redis://:{SECRET}@host.invalid:6379"
+        )
 
     def test_server_gone(self, database: str) -> None:
         """It was there a moment ago."""
@@ -94,7 +98,9 @@ class TestServersThatCannotBeUsed:
 
     def test_unknown_user(self, guarded: PrivateRedis) -> None:
         """So is that of a user who does not exist."""
-        assert "user" in refusal(imlib.AccessDeniedError, guarded.url.replace("unix://", f"unix://ann:{SECRET}@"))
+        assert "user" in refusal(
+            imlib.AccessDeniedError, guarded.url.replace("unix://", f"unix://ann:{SECRET}@")
+        )
 
     def test_missing_password(self, guarded: PrivateRedis) -> None:
         """The server wants one, and none was given."""
@@ -102,7 +108,9 @@ class TestServersThatCannotBeUsed:
 
     def test_password_that_nobody_wants(self, plain: PrivateRedis, database: str) -> None:
         """A user of that name must exist; the default one takes any password while it has none."""
-        refusal(imlib.AccessDeniedError, plain.url.replace("unix://", f"unix://ann:{SECRET}@"), database)
+        refusal(
+            imlib.AccessDeniedError, plain.url.replace("unix://", f"unix://ann:{SECRET}@"), database
+        )
 
     def test_no_such_database(self, plain: PrivateRedis, database: str) -> None:
         """Redis has sixteen databases unless told otherwise."""
@@ -112,13 +120,15 @@ class TestServersThatCannotBeUsed:
     def test_not_a_redis(self, serve: Callable[[socket.socket], None]) -> None:
         """Something else answers there."""
         with loopback.listening(serve) as address:
-            assert address in refusal(imlib.UnsupportedServerError, f"redis://:{SECRET}@{address}/0")
+            assert address in refusal(
+                imlib.UnsupportedServerError, f"redis://:{SECRET}@{address}/0"
+            )
             assert address in refusal(imlib.UnsupportedServerError, f"redis://{address}/0")
 
     @pytest.mark.parametrize("url", ["redis://{}/0", f"redis://:{SECRET}@{{}}/0", "rediss://{}/0"])
     def test_silent(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         """Something listens and never answers: it is given up after a while."""
-        monkeypatch.setattr(CONNECT, "TIMEOUT_SECONDS", 0.2)
+        monkeypatch.setattr("imlib.servers.redis.TIMEOUT_SECONDS", 0.2)
         with loopback.listening(loopback.silent) as address:
             assert address in refusal(imlib.UnavailableError, url.format(address))
 
@@ -150,10 +160,13 @@ class TestServersThatCannotBeUsed:
             assert "redis_version" in refusal(imlib.UnsupportedServerError, f"redis://{address}/0")
 
     @pytest.mark.parametrize(
-        "said", ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"]
+        "said",
+        ["LOADING Redis is loading the dataset in memory", "MASTERDOWN Link is down", "ERR oh"],
     )
     def test_not_ready(self, said: str, database: str) -> None:
-        """A server that refuses everything for now: one clear line, at the latest when presence is read."""
+        """A server that refuses everything for now: one clear line, at the latest when presence is
+        read.
+        """
         answer = f"-{said}\r\n".encode()
         with (
             loopback.listening(loopback.redis_that(lambda _: answer)) as address,
@@ -167,7 +180,8 @@ class TestServersThatCannotBeUsed:
 @pytest.mark.parametrize(
     "url",
     """
-    localhost|localhost:6379|embedded|http://localhost|mysql://localhost|redis//localhost|redis:/x|REDIS://localhost| |
+    localhost|localhost:6379|embedded|http://localhost|mysql://localhost|
+    redis//localhost|redis:/x|REDIS://localhost| |
     redis://localhost:99999|redis://[::1|unix://|redis://localhost/zero|
     redis://localhost?color=red|redis://localhost?socket_timeout=soon|rediss://localhost?ssl_cert_reqs=maybe
     """.replace("\n    ", "").split("|"),
@@ -190,37 +204,45 @@ def test_urls_that_are_none(url: str) -> None:
     ],
 )
 def test_arguments_that_are_none(options: dict[str, Any], words: str) -> None:
-    """The message names the argument, the bad value and the allowed ones; nothing is started before."""
+    """The message names the argument, the bad value and the allowed ones; nothing is started
+    before.
+    """
     assert words in refusal(imlib.ConfigurationError, FAKEREDIS, **options)
 
 
 def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """IMLIB_REDIS_URL, IMLIB_DATABASE_URL and IMLIB_REPLICA_URL stand in for what is not given; arguments win."""
+    """IMLIB_REDIS_URL, IMLIB_DATABASE_URL and IMLIB_REPLICA_URL stand in for what is not given;
+    arguments win.
+    """
     monkeypatch.setenv("IMLIB_REDIS_URL", plain.url)
     monkeypatch.setenv("IMLIB_DATABASE_URL", database)
     imlib.connect().close()
     monkeypatch.setenv("IMLIB_REPLICA_URL", database)
     with imlib.connect() as deployment:
         assert (plain.url, database, database) == (
-            deployment.redis_url.whole(),
-            deployment.database_url.whole(),
-            deployment.replica_url.whole() if deployment.replica_url else None,
+            deployment.redis_url.reveal(),
+            deployment.database_url.reveal(),
+            deployment.replica_url.reveal() if deployment.replica_url else None,
         )
         assert deployment.replica is not deployment.engine
     with imlib.connect("fakeredis://") as deployment:
-        assert deployment.redis_url.whole().startswith("fakeredis://")
+        assert deployment.redis_url.reveal().startswith("fakeredis://")
     with imlib.connect("embedded://") as deployment:
-        assert plain.url != deployment.redis_url.whole()
+        assert plain.url != deployment.redis_url.reveal()
 
 
 def test_a_replica_belongs_to_a_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a database of one's own the variable's replica is not read, and an argument's is refused."""
+    """Without a database of one's own the variable's replica is not read, and an argument's is
+    refused.
+    """
     monkeypatch.setenv("IMLIB_REPLICA_URL", database)
     with imlib.connect(FAKEREDIS) as deployment:
         assert deployment.replica is deployment.engine
         user = deployment.users.create_user("+1", "Ann")
         assert user == deployment.users.get_user(user.id)
-    assert "replica_url names a replica" in refusal(imlib.ConfigurationError, FAKEREDIS, replica_url=database)
+    assert "replica_url names a replica" in refusal(
+        imlib.ConfigurationError, FAKEREDIS, replica_url=database
+    )
 
 
 def test_an_environment_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +287,7 @@ class TestLeaseAndLayout:
 
     def test_without_any_server_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Fakeredis stands in, says so, and works."""
-        monkeypatch.setattr(CONNECT, "find_server", lambda: None)
+        monkeypatch.setattr("imlib.connection.find_server", lambda: None)
         with pytest.warns(imlib.FallbackWarning, match="fakeredis") as warned:
             deployment = imlib.connect("embedded://", "embedded://", clock=lambda: STATUS.now)
         assert [__file__] == [warning.filename for warning in warned]
@@ -278,7 +300,7 @@ class TestLeaseAndLayout:
 def test_an_imitation_can_be_joined_by_its_url(database: str) -> None:
     """Two deployments of one process share it while one of them lives; a new one is empty."""
     with imlib.connect(FAKEREDIS, database, clock=lambda: STATUS.now) as first:
-        url = first.redis_url.whole()
+        url = first.redis_url.reveal()
         first.online_status.set_online(STATUS)
         with imlib.connect(url, database, clock=lambda: STATUS.now) as second:
             assert [STATUS] == second.online_status.get_online_by_user_id(7)

@@ -44,17 +44,23 @@ DEPLOYED: dict[type[IntEnum], dict[str, int]] = {
 
 @pytest.mark.parametrize("name", SPECIFIED)
 def test_both_names_are_one_object(name: str) -> None:
-    """The specification's name, the enumeration's member and the number are equal; the first two are one object."""
+    """The specification's name, the enumeration's member and the number are equal; the first two
+    are one object.
+    """
     value, member = SPECIFIED[name]
     assert value == member
     assert member is getattr(imlib, name) is getattr(constants, name)
 
 
 def test_nothing_is_missing_and_nothing_invented() -> None:
-    """Every upper-case name of the package is the specification's, and every member of its groups has one."""
+    """Every upper-case name of the package is the specification's, and every member of its groups
+    has one.
+    """
     assert set(SPECIFIED) == {name for name in constants.__all__ if name.isupper()}
     groups = {type(member) for _, member in SPECIFIED.values()}
-    assert {member for _, member in SPECIFIED.values()} == {member for group in groups for member in group}
+    assert {member for _, member in SPECIFIED.values()} == {
+        member for group in groups for member in group
+    }
     assert set(constants.__all__) <= set(imlib.__all__)
 
 

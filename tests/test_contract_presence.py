@@ -1,4 +1,6 @@
-"""The presence contract, the same on every backend and lease: when sessions count, and how they come and go."""
+"""The presence contract, the same on every backend and lease: when sessions count, and how they
+come and go.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +19,30 @@ opened = backends.opened
 stage = backends.stage
 
 
-@pytest.mark.parametrize(("passed", "online"), [(0, True), (14.5, True), (15, False), (15.5, False), (17, False)])
-def test_an_only_session_goes_with_its_key_at_15_s(stage: Stage, passed: float, online: bool) -> None:
-    """A user with one session lapses when the key does, 15 s after the report; the 17 s never come to bear."""
+@pytest.mark.parametrize(
+    ("passed", "online"), [(0, True), (14.5, True), (15, False), (15.5, False), (17, False)]
+)
+def test_an_only_session_goes_with_its_key_at_15_s(
+    stage: Stage, passed: float, online: bool
+) -> None:
+    """A user with one session lapses when the key does, 15 s after the report; the 17 s never come
+    to bear.
+    """
     status = stage.report()
     stage.turn_to(passed)
     assert ([status] if online else []) == stage.online()
     assert int(online) == stage.redis.exists("online_7")
 
 
-@pytest.mark.parametrize(("passed", "online"), [(15, True), (16.5, True), (17, False), (17.5, False)])
-def test_beside_a_live_sibling_a_session_counts_until_17_s(stage: Stage, passed: float, online: bool) -> None:
-    """While a sibling keeps the key alive the stored time decides; what is left behind is the lease's affair."""
+@pytest.mark.parametrize(
+    ("passed", "online"), [(15, True), (16.5, True), (17, False), (17.5, False)]
+)
+def test_beside_a_live_sibling_a_session_counts_until_17_s(
+    stage: Stage, passed: float, online: bool
+) -> None:
+    """While a sibling keeps the key alive the stored time decides; what is left behind is the
+    lease's affair.
+    """
     status = stage.report(1)
     stage.turn_to(10)
     sibling = stage.report(2)
@@ -76,7 +90,9 @@ def test_a_session_that_comes_back_counts_again(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("behind", "online"), [(2, True), (16, True), (17, False), (18, False)])
-def test_the_stored_time_decides_and_not_when_it_was_written(stage: Stage, behind: int, online: bool) -> None:
+def test_the_stored_time_decides_and_not_when_it_was_written(
+    stage: Stage, behind: int, online: bool
+) -> None:
     """A report from a server whose clock is behind counts for so much less."""
     status = stage.report(now=START - behind)
     assert ([status] if online else []) == stage.online()
@@ -91,9 +107,13 @@ def test_a_writer_ahead_of_time_still_goes_with_the_key(stage: Stage) -> None:
     assert [] == stage.online()
 
 
-@pytest.mark.parametrize(("ahead", "online"), [(-3600, True), (0, True), (1, True), (2, False), (3600, False)])
+@pytest.mark.parametrize(
+    ("ahead", "online"), [(-3600, True), (0, True), (1, True), (2, False), (3600, False)]
+)
 def test_a_reader_may_bring_its_own_clock(stage: Stage, ahead: float, online: bool) -> None:
-    """At 15 s, beside a live sibling, a reader ahead by 2 s no longer sees the session, one behind still does."""
+    """At 15 s, beside a live sibling, a reader ahead by 2 s no longer sees the session, one behind
+    still does.
+    """
     stage.report(1)
     stage.turn_to(10)
     stage.report(2, user_id=7)
@@ -101,7 +121,11 @@ def test_a_reader_may_bring_its_own_clock(stage: Stage, ahead: float, online: bo
     clock = imlib.lease.skewed(stage.clock, ahead)
     seen = {status.session_id for status in stage.model.get_online_by_user_id(7, clock=clock)}
     assert online == (1 in seen)
-    met = [status.session_id for _, sessions in stage.model.iter_online(clock=clock) for status in sessions]
+    met = [
+        status.session_id
+        for _, sessions in stage.model.iter_online(clock=clock)
+        for status in sessions
+    ]
     assert sorted(seen) == met
     assert len(seen) == stage.model.count_online(clock=clock).sessions
 
@@ -127,7 +151,9 @@ def test_the_key_goes_with_its_last_session(stage: Stage) -> None:
 
 
 def test_offline_needs_no_matching_report(stage: Stage) -> None:
-    """The client instance alone says what goes: time, server and connection of the report do not matter."""
+    """The client instance alone says what goes: time, server and connection of the report do not
+    matter.
+    """
     stage.report()
     stage.model.set_offline(imlib.SessionStatus(7, -42, 1, server_id=0, netlib_session_id=0, now=0))
     assert 0 == stage.redis.dbsize()
@@ -156,10 +182,18 @@ def test_offline_removes_both_spellings(stage: Stage) -> None:
 
 def test_renew_is_set_online_for_many(stage: Stage) -> None:
     """Sessions of several users are leased as if each had been reported alone."""
-    sessions = [stage.session(number, user_id=user_id) for user_id in (7, -7, 0) for number in (1, 2)]
+    sessions = [
+        stage.session(number, user_id=user_id) for user_id in (7, -7, 0) for number in (1, 2)
+    ]
     stage.model.renew(iter(sessions))
-    assert {7: sessions[:2], -7: sessions[2:4], 0: sessions[4:]} == stage.model.get_online_by_user_id_list([7, -7, 0])
-    assert all(14_000 < stage.redis.pttl(key) <= 15_000 for key in ("online_7", "online_-7", "online_0"))
+    assert {
+        7: sessions[:2],
+        -7: sessions[2:4],
+        0: sessions[4:],
+    } == stage.model.get_online_by_user_id_list([7, -7, 0])
+    assert all(
+        14_000 < stage.redis.pttl(key) <= 15_000 for key in ("online_7", "online_-7", "online_0")
+    )
 
 
 def test_of_two_reports_of_one_session_the_last_wins(stage: Stage) -> None:
@@ -214,5 +248,7 @@ def test_what_is_written_is_of_the_layout_asked_for(
     """Field and value stand in Redis as the codec spells them, and are read back."""
     with on_stage(*server, tmp_path, layout) as stage:
         status = stage.report()
-        assert {status.to_field(layout).encode(): status.to_value(layout).encode()} == stage.redis.hgetall("online_7")
+        assert {
+            status.to_field(layout).encode(): status.to_value(layout).encode()
+        } == stage.redis.hgetall("online_7")
         assert [status] == stage.online()

@@ -1,4 +1,6 @@
-"""The presence contract, the same on every backend and lease: many at once, and what others left there."""
+"""The presence contract, the same on every backend and lease: many at once, and what others left
+there.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ class TestKeyThatIsNoHash:
     """Somebody has put something else where a user's sessions belong."""
 
     def test_reads_skip_and_report_it(self, stage: Stage, kind: str) -> None:
-        """The user is offline, others are read, the key is listed as malformed, and nothing has changed."""
+        """The user is offline, others are read, the key is listed as malformed, and nothing has
+        changed.
+        """
         other = stage.report(user_id=8)
         stage.redis.execute_command(*OTHER_TYPES[kind])
         before = dumped(stage)
@@ -80,7 +84,9 @@ class TestKeyThatIsNoHash:
         """Neither report nor offline changes it, and the error is one line that names the key."""
         stage.redis.execute_command(*OTHER_TYPES[kind])
         before = dumped(stage)
-        with pytest.raises(imlib.WrongTypeError, match=r"^online_7: not written, .*deployment\.redis\.type") as caught:
+        with pytest.raises(
+            imlib.WrongTypeError, match=r"^online_7: not written, .*deployment\.redis\.type"
+        ) as caught:
             stage.report()
         assert "\n" not in str(caught.value)
         with pytest.raises(imlib.WrongTypeError):
@@ -94,7 +100,9 @@ class TestKeyThatIsNoHash:
         others = [stage.session(user_id=user_id) for user_id in (6, 8)]
         with pytest.raises(imlib.WrongTypeError, match=r"^online_7: not written"):
             stage.model.renew([others[0], stage.session(), others[1]])
-        assert {6: others[:1], 7: [], 8: others[1:]} == stage.model.get_online_by_user_id_list([6, 7, 8])
+        assert {6: others[:1], 7: [], 8: others[1:]} == stage.model.get_online_by_user_id_list(
+            [6, 7, 8]
+        )
 
 
 @pytest.mark.parametrize(
@@ -107,16 +115,22 @@ class TestKeyThatIsNoHash:
         pytest.param(START, START - 30, DOCUMENTED, id="deployed lapsed"),
     ],
 )
-def test_a_session_in_both_layouts_is_one(stage: Stage, documented: int, deployed: int, wins: imlib.Layout) -> None:
+def test_a_session_in_both_layouts_is_one(
+    stage: Stage, documented: int, deployed: int, wins: imlib.Layout
+) -> None:
     """The greater time wins, at a tie the documented spelling, whichever was written first."""
     by_layout = {
-        DOCUMENTED: imlib.SessionStatus(7, -42, 1, server_id=1, netlib_session_id=1, now=documented),
+        DOCUMENTED: imlib.SessionStatus(
+            7, -42, 1, server_id=1, netlib_session_id=1, now=documented
+        ),
         DEPLOYED: imlib.SessionStatus(7, -42, 1, server_id=2, netlib_session_id=2, now=deployed),
     }
     for order in ((DOCUMENTED, DEPLOYED), (DEPLOYED, DOCUMENTED)):
         stage.redis.delete("online_7")
         for layout in order:
-            stage.redis.hset("online_7", by_layout[layout].to_field(layout), by_layout[layout].to_value(layout))
+            stage.redis.hset(
+                "online_7", by_layout[layout].to_field(layout), by_layout[layout].to_value(layout)
+            )
         assert [by_layout[wins]] == stage.online()
         assert OnlineCount(1, 1) == stage.model.count_online()
 
@@ -131,7 +145,9 @@ def test_sessions_of_both_layouts_stand_in_one_hash(stage: Stage) -> None:
 
 
 def test_malformed_entries_are_skipped_reported_and_kept(stage: Stage) -> None:
-    """Good sessions beside them are read, each is listed with its reason, and looking deletes none."""
+    """Good sessions beside them are read, each is listed with its reason, and looking
+    deletes none.
+    """
     status = stage.report()
     stage.redis.hset("online_7", mapping=MALFORMED)
     before = dumped(stage)
@@ -153,14 +169,18 @@ def test_an_entry_has_the_codecs_own_reason(stage: Stage) -> None:
     assert [caught.value.reason] == [bad.reason for bad in stage.model.malformed()]
 
 
-@pytest.mark.parametrize("name", ["online_", "online_x", "online_007", "online_-0", "online_2147483648", "online_7 "])
+@pytest.mark.parametrize(
+    "name", ["online_", "online_x", "online_007", "online_-0", "online_2147483648", "online_7 "]
+)
 def test_a_key_that_names_no_user_is_malformed(stage: Stage, name: str) -> None:
     """Its sessions are nobody's: reads skip them, and the key is listed."""
     status = stage.report()
     stage.redis.hset(name, status.to_field(), status.to_value())
     before = dumped(stage)
     assert [(7, [status])] == list(stage.model.iter_online())
-    assert [(name.encode(), None, None)] == [(bad.key, bad.field, bad.value) for bad in stage.model.malformed()]
+    assert [(name.encode(), None, None)] == [
+        (bad.key, bad.field, bad.value) for bad in stage.model.malformed()
+    ]
     look(stage)
     assert before == dumped(stage)
 
@@ -175,7 +195,9 @@ def test_other_keys_are_none_of_presence(stage: Stage) -> None:
 
 
 def test_a_batch_read_answers_for_every_id(stage: Stage) -> None:
-    """Duplicates are answered once, who is offline gets an empty list, and the order is the one asked in."""
+    """Duplicates are answered once, who is offline gets an empty list, and the order is the one
+    asked in.
+    """
     status = stage.report()
     found = stage.model.get_online_by_user_id_list(iter([9, 7, 9, -(2**31), 7, int(np.int64(8))]))
     assert [(9, []), (7, [status]), (-(2**31), []), (8, [])] == list(found.items())
@@ -190,7 +212,10 @@ def test_a_batch_read_of_nobody_is_empty(stage: Stage) -> None:
 @pytest.mark.parametrize("user_id", [2**31, -(2**31) - 1, True, 7.0, "7", None])
 def test_what_is_no_user_id_is_refused(stage: Stage, user_id: Any) -> None:
     """An id outside int32 can be nobody's; the message shows it."""
-    for read in (stage.model.get_online_by_user_id, lambda one: stage.model.get_online_by_user_id_list([7, one])):
+    for read in (
+        stage.model.get_online_by_user_id,
+        lambda one: stage.model.get_online_by_user_id_list([7, one]),
+    ):
         with pytest.raises(imlib.InvalidValueError) as caught:
             read(user_id)
         assert str(caught.value).startswith(repr(user_id))
@@ -206,7 +231,9 @@ def test_walking_meets_everyone_who_is_online(stage: Stage) -> None:
 
 
 def test_walking_holds_about_a_batch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many are online, SCAN brings a batch, and few are asked for before the first is used up."""
+    """However many are online, SCAN brings a batch, and few are asked for before the first is used
+    up.
+    """
     stage.model.renew(stage.session(user_id=user_id) for user_id in range(500))
     brought: list[int] = []
     scan_keys = presence.scan_keys
@@ -246,7 +273,9 @@ def test_a_batch_is_at_least_one_key(stage: Stage, batch: int) -> None:
 
 def test_a_count_counts_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """SCAN may bring a key twice, as it does while the server's table grows: the count does not."""
-    stage.model.renew(stage.session(number, user_id=user_id) for user_id in range(5) for number in range(2))
+    stage.model.renew(
+        stage.session(number, user_id=user_id) for user_id in range(5) for number in range(2)
+    )
     stage.redis.set("online_x", "no hash")
     scan_keys = presence.scan_keys
 

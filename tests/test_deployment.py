@@ -1,4 +1,6 @@
-"""A deployment: scratch is empty or refused, read-only never writes, closed is closed, and TLS is spoken."""
+"""A deployment: scratch is empty or refused, read-only never writes, closed is closed, and TLS is
+spoken.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,14 @@ import pytest
 import redis
 
 import imlib
-from imlib.rehearsal import Rehearsal
-from tests.servers import PrivateRedis, private_redis
+from imlib.scratch import DeadlineShifter
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.test_connect import unused_port
 
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)
-ACCESSORS = sorted(name for name in imlib.__all__ if name.startswith("get_") and name.endswith("_model"))
+ACCESSORS = sorted(
+    name for name in imlib.__all__ if name.startswith("get_") and name.endswith("_model")
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,9 @@ def database(tmp_path: Path) -> Path:
 class TestScratch:
     """For lessons: what is not empty is refused untouched, what was used is emptied."""
 
-    def test_refuses_a_redis_that_holds_something(self, server: PrivateRedis, database: Path) -> None:
+    def test_refuses_a_redis_that_holds_something(
+        self, server: PrivateRedis, database: Path
+    ) -> None:
         """One key is enough; it stays."""
         with imlib.connect(server.url, f"sqlite:///{database}") as deployment:
             deployment.redis.set("somebodys", "key")
@@ -50,7 +56,9 @@ class TestScratch:
             assert b"key" == deployment.redis.get("somebodys")
             deployment.redis.flushall()
 
-    def test_refuses_a_database_that_holds_something(self, server: PrivateRedis, database: Path) -> None:
+    def test_refuses_a_database_that_holds_something(
+        self, server: PrivateRedis, database: Path
+    ) -> None:
         """One table is enough; it stays."""
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("CREATE TABLE somebodys (id INTEGER)")
@@ -58,11 +66,15 @@ class TestScratch:
             imlib.connect(server.url, f"sqlite:///{database}", scratch=True)
         assert ["somebodys"] == tables(database)
 
-    def test_uses_another_database_of_a_server_that_holds_something(self, server: PrivateRedis, database: Path) -> None:
+    def test_uses_another_database_of_a_server_that_holds_something(
+        self, server: PrivateRedis, database: Path
+    ) -> None:
         """Redis's databases are separate: the lesson's is emptied, the other isn't."""
         with imlib.connect(server.url, f"sqlite:///{database}") as real:
             real.redis.set("somebodys", "key")
-            with imlib.connect(f"{server.url}?db=1", f"sqlite:///{database}", scratch=True) as lesson:
+            with imlib.connect(
+                f"{server.url}?db=1", f"sqlite:///{database}", scratch=True
+            ) as lesson:
                 lesson.online_status.set_online(STATUS)
                 assert 1 == lesson.redis.dbsize()
             assert 1 == real.redis.dbsize()
@@ -79,7 +91,12 @@ class TestScratch:
             "    connection.execute(sqlalchemy.text('CREATE TABLE lesson (id INTEGER)'))\n"
             "assert deployment.redis.dbsize() == 1\n"
         )
-        end = {"close": "deployment.close()", "with": "with deployment: pass", "error": "1 / 0", "exit": ""}[ends]
+        end = {
+            "close": "deployment.close()",
+            "with": "with deployment: pass",
+            "error": "1 / 0",
+            "exit": "",
+        }[ends]
         program = [sys.executable, "-c", lesson + end, server.url, f"sqlite:///{database}"]
         run = subprocess.run(program, capture_output=True, text=True, check=False)
         assert (1 if ends == "error" else 0) == run.returncode, run.stderr
@@ -97,7 +114,15 @@ class TestScratch:
             "        os.waitpid(child, 0)\n"
             "        print(deployment.redis.dbsize())\n"
         )
-        program = [sys.executable, "-W", "ignore", "-c", lesson, server.url, f"sqlite:///{database}"]
+        program = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            lesson,
+            server.url,
+            f"sqlite:///{database}",
+        ]
         assert "1\n" == subprocess.run(program, capture_output=True, text=True, check=True).stdout
 
     def test_whose_server_is_gone(self, database: Path) -> None:
@@ -110,39 +135,58 @@ class TestScratch:
             assert deployment.closed
 
     def test_whose_user_may_not_ask_for_the_time(self, server: PrivateRedis) -> None:
-        """A clock can't be turned where nobody can tell what is left of a deadline: one line says what is denied."""
+        """A clock can't be turned where nobody can tell what is left of a deadline: one line says
+        what is denied.
+        """
         with redis.Redis.from_url(server.url) as client:
-            client.execute_command("ACL SETUSER", "timeless", "on", "nopass", "~*", "+@all", "-time")
+            client.execute_command(
+                "ACL SETUSER", "timeless", "on", "nopass", "~*", "+@all", "-time"
+            )
             client.execute_command("AUTH", "timeless", "")
             with pytest.raises(imlib.AccessDeniedError, match="'time' command"):
-                Rehearsal(client, imlib.TurnedClock(0), field_lease=False)
+                DeadlineShifter(client, imlib.ManualClock(0), field_lease=False)
 
     def test_whose_server_cannot_tell_deadlines(self, server: PrivateRedis) -> None:
-        """A clock is not turned alone where deadlines can't be: an old server, or who may not ask, is told so."""
-        clock = imlib.TurnedClock(0)
+        """A clock is not turned alone where deadlines can't be: an old server, or who may not ask,
+        is told so.
+        """
+        clock = imlib.ManualClock(0)
         with redis.Redis.from_url(server.url) as client:
-            client.execute_command("ACL SETUSER", "blind", "on", "nopass", "~*", "+@all", "-pexpiretime")
+            client.execute_command(
+                "ACL SETUSER", "blind", "on", "nopass", "~*", "+@all", "-pexpiretime"
+            )
             client.set("key", "value", ex=15)
             client.execute_command("AUTH", "blind", "")
             with pytest.raises(imlib.AccessDeniedError, match="'pexpiretime' command"):
-                Rehearsal(client, clock, field_lease=False).turn(100)
+                DeadlineShifter(client, clock, field_lease=False).advance(100)
             client.delete("key")
         assert 0 == clock()
 
-    @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.TurnedClock(0)}])
-    def test_only_its_clock_can_be_turned(self, server: PrivateRedis, database: Path, options: dict[str, Any]) -> None:
-        """Real deadlines are never moved: without a scratch deployment's own clock, turning is refused."""
+    @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.ManualClock(0)}])
+    def test_only_its_clock_can_be_turned(
+        self, server: PrivateRedis, database: Path, options: dict[str, Any]
+    ) -> None:
+        """Real deadlines are never moved: without a scratch deployment's own clock, turning is
+        refused.
+        """
         with (
             imlib.connect(server.url, f"sqlite:///{database}", **options) as deployment,
-            pytest.raises(imlib.ConfigurationError, match="only a scratch deployment's clock can be turned"),
+            pytest.raises(
+                imlib.ConfigurationError, match="only a scratch deployment's clock can be advanced"
+            ),
         ):
-            deployment.turn(1)
+            deployment.advance(1)
 
 
 def tables(database: Path) -> list[str]:
-    """Return the names of the tables of a SQLite file, but for SQLite's own, which nobody can drop."""
+    """Return the names of the tables of a SQLite file, but for SQLite's own, which
+    nobody can drop.
+    """
     with closing(sqlite3.connect(database)) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        names = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
     return [name for name in names if not name.startswith("sqlite_")]
 
 
@@ -151,7 +195,9 @@ def test_read_only_refuses_every_write_and_reads_on(server: PrivateRedis, databa
     with imlib.connect(server.url, f"sqlite:///{database}", clock=lambda: STATUS.now) as owner:
         owner.online_status.set_online(STATUS)
         before = owner.redis.dump("online_7")
-        with imlib.connect(server.url, f"sqlite:///{database}", read_only=True, clock=lambda: STATUS.now) as looker:
+        with imlib.connect(
+            server.url, f"sqlite:///{database}", read_only=True, clock=lambda: STATUS.now
+        ) as looker:
             model = looker.online_status
             writes: list[Callable[[], None]] = [
                 lambda: model.set_online(STATUS),
@@ -172,15 +218,26 @@ def test_read_only_refuses_every_write_and_reads_on(server: PrivateRedis, databa
 
 @pytest.mark.parametrize("name", ACCESSORS)
 def test_accessors_before_connect(name: str) -> None:
-    """In a new process an accessor says what to call, in one line and without another library's words."""
-    program = f"import imlib\ntry:\n    imlib.{name}()\nexcept imlib.NotConnectedError as error:\n    print(error)"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    """In a new process an accessor says what to call, in one line and without another library's
+    words.
+    """
+    program = (
+        f"import imlib\ntry:\n    imlib.{name}()\n"
+        "except imlib.NotConnectedError as error:\n    print(error)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert said.startswith("no deployment is connected: call imlib.connect() first.")
     assert 1 == said.count("\n")
 
 
-def test_accessors_give_the_last_deployment_until_it_is_closed(server: PrivateRedis, database: Path) -> None:
-    """The last one connected counts; once it is closed the accessors refuse, and so does all that it gave out."""
+def test_accessors_give_the_last_deployment_until_it_is_closed(
+    server: PrivateRedis, database: Path
+) -> None:
+    """The last one connected counts; once it is closed the accessors refuse, and so does all that
+    it gave out.
+    """
     assert "get_online_status_model" in ACCESSORS
     with imlib.connect(server.url, f"sqlite:///{database}") as first:
         with imlib.connect(server.url, f"sqlite:///{database}") as second:
@@ -189,7 +246,8 @@ def test_accessors_give_the_last_deployment_until_it_is_closed(server: PrivateRe
         model = second.online_status
         for name in ACCESSORS:
             with pytest.raises(
-                imlib.NotConnectedError, match=r"the deployment is closed: call imlib\.connect\(\) first"
+                imlib.NotConnectedError,
+                match=r"the deployment is closed: call imlib\.connect\(\) first",
             ):
                 getattr(imlib, name)()
         uses: list[Callable[[], object]] = [
@@ -204,7 +262,7 @@ def test_accessors_give_the_last_deployment_until_it_is_closed(server: PrivateRe
             lambda: second.redis,
             lambda: second.engine,
             lambda: second.replica,
-            lambda: second.turn(1),
+            lambda: second.advance(1),
         ]
         for use in uses:
             with pytest.raises(imlib.NotConnectedError):
@@ -238,7 +296,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     paths = folder / "certificate.pem", folder / "key.pem"
     paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
     form = serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
     return paths
 
 
@@ -247,23 +307,33 @@ def port(certificate: tuple[Path, Path]) -> Iterator[int]:
     """Give the port of a server that speaks TLS alone."""
     port = unused_port()
     paths = ["--tls-cert-file", str(certificate[0]), "--tls-key-file", str(certificate[1])]
-    with private_redis("--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "no", *paths):
+    with private_redis(
+        "--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "no", *paths
+    ):
         yield port
 
 
 class TestTls:
     """rediss:// is TLS, checked against the certificates that one trusts."""
 
-    def test_with_the_certificate_it_works(self, port: int, certificate: tuple[Path, Path], database: Path) -> None:
+    def test_with_the_certificate_it_works(
+        self, port: int, certificate: tuple[Path, Path], database: Path
+    ) -> None:
         """Presence is written and read as anywhere."""
         url = f"rediss://localhost:{port}/0?ssl_ca_certs={quote(str(certificate[0]))}"
-        with imlib.connect(url, f"sqlite:///{database}", scratch=True, clock=lambda: STATUS.now) as deployment:
+        with imlib.connect(
+            url, f"sqlite:///{database}", scratch=True, clock=lambda: STATUS.now
+        ) as deployment:
             deployment.online_status.set_online(STATUS)
             assert [STATUS] == deployment.online_status.get_online_by_user_id(7)
 
     @pytest.mark.parametrize("scheme", ["rediss", "redis"])
-    def test_without_it_there_is_one_clear_error(self, port: int, database: Path, scheme: str) -> None:
-        """A certificate that nobody vouches for is refused; so is speaking plainly to a server that wants TLS."""
+    def test_without_it_there_is_one_clear_error(
+        self, port: int, database: Path, scheme: str
+    ) -> None:
+        """A certificate that nobody vouches for is refused; so is speaking plainly to a server that
+        wants TLS.
+        """
         with pytest.raises(imlib.UnavailableError) as caught:
             imlib.connect(f"{scheme}://localhost:{port}/0", f"sqlite:///{database}")
         assert f"localhost:{port}" in str(caught.value)
@@ -271,21 +341,29 @@ class TestTls:
 
 
 class TestClosingAScratchDeploymentWhoseServersAreGone:
-    """What cannot be emptied is said in a warning; the rest is emptied, and the deployment is closed."""
+    """What cannot be emptied is said in a warning; the rest is emptied, and the deployment is
+    closed.
+    """
 
     def test_redis_is_gone(self, tmp_path: Path) -> None:
         """The database is emptied although Redis, which comes first, could not be."""
         file = tmp_path / "lesson.db"
         with private_redis() as server:
             deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
-        with pytest.warns(imlib.FallbackWarning, match="could not be emptied: Redis at .* cannot be reached"):
+        with pytest.warns(
+            imlib.FallbackWarning, match="could not be emptied: Redis at .* cannot be reached"
+        ):
             deployment.close()
         with closing(sqlite3.connect(file)) as connection:
-            left = connection.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+            left = connection.execute(
+                "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"
+            ).fetchall()
         assert ([], True) == (left, deployment.closed)
 
     def test_the_database_is_spoilt(self, server: PrivateRedis, tmp_path: Path) -> None:
-        """Redis is emptied although the database cannot be read any more, and no other library's error comes out."""
+        """Redis is emptied although the database cannot be read any more, and no other library's
+        error comes out.
+        """
         file = tmp_path / "lesson.db"
         deployment = imlib.connect(server.url, f"sqlite:///{file}", scratch=True)
         deployment.redis.set("lesson", 1)
@@ -299,9 +377,11 @@ class TestClosingAScratchDeploymentWhoseServersAreGone:
 
 
 def test_a_clock_is_not_turned_back() -> None:
-    """What Redis has deleted does not come back, so a negative turn is refused, and nothing moves."""
-    clock = imlib.TurnedClock(1512270533)
+    """What Redis has deleted does not come back, so a negative turn is refused, and
+    nothing moves.
+    """
+    clock = imlib.ManualClock(1512270533)
     with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
-        with pytest.raises(imlib.InvalidValueError, match="cannot be turned by -1"):
-            deployment.turn(-1)
+        with pytest.raises(imlib.InvalidValueError, match="cannot be advanced by -1"):
+            deployment.advance(-1)
         assert 1512270533 == clock()

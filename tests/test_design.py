@@ -1,18 +1,23 @@
-"""The notebook on the design: it leaves out no line of the specification, and its claims lead to what exists."""
+"""The notebook on the design: it leaves out no line of the specification, and its claims lead to
+what exists.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from nbformat import v4
 
-from imlib.evidence import Claim, checkout, claims, leads_nowhere
 from tests.test_constants import SPECIFIED
-from tools.notebook import NOTEBOOKS, ROOT, write
+from tools.course import anchor
+from tools.notebook import NOTEBOOKS, read, write
 
 DESIGN = NOTEBOOKS / "09-design.ipynb"
-# What the specification says, section by section: names as they stand there, notes by the words that carry them.
+# What the specification says, section by section: names as they stand there, notes by the words
+# that carry them.
 LINES = {
     "The page's README": ["initialised before"],
     "The page's constants": list(SPECIFIED),
@@ -59,17 +64,91 @@ LINES = {
 }
 
 
+class Claim(NamedTuple):
+    """One row of a table whose last column is headed "shown by".
+
+    Parameters
+    ----------
+    section : str
+        The heading that it stands under.
+    says : str
+        The row's other columns, as Markdown.
+    shown : tuple of str
+        Where it is shown: ``02-presence-lease.ipynb#The-rule`` (``#The-rule`` within the same
+        notebook), or ``tests/test_lease.py::test_horizon``.
+    """
+
+    section: str
+    says: str
+    shown: tuple[str, ...]
+
+
+def claims(notebook: Path) -> list[Claim]:
+    """Return the rows of all such tables of a notebook; tests stand there as a name, "in" and a
+    file, both as code.
+    """
+    found = []
+    section, wanted = "", False
+    for line in markdown(notebook).splitlines():
+        if line.startswith("#"):
+            section = line.lstrip("# ")
+        *columns, last = line.strip("| ").split(" | ")
+        if not line.startswith("|"):
+            wanted = False
+        elif last == "shown by":
+            wanted = True
+        elif wanted and not line.startswith("| ---"):
+            shown = re.findall(r"]\(([^)]+)\)|`(test_\w+)` in `(tests/[^`]+)`", last)
+            places = tuple(link or f"{file}::{test}" for link, test, file in shown)
+            found.append(Claim(section, " | ".join(columns), places))
+    return found
+
+
+def leads_nowhere(claim: Claim, notebook: Path) -> list[str]:
+    """Return those of a claim's places that do not exist; ``notebook``, whose claim it is, stands
+    in a checkout.
+    """
+    return [place for place in claim.shown if not exists(place, notebook)]
+
+
+def exists(place: str, notebook: Path) -> bool:
+    """Tell whether there is such a heading, or such a test."""
+    path, _, test = place.partition("::")
+    if test:
+        file = notebook.parent.parent / path
+        return file.is_file() and bool(
+            re.search(rf"^\s*def {test}\(", file.read_text("utf-8"), flags=re.MULTILINE)
+        )
+    name, _, wanted = place.partition("#")
+    file = notebook.parent / name if name else notebook
+    if not file.is_file():
+        return False
+    headings = re.findall(r"^#+ (.+)$", markdown(file), flags=re.MULTILINE)
+    return not wanted or wanted in {anchor(re.sub(r"[`*]", "", one).strip()) for one in headings}
+
+
+def markdown(notebook: Path) -> str:
+    """Return a notebook's prose."""
+    return "\n\n".join(cell.source for cell in read(notebook).cells if cell.cell_type == "markdown")
+
+
 @pytest.mark.parametrize("section", LINES)
 def test_every_line_of_the_specification_is_there(section: str) -> None:
     """Each has a row of its own, in the specification's order, and none is invented."""
     rows = [claim.says.partition(" | ")[0] for claim in claims(DESIGN) if claim.section == section]
     assert len(LINES[section]) == len(rows)
-    assert [] == [(line, row) for line, row in zip(LINES[section], rows, strict=True) if line not in row]
+    assert [] == [
+        (line, row) for line, row in zip(LINES[section], rows, strict=True) if line not in row
+    ]
 
 
 def test_a_constant_has_its_value() -> None:
     """The table says of each constant what it is in imlib."""
-    rows = [claim.says.split(" | ")[:2] for claim in claims(DESIGN) if claim.section == "The page's constants"]
+    rows = [
+        claim.says.split(" | ")[:2]
+        for claim in claims(DESIGN)
+        if claim.section == "The page's constants"
+    ]
     assert [[name, str(int(value))] for name, (value, _) in SPECIFIED.items()] == rows
 
 
@@ -80,38 +159,45 @@ def test_every_claim_is_shown_somewhere() -> None:
     assert [] == [(claim.says, place) for claim in every for place in leads_nowhere(claim, DESIGN)]
 
 
-def test_the_repository_is_found() -> None:
-    """It is the one around the package, wherever the notebook runs."""
-    assert ROOT == checkout()
-
-
-def test_an_installed_copy_has_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no notebooks and tests beside the package there is nothing to look in."""
-    monkeypatch.setattr("imlib.evidence.__file__", str(tmp_path / "imlib" / "evidence.py"))
-    assert checkout() is None
+def test_eight_decisions_carry_the_rest() -> None:
+    """The table has as many as the sentence over it says."""
+    assert 8 == len([claim for claim in claims(DESIGN) if claim.section == "The decisions"])
 
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
-    """Return a notebook, with a neighbour and a test, whose one row leads to all kinds of places."""
+    """Return a notebook, with a neighbour and a test, whose one row leads to all kinds
+    of places.
+    """
     folders = [tmp_path / name for name in ("notebooks", "tests")]
     for folder in folders:
         folder.mkdir()
-    (folders[1] / "test_a.py").write_text("class TestA:\n    def test_b(self):\n        ...\n", encoding="utf-8")
-    write(v4.new_notebook(cells=[v4.new_markdown_cell("# A `b` title")]), folders[0] / "01-other.ipynb")
+    (folders[1] / "test_a.py").write_text(
+        "class TestA:\n    def test_b(self):\n        ...\n", encoding="utf-8"
+    )
+    write(
+        v4.new_notebook(cells=[v4.new_markdown_cell("# A `b` title")]),
+        folders[0] / "01-other.ipynb",
+    )
     table = (
         "| says | why | shown by |\n| --- | --- | --- |\n"
-        "| *one* | two | [here](#A-head), [there](01-other.ipynb#A-b-title), `test_b` in `tests/test_a.py` |"
+        "| *one* | two | [here](#A-head), [there](01-other.ipynb#A-b-title), `test_b` in "
+        "`tests/test_a.py` |"
     )
     other = "| says | more |\n| --- | --- |\n| no | `test_c` in `tests/test_a.py` |"
-    cells = [v4.new_markdown_cell(f"## A head\n\n{table}\n\n{other}"), v4.new_code_cell('"| a | shown by |"')]
+    cells = [
+        v4.new_markdown_cell(f"## A head\n\n{table}\n\n{other}"),
+        v4.new_code_cell('"| a | shown by |"'),
+    ]
     path = folders[0] / "02-own.ipynb"
     write(v4.new_notebook(cells=cells), path)
     return path
 
 
 def test_a_claim_is_a_row(notebook: Path) -> None:
-    """Rows are taken from tables that end in "shown by", with their heading, their words and all their places."""
+    """Rows are taken from tables that end in "shown by", with their heading, their words and all
+    their places.
+    """
     shown = ("#A-head", "01-other.ipynb#A-b-title", "tests/test_a.py::test_b")
     assert [Claim("A head", "*one* | two", shown)] == claims(notebook)
     assert [] == leads_nowhere(claims(notebook)[0], notebook)

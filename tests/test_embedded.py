@@ -1,4 +1,6 @@
-"""The embedded server ends with its owner, however that ends, and only then; nothing of it stays behind."""
+"""The embedded server ends with its owner, however that ends, and only then; nothing of it stays
+behind.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import find_server
-from tests.servers import require
+from imlib.servers.embedded import find_server
+from tests.private_servers.programs import require
 
 WITHIN_S = 60  # much longer than anything takes: who waits longer has found a fault
 
@@ -33,8 +35,8 @@ deployment = imlib.connect("embedded://", "embedded://")
 deployment.online_status.set_online(imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time())))
 print(json.dumps({
     "server": deployment.redis.info("server")["process_id"],
-    "redis_url": deployment.redis_url.whole(),
-    "database_url": deployment.database_url.whole(),
+    "redis_url": deployment.redis_url.reveal(),
+    "database_url": deployment.database_url.reveal(),
 }), flush=True)
 """
 WAIT = "\nsys.stdin.read()\n"
@@ -75,7 +77,9 @@ class Owner:
 
 @contextmanager
 def owner(then: str = WAIT, *, prologue: str = PROLOGUE, **environment: str) -> Iterator[Owner]:
-    """Start a process that connects and then runs `then`; it is killed at the end if it still runs."""
+    """Start a process that connects and then runs `then`; it is killed at the end if it
+    still runs.
+    """
     require("a server to embed", found=find_server() is not None)
     process = subprocess.Popen(
         [sys.executable, "-c", prologue + then],
@@ -162,9 +166,12 @@ def test_gone_as_soon_as_it_is_closed() -> None:
 
 
 def test_an_interrupt_ends_neither_server_nor_deployment() -> None:
-    """Ctrl-C and a kernel's interrupt go to the owner's whole process group: the server is in none of it."""
+    """Ctrl-C and a kernel's interrupt go to the owner's whole process group: the server is in none
+    of it.
+    """
     then = """
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
+# What a shell runs in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for _ in range(3):
     try:
         print("ready", flush=True)
@@ -184,7 +191,9 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
 def test_the_watchdog_itself_takes_no_interrupt(sent: signal.Signals) -> None:
-    """Even an interrupt that reaches the watchdog ends nothing; asked to end, it ends the server first."""
+    """Even an interrupt that reaches the watchdog ends nothing; asked to end, it ends the server
+    first.
+    """
     with owner() as one:
         one.watchdog.send_signal(sent)
         assert one.is_alive()
@@ -197,7 +206,8 @@ FORKS = {
     "multiprocessing": (
         "import multiprocessing\n"
         "def run(): {child}\n"
-        "process = multiprocessing.get_context('fork').Process(target=run)\nprocess.start()\nchild = process.pid\n"
+        "process = multiprocessing.get_context('fork').Process(target=run)\nprocess.start()\n"
+        "child = process.pid\n"
     ),
 }
 
@@ -206,8 +216,12 @@ FORKS = {
 @pytest.mark.parametrize("fork", FORKS)
 @pytest.mark.parametrize("child", ["sys.exit(0)", "deployment.close(); sys.exit(0)"])
 def test_a_forked_childs_end_is_not_the_owners(fork: str, child: str) -> None:
-    """A child inherits the deployment, but its exit, and even its close(), leave the owner's server alone."""
-    then = FORKS[fork].format(child=child) + "os.waitpid(child, 0)\nprint('over', flush=True)" + WAIT
+    """A child inherits the deployment, but its exit, and even its close(), leave the owner's server
+    alone.
+    """
+    then = (
+        FORKS[fork].format(child=child) + "os.waitpid(child, 0)\nprint('over', flush=True)" + WAIT
+    )
     with owner(then) as one:
         assert one.process.stdout is not None
         assert "over\n" == one.process.stdout.readline()
@@ -252,7 +266,9 @@ def test_started_in_a_thread_that_ends() -> None:
     """The server belongs to the process, and not to the thread that started it."""
     require("a server to embed", found=find_server() is not None)
     started: list[imlib.Deployment] = []
-    thread = threading.Thread(target=lambda: started.append(imlib.connect("embedded://", "embedded://")))
+    thread = threading.Thread(
+        target=lambda: started.append(imlib.connect("embedded://", "embedded://"))
+    )
     thread.start()
     thread.join()
     with started[0] as deployment:

@@ -1,4 +1,6 @@
-"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a restart ends it."""
+"""The embedded server in a real notebook kernel: an interrupt leaves it alone, a
+restart ends it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ import psutil
 import pytest
 
 import imlib
-from imlib.embedded import find_server
-from tests.servers import private_folder, require
+from imlib.servers.embedded import find_server
+from tests.private_servers.process import private_folder
+from tests.private_servers.programs import require
 from tests.test_embedded import runs, until
 
 CONNECT = """
@@ -34,14 +37,16 @@ class Kernel:
 
     def run(self, code: str, wanted: str = "None") -> Any:
         """Run a cell and return the value of an expression after it."""
-        said = self.client.execute(code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S)["content"]
+        said = self.client.execute(
+            code, user_expressions={"wanted": wanted}, reply=True, timeout=WITHIN_S
+        )["content"]
         assert "ok" == said["status"], said
         return ast.literal_eval(said["user_expressions"]["wanted"]["data"]["text/plain"])
 
     def interrupt(self) -> str:
         """Interrupt a cell that is running; return the name of the error that it ended with."""
-        # A cell that only an interrupt ends. By default a kernel that an error has stopped throws away
-        # what is asked of it meanwhile.
+        # A cell that only an interrupt ends. By default a kernel that an error has stopped throws
+        # away what is asked of it meanwhile.
         message = self.client.execute("print('running')\ntime.sleep(600)", stop_on_error=False)
         while True:
             output = self.client.get_iopub_msg(timeout=WITHIN_S)
@@ -66,7 +71,9 @@ def kernel() -> Iterator[Kernel]:
 
     require("a server to embed", found=find_server() is not None)
     with private_folder() as folder:
-        manager = KernelManager(transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json"))
+        manager = KernelManager(
+            transport="ipc", ip=str(folder / "k"), connection_file=str(folder / "k.json")
+        )
         manager.start_kernel()
         opened = None
         try:
@@ -80,17 +87,19 @@ def kernel() -> Iterator[Kernel]:
 
 
 def test_interrupt_and_restart(kernel: Kernel) -> None:
-    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one can be had."""
-    server_id, url = "deployment.redis.info('server')['process_id']", "deployment.redis_url.whole()"
+    """After an interrupt the deployment goes on; after a restart its server is gone, and a new one
+    can be had.
+    """
+    server_id = "deployment.redis.info('server')['process_id']"
     server = psutil.Process(kernel.run(CONNECT, server_id))
-    first = kernel.run("", url)
+    url = kernel.run("", "deployment.redis_url.reveal()")
     for _ in range(2):
         assert "KeyboardInterrupt" == kernel.interrupt()
         assert 1 == kernel.run("", "len(deployment.online_status.get_online_by_user_id(7))")
     kernel.restart()
     assert until(lambda: not runs(server))
     with pytest.raises(imlib.UnavailableError):
-        imlib.connect(first)
+        imlib.connect(url)
     again = psutil.Process(kernel.run(CONNECT, server_id))
     assert server != again
     kernel.manager.shutdown_kernel(now=True)

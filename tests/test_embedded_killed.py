@@ -1,4 +1,4 @@
-"""Owner and watchdog killed or stopped: no process stays, and a folder at most until the next start."""
+"""Owner and watchdog, killed or stopped: no process stays, and no folder beyond the next start."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import imlib
-from imlib import watchdog
-from tests.servers import private_folder
+from imlib.servers import watchdog
+from tests.private_servers.process import private_folder
 from tests.test_embedded import FORKS, PROLOGUE, WAIT, Owner, looks_twice, owner, runs, until
 
 ASKS_AGAIN = """
@@ -52,7 +52,7 @@ def test_the_watchdog() -> None:
 @pytest.mark.parametrize("order", ["owner watchdog", "watchdog owner"])
 @pytest.mark.parametrize("child", ["", "os.fork"])
 def test_both(order: str, child: str) -> None:
-    """No process is left, whatever a child inherited; the next start in the same TMPDIR removes the folder."""
+    """No process is left, whatever a child inherited; the next start removes the folder."""
     then = FORKS[child].format(child="time.sleep(600)") if child else "child = 0\n"
     with private_folder() as folder:
         with owner(then + "print(child, flush=True)" + WAIT, TMPDIR=str(folder)) as one:
@@ -117,7 +117,10 @@ class TestSweeping:
     def test_an_owner_in_a_container_keeps_its_own(self) -> None:
         """In another pid namespace it cannot be seen, and its process ids mean nothing here."""
         apart = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
-        if not shutil.which("unshare") or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        if (
+            not shutil.which("unshare")
+            or subprocess.run([*apart, "true"], capture_output=True).returncode
+        ):
             pytest.skip("this machine lets nobody make a pid namespace")
         with private_folder() as folder:
             process = subprocess.Popen(

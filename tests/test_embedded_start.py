@@ -1,4 +1,6 @@
-"""Starting an embedded server: wherever its folder is, for several at once, and when it cannot be started."""
+"""Starting an embedded server: wherever its folder is, for several at once, and when it cannot be
+started.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,17 @@ from pathlib import Path
 import pytest
 
 import imlib
-from imlib import watchdog
-from imlib.embedded import Embedded, find_server
-from tests.servers import private_folder, require
+from imlib.servers import watchdog
+from imlib.servers.embedded import Embedded, find_server
+from tests.private_servers.process import private_folder
+from tests.private_servers.programs import require
 from tests.test_embedded import owner
 
 
 def test_a_folder_with_a_long_name() -> None:
-    """A socket's path may have 107 bytes: with a longer TMPDIR a short folder is found, and goes again."""
+    """A socket's path may have 107 bytes: with a longer TMPDIR a short folder is found, and goes
+    again.
+    """
     with private_folder() as folder:
         long = folder / ("a long name " * 10) / "ünd möre"
         long.mkdir(parents=True)
@@ -41,7 +46,9 @@ def test_a_folder_with_a_space() -> None:
 
 
 def test_another_process_joins() -> None:
-    """By redis_url and database_url a second process sees what the first wrote, and its own end changes nothing."""
+    """By redis_url and database_url a second process sees what the first wrote, and its own end
+    changes nothing.
+    """
     with owner() as one:
         joiner = (
             "import imlib, sys\n"
@@ -57,9 +64,12 @@ def test_two_deployments_are_two() -> None:
     """Each has a server, a folder and a database of its own, and ends alone."""
     require("a server to embed", found=find_server() is not None)
     status = imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time()))
-    with imlib.connect("embedded://", "embedded://") as one, imlib.connect("embedded://", "embedded://") as other:
-        assert one.redis_url.whole() != other.redis_url.whole()
-        assert one.database_url.whole() != other.database_url.whole()
+    with (
+        imlib.connect("embedded://", "embedded://") as one,
+        imlib.connect("embedded://", "embedded://") as other,
+    ):
+        assert one.redis_url.reveal() != other.redis_url.reveal()
+        assert one.database_url.reveal() != other.database_url.reveal()
         one.online_status.set_online(status)
         assert [] == other.online_status.get_online_by_user_id(7)
         other.close()
@@ -69,11 +79,17 @@ def test_two_deployments_are_two() -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        pytest.param("echo starting; echo 'Fatal: no memory' >&2; exit 1", "Fatal: no memory", id="with last words"),
+        pytest.param(
+            "echo starting; echo 'Fatal: no memory' >&2; exit 1",
+            "Fatal: no memory",
+            id="with last words",
+        ),
         pytest.param("exit 1", "it ended without a word", id="without a word"),
     ],
 )
-def test_a_server_that_does_not_start(tmp_path: Path, script: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start(
+    tmp_path: Path, script: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error is one line that ends with the server's own last words, and nothing is left."""
     program = tmp_path / "valkey-server"
     program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
@@ -81,7 +97,8 @@ def test_a_server_that_does_not_start(tmp_path: Path, script: str, words: str, m
     with private_folder() as folder:
         monkeypatch.setattr("tempfile.tempdir", str(folder))
         with pytest.raises(
-            imlib.UnavailableError, match=f"^the embedded server valkey-server did not start: {words}"
+            imlib.UnavailableError,
+            match=f"^the embedded server valkey-server did not start: {words}",
         ) as caught:
             Embedded(program)
         assert "\n" not in str(caught.value)
@@ -94,7 +111,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     program = tmp_path / "valkey-server"
     program.write_text("#!/bin/sh\nexec sleep 600\n", encoding="utf-8")
     program.chmod(0o755)
-    monkeypatch.setattr("imlib.embedded.START_SECONDS", 0.3)
+    monkeypatch.setattr("imlib.servers.embedded.START_SECONDS", 0.3)
     with private_folder() as folder:
         monkeypatch.setattr("tempfile.tempdir", str(folder))
         with pytest.raises(imlib.UnavailableError, match=r"no answer within 0\.3 s"):

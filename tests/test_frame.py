@@ -1,4 +1,6 @@
-"""The frame around the package: make, versions, what an import costs, what the repository may say."""
+"""The frame around the package: make, versions, what an import costs, what the
+repository may say.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,13 @@ import pytest
 import redis
 
 import imlib
-from imlib import house
-from tests import servers
+from tests.private_servers import programs
+from tests.private_servers.redis import private_redis
 from tests.prose import said
 from tests.test_notebooks import MACHINE_PATH
 from tools import picture
 from tools.notebook import ROOT, NotebookError, describe, execute, normalise, read
 
-PACKAGE = ROOT / "imlib"
 HEAVY = {"duckdb", "fakeredis", "matplotlib", "numpy", "pandas", "pyarrow", "redis", "sqlalchemy"}
 
 
@@ -35,13 +36,25 @@ def test_make_help_names_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
     assert targets == set(re.findall(r"^  make ([a-z-]+) ", shown, flags=re.MULTILINE))
-    assert {"help", "tour", "lab", "test", "lint", "refresh", "bench", "servers", "clean"} <= targets
+    assert {
+        "help",
+        "tour",
+        "lab",
+        "test",
+        "lint",
+        "refresh",
+        "bench",
+        "servers",
+        "clean",
+    } <= targets
 
 
 def test_one_version_everywhere() -> None:
     """pyproject.toml, the package and the newest entry of the changelog name one version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    newest = re.search(r"^## \[(.+?)]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    newest = re.search(
+        r"^## \[(.+?)]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     assert newest is not None
     assert project["version"] == imlib.__version__ == newest[1]
 
@@ -59,11 +72,19 @@ def test_no_file_names_a_path_of_a_machine() -> None:
     """What is, or could be, committed says nothing of the machine that it was written on."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        names = subprocess.run(
+            listing, cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no git checkout")
-    texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in names if (ROOT / name).is_file()}
-    assert {} == {name: found for name, text in texts.items() if (found := MACHINE_PATH.findall(text))}
+    texts = {
+        name: (ROOT / name).read_bytes().decode(errors="replace")
+        for name in names
+        if (ROOT / name).is_file()
+    }
+    assert {} == {
+        name: found for name, text in texts.items() if (found := MACHINE_PATH.findall(text))
+    }
 
 
 @pytest.mark.parametrize(
@@ -71,12 +92,22 @@ def test_no_file_names_a_path_of_a_machine() -> None:
     [
         pytest.param({}, "no working Python 3.11 or newer", id="none"),
         # A version manager's shim: there, and leading nowhere.
-        pytest.param({"python3.13": "exit 127", "python3": "exit 1"}, "no working Python 3.11 or newer", id="shims"),
+        pytest.param(
+            {"python3.13": "exit 127", "python3": "exit 1"},
+            "no working Python 3.11 or newer",
+            id="shims",
+        ),
         # Debian's python3 without python3-venv.
-        pytest.param({"python3": 'case "$2" in *ensurepip*) exit 1;; esac'}, "python3 has no venv", id="no venv"),
+        pytest.param(
+            {"python3": 'case "$2" in *ensurepip*) exit 1;; esac'},
+            "python3 has no venv",
+            id="no venv",
+        ),
     ],
 )
-def test_set_up_says_in_one_line_what_is_missing(tmp_path: Path, answers: dict[str, str], message: str) -> None:
+def test_set_up_says_in_one_line_what_is_missing(
+    tmp_path: Path, answers: dict[str, str], message: str
+) -> None:
     """Without a Python that will do, set-up ends in one clear line and has made nothing."""
     commands = tmp_path / "bin"
     commands.mkdir()
@@ -99,12 +130,20 @@ def test_set_up_says_in_one_line_what_is_missing(tmp_path: Path, answers: dict[s
 
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
-    """Return a notebook of three code cells: one prints, one is empty, one fails in its second line."""
+    """Return a notebook of three code cells: one prints, one is empty, one fails in its second
+    line.
+    """
     v4 = nbformat.v4
-    head = "# A `title`\n\nYou will know *one* thing. And more.\n\n| before | minutes |\n| - | - |\n| 00 | 5 |"
+    head = (
+        "# A `title`\n\nYou will know *one* thing. And more.\n\n| before | minutes |\n"
+        "| - | - |\n| 00 | 5 |"
+    )
     cells = [
         v4.new_markdown_cell(head),
-        v4.new_code_cell("import sys\nprint(sys.stdin is None)", metadata={"tags": ["parameters"], "scrolled": True}),
+        v4.new_code_cell(
+            "import sys\nprint(sys.stdin is None)",
+            metadata={"tags": ["parameters"], "scrolled": True},
+        ),
         v4.new_code_cell(""),
         v4.new_code_cell("value = 1\nvalue / 0"),
     ]
@@ -114,9 +153,13 @@ def notebook(tmp_path: Path) -> Path:
 
 
 def test_a_failing_cell_is_named(notebook: Path) -> None:
-    """The error names notebook, cell and what happened, in one line; what ran before it keeps its output."""
+    """The error names notebook, cell and what happened, in one line; what ran before it keeps its
+    output.
+    """
     example = read(notebook)
-    with pytest.raises(NotebookError, match=r"^00-example, code cell 3: ZeroDivisionError: division by zero$"):
+    with pytest.raises(
+        NotebookError, match=r"^00-example, code cell 3: ZeroDivisionError: division by zero$"
+    ):
         execute(example, "00-example", notebook.parent)
     assert "False\n" == example.cells[1].outputs[0].text
 
@@ -143,25 +186,29 @@ def test_a_notebook_describes_itself(notebook: Path) -> None:
 
 
 def test_a_missing_server_skips_its_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a machine of somebody's own a missing server is a reason to skip, and the last line will name it."""
+    """On a machine of somebody's own a missing server is a reason to skip, and the last line will
+    name it.
+    """
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(servers, "skipped", set())
+    monkeypatch.setattr(programs, "skipped", set())
     with pytest.raises(pytest.skip.Exception, match="no-such-server is not on this machine"):
-        servers.require("no-such-server")
-    assert {"no-such-server"} == servers.skipped
+        programs.require("no-such-server")
+    assert {"no-such-server"} == programs.skipped
 
 
 def test_a_missing_server_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """With CI set, what would be a skipped backend is a failed one."""
     monkeypatch.setenv("CI", "true")
-    monkeypatch.setattr(servers, "skipped", set())
+    monkeypatch.setattr(programs, "skipped", set())
     with pytest.raises(pytest.fail.Exception, match="CI skips no backend"):
-        servers.require("no-such-server")
+        programs.require("no-such-server")
 
 
 def test_a_private_server_begins_anew() -> None:
-    """A private server that is stopped is gone with all it held, and starts again at the same URL."""
-    with servers.private_redis() as server, redis.Redis.from_url(server.url) as client:
+    """A private server that is stopped is gone with all it held, and starts again at
+    the same URL.
+    """
+    with private_redis() as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
         folder = server.socket.parent
         server.stop()
@@ -173,36 +220,16 @@ def test_a_private_server_begins_anew() -> None:
 
 
 def test_the_readmes_picture_draws_what_happens() -> None:
-    """The picture shows what a private server does today, and whoever can't see it is told the same numbers."""
-    drawn = picture.words(picture.watched())
+    """The picture shows what a private server does today, and whoever can't see it is told the same
+    numbers.
+    """
+    drawn = picture.words(picture.observed())
     assert drawn == picture.said(picture.PICTURE), "run: .venv/bin/python -m tools.picture"
-    [(alternative, path)] = re.findall(r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
-    assert (drawn, picture.PICTURE) == (alternative, ROOT / path)
-    [caption] = re.findall(r"^\*.*?\*$", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert {number for number, _ in said(caption)} <= set(re.findall(r"\d+", drawn))
-
-
-def test_contributing_lists_every_module_in_its_order() -> None:
-    """Its rooms hold all modules of imlib and no others; each imports from rooms above its own alone."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    table = re.search(r"\| room \| subject \|\n.+\n((?:\|.+\n)+)", text)
-    assert table is not None
-    rows = [re.findall(r"`([a-z_]+[/…]?)`", line.split("|")[1]) for line in table[1].splitlines()]
-    needs = {name: others for name, others in house.needs().items() if not name.startswith("__")}
-    rooms = {module: [at for at, names in enumerate(rows) if _is_in(module, names)] for module in needs}
-    assert [] == [module for module, at in rooms.items() if len(at) != 1]
-    assert [] == [name for names in rows for name in names if not any(_is_in(module, [name]) for module in needs)]
-    assert [] == [(one, other) for one in needs for other in needs[one] & needs.keys() if rooms[other] > rooms[one]]
-
-
-def _is_in(module: str, names: list[str]) -> bool:
-    """Tell whether a room holds a module: ``name/`` is a package and all in it, ``name…`` all that begins so."""
-    package = module.partition(".")[0]
-    return bool({module, f"{package}/"} & set(names)) or any(
-        module.startswith(name[:-1]) for name in names if name.endswith("…")
+    [(alternative, path)] = re.findall(
+        r"!\[(.*)]\((.*)\)", (ROOT / "README.md").read_text(encoding="utf-8")
     )
-
-
-def test_no_module_has_two_subjects() -> None:
-    """A module of more than 300 lines is two rooms."""
-    assert [] == [path.name for path in PACKAGE.rglob("*.py") if len(path.read_text("utf-8").splitlines()) > 300]
+    assert (drawn, picture.PICTURE) == (alternative, ROOT / path)
+    [caption] = re.findall(
+        r"^\*.*?\*$", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    assert {number for number, _ in said(caption)} <= set(re.findall(r"\d+", drawn))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,12 @@ from redis import Redis
 
 import imlib
 from imlib.deployment import Deployment
-from imlib.look import look
+from imlib.investigation import look
 from imlib.sample import NOW
 from imlib.schema import create_all
-from tests.servers import private_folder, private_redis
-from tools.notebook import NOTEBOOKS, code_cells, environment, read
+from tests import scheduler
+from tests.private_servers.redis import private_redis
+from tools.notebook import NOTEBOOKS, code_cells, read
 
 
 @pytest.fixture
@@ -31,8 +30,10 @@ def named(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def inhabited(named: tuple[str, str]) -> tuple[str, str]:
-    """Give the URLs of servers that hold the sample world as if it were their own, and will for an hour."""
-    with imlib.connect(*named, clock=imlib.TurnedClock(NOW)) as deployment:
+    """Give the URLs of servers that hold the sample world as if it were their own, and will for an
+    hour.
+    """
+    with imlib.connect(*named, clock=imlib.ManualClock(NOW)) as deployment:
         create_all(deployment.engine)
         deployment.load_sample()
         for key in deployment.redis.scan_iter():
@@ -42,7 +43,7 @@ def inhabited(named: tuple[str, str]) -> tuple[str, str]:
 
 def held(urls: tuple[str, str]) -> dict[str, Any]:
     """Return every key of Redis with what it holds, and the rows of each table."""
-    with imlib.connect(*urls, read_only=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(*urls, read_only=True, clock=imlib.ManualClock(NOW)) as deployment:
         snapshot = deployment.snapshot(mask_key=b"the same for every look")
         keys = {key: deployment.redis.dump(key) for key in deployment.redis.scan_iter()}
     return keys | {name: table.to_csv() for name, table in snapshot.tables.items()}
@@ -50,7 +51,11 @@ def held(urls: tuple[str, str]) -> dict[str, Any]:
 
 def answers(path: Path) -> dict[str, str]:
     """Return what 08 answered to four of its questions."""
-    shown = {cell.source: cell.outputs[-1].data["text/plain"] for cell in code_cells(read(path)) if cell.outputs}
+    shown = {
+        cell.source: cell.outputs[-1].data["text/plain"]
+        for cell in code_cells(read(path))
+        if cell.outputs
+    }
 
     def of(line: str) -> str:
         (answer,) = [text for source, text in shown.items() if line in source]
@@ -64,24 +69,23 @@ def answers(path: Path) -> dict[str, str]:
     }
 
 
-def test_another_parameters_cell_gives_other_answers(inhabited: tuple[str, str], tmp_path: Path) -> None:
-    """Papermill runs 08 on servers of somebody's own, about another user and server, and leaves them as they were."""
+def test_another_parameters_cell_gives_other_answers(
+    inhabited: tuple[str, str], tmp_path: Path
+) -> None:
+    """Papermill runs 08 on servers of somebody's own, about another user and server, and leaves
+    them as they were.
+    """
     redis_url, database_url = inhabited
     before = held(inhabited)
-    parameters = {"redis_url": redis_url, "database_url": database_url, "at": NOW, "user_id": 10, "server_id": 4}
-    words = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    notebook = str(NOTEBOOKS / "08-investigate.ipynb")
-    output = tmp_path / "answer.ipynb"
-    with private_folder() as folder:
-        run = subprocess.run(
-            [sys.executable, "-m", "papermill", "--no-progress-bar", notebook, str(output), *words],
-            cwd=tmp_path,
-            env=environment(folder),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert 0 == run.returncode, run.stderr
+    output = scheduler.run(
+        "08-investigate",
+        tmp_path,
+        redis_url=redis_url,
+        database_url=database_url,
+        at=NOW,
+        user_id=10,
+        server_id=4,
+    )
     ours, default = answers(output), answers(NOTEBOOKS / "08-investigate.ipynb")
     assert "['user 10: server 4, connection 1021, at 1512270653']" == ours["where"]
     assert "'2 users are on server 4, only there: [10]'" == ours["cut off"]
@@ -95,7 +99,9 @@ def test_another_parameters_cell_gives_other_answers(inhabited: tuple[str, str],
 def test_no_cell_of_the_how_to_fails() -> None:
     """Papermill stops at a cell that raises, so 08 has none that is meant to."""
     cells = code_cells(read(NOTEBOOKS / "08-investigate.ipynb"))
-    assert [] == [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+    assert [] == [
+        output for cell in cells for output in cell.outputs if output.output_type == "error"
+    ]
 
 
 def closed(deployment: Deployment, world: Deployment | None) -> None:
@@ -106,20 +112,28 @@ def closed(deployment: Deployment, world: Deployment | None) -> None:
 
 
 def test_where_nothing_is_named_there_is_the_sample_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The deployment reads only, the world writes, and both have the sample's sessions for as long as it takes."""
+    """The deployment reads only, the world writes, and both have the sample's sessions for as long
+    as it takes.
+    """
     for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL"):
         monkeypatch.delenv(name, raising=False)
     deployment, world = look()
     assert world is not None
     assert (True, False) == (deployment.read_only, world.read_only)
-    assert [1, 3] == sorted(one.server_id for one in deployment.online_status.get_online_by_user_id(7))
+    assert [1, 3] == sorted(
+        one.server_id for one in deployment.online_status.get_online_by_user_id(7)
+    )
     assert -1 == deployment.redis.ttl("online_4")
     assert 3600 <= deployment.redis.ttl("online_404")
     closed(deployment, world)
 
 
-def test_empty_servers_are_a_stage_where_that_is_said(named: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With IMLIB_SAMPLE the sample world is put up in two empty servers, and taken down at close."""
+def test_empty_servers_are_a_stage_where_that_is_said(
+    named: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With IMLIB_SAMPLE the sample world is put up in two empty servers, and taken down
+    at close.
+    """
     monkeypatch.setenv("IMLIB_SAMPLE", "1")
     deployment, world = look(*named)
     assert 12 == len(deployment.snapshot().tables["users"])
@@ -127,7 +141,9 @@ def test_empty_servers_are_a_stage_where_that_is_said(named: tuple[str, str], mo
     assert {} == held(named)
 
 
-def test_empty_servers_are_only_read(named: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_servers_are_only_read(
+    named: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Servers that are named and happen to hold nothing are looked at like any other."""
     monkeypatch.delenv("IMLIB_SAMPLE", raising=False)
     deployment, world = look(*named)
@@ -140,7 +156,9 @@ def test_empty_servers_are_only_read(named: tuple[str, str], monkeypatch: pytest
 def test_a_server_that_holds_something_is_only_read(
     named: tuple[str, str], present: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One key, or one empty table, is somebody's own: nothing is written beside it, whatever the variable says."""
+    """One key, or one empty table, is somebody's own: nothing is written beside it, whatever the
+    variable says.
+    """
     monkeypatch.setenv("IMLIB_SAMPLE", "1")
     with imlib.connect(*named) as own:
         if present == "key":
@@ -154,7 +172,9 @@ def test_a_server_that_holds_something_is_only_read(
     assert before == held(named)
 
 
-def test_one_named_server_is_only_read(named: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_named_server_is_only_read(
+    named: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who names a Redis alone has it looked at, empty as it is."""
     monkeypatch.setenv("IMLIB_SAMPLE", "1")
     deployment, world = look(named[0])
@@ -166,7 +186,9 @@ def test_one_named_server_is_only_read(named: tuple[str, str], monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("at", "online"), [(NOW, 17), (NOW + 86_400, 0)])
-def test_an_instant_can_be_given_to_judge_by(inhabited: tuple[str, str], at: int, online: int) -> None:
+def test_an_instant_can_be_given_to_judge_by(
+    inhabited: tuple[str, str], at: int, online: int
+) -> None:
     """A deployment that was restored from a dump is judged by the dump's time."""
     deployment, world = look(*inhabited, at=at)
     assert online == deployment.snapshot(tables=[]).sessions["online"].sum()

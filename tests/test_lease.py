@@ -1,4 +1,6 @@
-"""The lease rule without any server: its two edges, its clocks, and integers as wide as they come."""
+"""The lease rule without any server: its two edges, its clocks, and integers as wide as
+they come.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 import imlib
 from imlib.lease import (
-    TurnedClock,
+    ManualClock,
     counts_until,
     horizon,
     is_online,
@@ -37,19 +39,26 @@ CLOCKS = st.integers(-(2**40), 2**40) | st.floats(-(2.0**40), 2.0**40)
     ],
 )
 def test_a_session_counts_for_17_s(age: float, online: bool) -> None:
-    """Until just before 17 s after its own report, whatever happened at 15 s; at 17 s it no longer does."""
+    """Until just before 17 s after its own report, whatever happened at 15 s; at 17 s it no longer
+    does.
+    """
     assert online is is_online(NOW, NOW + age)
     assert online is (NOW + age < counts_until(NOW))
 
 
-@pytest.mark.parametrize(("reports", "goes"), [([], None), ([NOW], NOW + 15), ([NOW, NOW + 9, NOW + 4], NOW + 24)])
+@pytest.mark.parametrize(
+    ("reports", "goes"), [([], None), ([NOW], NOW + 15), ([NOW, NOW + 9, NOW + 4], NOW + 24)]
+)
 def test_a_key_goes_15_s_after_the_last_report(reports: list[int], goes: int | None) -> None:
-    """The last report of any session decides, in whatever order they are given; without one there is no key."""
+    """The last report of any session decides, in whatever order they are given; without one there
+    is no key.
+    """
     assert goes == key_goes_at(reports)
 
 
 @pytest.mark.parametrize(
-    ("clock", "latest"), [(17, 0), (17.999, 0), (18, 1), (0, -17), (-0.5, -18), (NOW + 16.999, NOW - 1)]
+    ("clock", "latest"),
+    [(17, 0), (17.999, 0), (18, 1), (0, -17), (-0.5, -18), (NOW + 16.999, NOW - 1)],
 )
 def test_horizon(clock: float, latest: int) -> None:
     """The clock is taken down to its whole second, below zero too; the answer is an int."""
@@ -57,9 +66,13 @@ def test_horizon(clock: float, latest: int) -> None:
     assert int is type(horizon(clock))
 
 
-@pytest.mark.parametrize(("now", "online"), [(2**63 - 1, True), (-(2**63), False), (2**63 - 17, True), (0, False)])
+@pytest.mark.parametrize(
+    ("now", "online"), [(2**63 - 1, True), (-(2**63), False), (2**63 - 17, True), (0, False)]
+)
 def test_the_ends_of_int64_overflow_nothing(now: int, online: bool) -> None:
-    """A stored time may be any int64; the rule never adds to it, so a column of them can be compared as it is."""
+    """A stored time may be any int64; the rule never adds to it, so a column of them can be
+    compared as it is.
+    """
     import numpy as np
 
     assert online is is_online(now, NOW)
@@ -79,32 +92,36 @@ def test_once_offline_is_offline(now: int, age: int, more: int) -> None:
     assert is_online(now, now + age) or not is_online(now, now + age + more)
 
 
-@pytest.mark.parametrize(("ahead", "online"), [(-2, True), (0, True), (1, True), (1.999, True), (2, False), (3, False)])
+@pytest.mark.parametrize(
+    ("ahead", "online"), [(-2, True), (0, True), (1, True), (1.999, True), (2, False), (3, False)]
+)
 def test_a_skewed_reader(ahead: float, online: bool) -> None:
-    """At 15 s the 2 s of allowed error decide: a reader ahead by just less still sees the session, by 2 s not."""
-    clock = TurnedClock(NOW + 15)
+    """At 15 s the 2 s of allowed error decide: a reader ahead by just less still sees the session,
+    by 2 s not.
+    """
+    clock = ManualClock(NOW + 15)
     assert online is is_online(NOW, skewed(clock, ahead)())
 
 
 def test_a_skewed_clock_goes_with_the_one_it_is_of() -> None:
     """It shows what that shows at the time, and skews add up."""
-    clock = TurnedClock(NOW)
+    clock = ManualClock(NOW)
     late = skewed(skewed(clock, -5), 2)
     assert NOW - 3 == late()
-    clock.turn(10)
+    clock.advance(10)
     assert NOW + 7 == late()
 
 
 def test_a_turned_clock_moves_when_it_is_turned() -> None:
     """By as much, in both directions, and never by itself; whole seconds stay whole."""
-    clock = TurnedClock(NOW)
+    clock = ManualClock(NOW)
     assert NOW == clock() == clock()
-    clock.turn(15)
+    clock.advance(15)
     assert NOW + 15 == clock()
     assert int is type(clock())
-    clock.turn(-0.5)
+    clock.advance(-0.5)
     assert NOW + 14.5 == clock()
-    assert f"TurnedClock({NOW + 14.5!r})" == repr(clock)
+    assert f"ManualClock({NOW + 14.5!r})" == repr(clock)
 
 
 def test_the_system_clock_is_this_machines() -> None:
@@ -115,7 +132,9 @@ def test_the_system_clock_is_this_machines() -> None:
     assert before <= system_clock() <= time.time()
 
 
-@pytest.mark.parametrize(("name", "lease"), [("key", imlib.Lease.KEY), ("field", imlib.Lease.FIELD)])
+@pytest.mark.parametrize(
+    ("name", "lease"), [("key", imlib.Lease.KEY), ("field", imlib.Lease.FIELD)]
+)
 def test_a_lease_is_named_by_a_word(name: str, lease: imlib.Lease) -> None:
     """Member and word are one."""
     assert lease == name == str(lease)

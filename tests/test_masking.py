@@ -1,4 +1,6 @@
-"""Secrets leave a snapshot as tokens, which are equal where the values are, and say nothing else."""
+"""Secrets leave a snapshot as tokens, which are equal where the values are, and say
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,30 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from imlib.errors import ConfigurationError
+from imlib.errors import InvalidValueError
 from imlib.schema import tables
 from imlib.snapshot.masking import Masking
-from imlib.snapshot.tables import read_tables
+from tests.reading import read_tables
 from tests.sql.stack import Stack, open_stack
 
 KEY = b"sixteen bytes at least"
 MARK = "s3cr3t"
 SHOWN = {
-    *("apps.title", "apps.short_name", "auth_users.device_model", "auth_users.platform", "auth_users.system_version"),
+    *(
+        "apps.title",
+        "apps.short_name",
+        "auth_users.device_model",
+        "auth_users.platform",
+        "auth_users.system_version",
+    ),
     *("auth_users.app_name", "auth_users.app_version", "auth_users.country", "auth_users.region"),
-    *("auths.device_model", "auths.system_version", "auths.app_version", "auths.system_lang_code", "auths.lang_pack"),
+    *(
+        "auths.device_model",
+        "auths.system_version",
+        "auths.app_version",
+        "auths.system_lang_code",
+        "auths.lang_pack",
+    ),
     *("auths.lang_code", "chats.title", "seq_updates_ngen.seq_name", "user_notify_settings.sound"),
     *("users.first_name", "users.last_name", "users.username", "users.country_code"),
 }
@@ -48,8 +62,15 @@ def secrets(tmp_path: Path) -> Iterator[Stack]:
 def test_what_is_masked_in_the_twenty_tables(secrets: Stack) -> None:
     """Every text is masked but those listed, and of the numbers the access hashes and salts."""
     info = read_tables(secrets.clients).info
-    masked = {f"{name}.{column}" for name, facts in info["tables"].items() for column in facts["masked"]}
-    texts = {f"{n}.{c.name}" for n, table in tables.items() for c in table.c if isinstance(c.type, sa.String)}
+    masked = {
+        f"{name}.{column}" for name, facts in info["tables"].items() for column in facts["masked"]
+    }
+    texts = {
+        f"{n}.{c.name}"
+        for n, table in tables.items()
+        for c in table.c
+        if isinstance(c.type, sa.String)
+    }
     assert (texts - SHOWN) | HIDDEN_NUMBERS == masked
 
 
@@ -76,7 +97,9 @@ def test_equal_values_have_equal_tokens(tmp_path: Path) -> None:
         with stack.clients.engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE a (x text, y blob, salt integer)")
             connection.exec_driver_sql("CREATE TABLE b (z text)")
-            connection.exec_driver_sql("INSERT INTO a VALUES ('7', x'37', 7), (NULL, NULL, NULL), ('8', x'39', 0)")
+            connection.exec_driver_sql(
+                "INSERT INTO a VALUES ('7', x'37', 7), (NULL, NULL, NULL), ('8', x'39', 0)"
+            )
             connection.exec_driver_sql("INSERT INTO b VALUES ('7'), ('')")
         frames = read_tables(stack.clients).frames
     token, empty = frames["b"]["z"]
@@ -103,7 +126,7 @@ def test_tokens_follow_the_key() -> None:
 @pytest.mark.parametrize("key", [b"", bytes(15)])
 def test_a_key_that_can_be_guessed(key: bytes) -> None:
     """A short key is refused, for whoever guessed it could try values until a token matches."""
-    with pytest.raises(ConfigurationError, match="16 or more"):
+    with pytest.raises(InvalidValueError, match="16 or more"):
         Masking(key)
     assert Masking(bytes(16)).key_id == Masking(bytes(16)).key_id
     assert Masking(bytes(1000)).key_id != Masking(bytes(16)).key_id
@@ -125,7 +148,9 @@ def test_a_key_that_can_be_guessed(key: bytes) -> None:
     ],
 )
 def test_tables_that_nobody_has_listed(name: str, dtype: pa.DataType, hidden: bool) -> None:
-    """In an unknown table all text and binary is masked, and numbers that are named like secrets."""
+    """In an unknown table all text and binary is masked, and numbers that are named
+    like secrets.
+    """
     table, column = name.split(".")
     assert hidden is Masking().hides(table, column, dtype)
     assert not Masking(unmask=[name]).hides(table, column, dtype)

@@ -16,11 +16,21 @@ from urllib.parse import unquote
 import pytest
 from nbformat import NotebookNode
 
-from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.process import private_folder
+from tests.private_servers.redis import private_redis
 from tests.prose import GENERATED, links, said, sections, shown, tree, value
-from tests.servers import private_folder, private_redis
 from tools import course
-from tools.notebook import NOTEBOOKS, ROOT, code_cells, describe, environment, execute, normalise, read
+from tools.notebook import (
+    NOTEBOOKS,
+    ROOT,
+    code_cells,
+    describe,
+    environment,
+    execute,
+    normalise,
+    read,
+)
 
 # Spelled so that this file holds none itself.
 MACHINE_PATH = re.compile(r"/(?:home|root|tmp|work|Users|var/folders)/|[A-Z]:\\\\?Users")
@@ -41,12 +51,16 @@ class TestForm:
     """The form that notebooks have in common, read from the file without running it."""
 
     def test_was_run_once_from_top_to_bottom(self, path: Path) -> None:
-        """Execution counts are 1..n in order: a cell without one would be run but never compared."""
+        """Execution counts are 1..n in order: a cell without one would be run but never
+        compared.
+        """
         cells = code_cells(read(path))
         assert list(range(1, len(cells) + 1)) == [cell.execution_count for cell in cells]
 
     def test_is_normalised(self, path: Path) -> None:
-        """Kernel `python3`, no versions, timings or tracebacks: nothing that a second run would change."""
+        """Kernel `python3`, no versions, timings or tracebacks: nothing that a second run would
+        change.
+        """
         notebook = read(path)
         assert "python3" == notebook.metadata.get("kernelspec", {}).get("name")
         before = json.dumps(notebook, sort_keys=True)
@@ -63,7 +77,9 @@ class TestForm:
         assert [] == MACHINE_PATH.findall(path.read_text(encoding="utf-8"))
 
     def test_says_what_it_is(self, path: Path) -> None:
-        """One H1; under it a sentence and a table with the minutes, which the tour's index shows."""
+        """One H1; under it a sentence and a table with the minutes, which the tour's
+        index shows.
+        """
         notebook = read(path)
         prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         outside_fences = re.sub(r"^```.*?^```", "", prose, flags=re.DOTALL | re.MULTILINE)
@@ -71,7 +87,9 @@ class TestForm:
         assert describe(notebook, path.name).minutes > 0
 
     def test_connects_in_its_one_parameters_cell(self, path: Path) -> None:
-        """Exactly one cell is tagged `parameters`, the second one, so that papermill can override it."""
+        """Exactly one cell is tagged `parameters`, the second one, so that papermill can override
+        it.
+        """
         notebook = read(path)
         assert [code_cells(notebook)[1]] == tagged(notebook, "parameters")
 
@@ -80,7 +98,11 @@ class TestForm:
         notebook = read(path)
         assert len(tagged(notebook, "nbval-ignore-output")) <= 1
         assert [] == tagged(notebook, "nbval-skip")
-        markers = [cell.source for cell in code_cells(notebook) if re.search(r"#\s*(NBVAL|PYTEST)_", cell.source)]
+        markers = [
+            cell.source
+            for cell in code_cells(notebook)
+            if re.search(r"#\s*(NBVAL|PYTEST)_", cell.source)
+        ]
         assert [] == markers
 
     def test_imports_in_its_first_code_cell(self, path: Path) -> None:
@@ -94,14 +116,18 @@ class TestForm:
         assert [] == [cell.source for cell in late]
 
     def test_has_short_cells(self, path: Path) -> None:
-        """A cell of more than 15 lines is two cells, or belongs in imlib."""
+        """A cell of more than 15 lines is two cells, or belongs in imlib or in the lessons' own
+        modules.
+        """
         sizes = [len(cell.source.splitlines()) for cell in code_cells(read(path))]
         assert max(sizes) <= LINES_A_CELL
 
     def test_says_no_number_that_no_cell_shows(self, path: Path) -> None:
-        """Every number in prose comes from a cell of the same notebook; what counts as one: `tests.prose.said`.
+        """Every number in prose comes from a cell of the same notebook; what counts as one:
+        `tests.prose.said`.
 
-        A cell shows it in its source (best in an `assert`) or in the text of its output; a comment doesn't count.
+        A cell shows it in its source (best in an `assert`) or in the text of its output; a comment
+        doesn't count.
         """
         notebook = read(path)
         found = shown(code_cells(notebook))
@@ -112,10 +138,14 @@ class TestForm:
             for number, around in said(cell.source)
             if value(number) not in found
         ]
-        assert "" == "\n".join(unfounded), "no code cell shows these: show or assert them, or say it without digits"
+        assert "" == "\n".join(unfounded), (
+            "no code cell shows these: show or assert them, or say it without digits"
+        )
 
     def test_links_lead_somewhere(self, path: Path) -> None:
-        """A link leads to a file of the repository, and behind a `#` to a heading of that notebook."""
+        """A link leads to a file of the repository, and behind a `#` to a heading of
+        that notebook.
+        """
         dead = []
         for cell in read(path).cells:
             for link in links(cell.source) if cell.cell_type == "markdown" else []:
@@ -139,7 +169,9 @@ class TestSkeleton:
     """The parts that every notebook has, in their order."""
 
     def test_opens_with_title_promise_and_table(self, path: Path) -> None:
-        """First cell: H1, one sentence that begins "At the end you", the table of three columns, then words."""
+        """First cell: H1, one sentence that begins "At the end you", the table of three columns,
+        then words.
+        """
         source = read(path).cells[0].source
         assert re.match(
             r"# .+\n\nAt the end you .+\n\n\| reads before this \| minutes \| what it touches \|\n"
@@ -152,8 +184,12 @@ class TestSkeleton:
     def test_says_its_place(self, path: Path) -> None:
         """Second cell: tagged `place`, and nobody's words but the course's."""
         notebook = read(path)
-        assert [notebook.cells[1]] == tagged(notebook, "place"), "put a Markdown cell tagged `place` behind the first"
-        assert course.place(path.stem) == notebook.cells[1].source, "run: .venv/bin/python -m tools.course"
+        assert [notebook.cells[1]] == tagged(notebook, "place"), (
+            "put a Markdown cell tagged `place` behind the first"
+        )
+        assert course.place(path.stem) == notebook.cells[1].source, (
+            "run: .venv/bin/python -m tools.course"
+        )
 
     def test_has_a_form_and_paths(self, path: Path) -> None:
         """Its metadata say what it is, and who is led through it."""
@@ -163,25 +199,37 @@ class TestSkeleton:
         assert [name for name in course.PATHS if name in own["paths"]] == own["paths"]
 
     def test_imports_then_connects(self, path: Path) -> None:
-        """Third cell: the imports. Then, with prose between them at most, the parameters and the connection."""
+        """Third cell: the imports. Then, with prose between them at most, the parameters and the
+        connection.
+        """
         notebook = read(path)
         code = code_cells(notebook)
         assert code[0] == notebook.cells[2]
         statements = tree(code[0]).body
         assert all(isinstance(one, ast.Import | ast.ImportFrom | ast.Expr) for one in statements)
-        assert {"connect", "look"} & {node for one in ast.walk(tree(code[2])) if (node := _called(one))}
+        assert {"connect", "look"} & {
+            node for one in ast.walk(tree(code[2])) if (node := _called(one))
+        }
 
     def test_closes_in_order(self, path: Path) -> None:
-        """Last headings: what we learned, in a lesson the exercises, the end, under which all is closed."""
+        """Last headings: what we learned, in a lesson the exercises, the end, under which all is
+        closed.
+        """
         notebook = read(path)
         form = notebook.metadata.get("imlib", {}).get("form")
-        last = ["What we learned", "Exercises", "The end"] if form == "lesson" else ["What we learned", "The end"]
+        last = (
+            ["What we learned", "Exercises", "The end"]
+            if form == "lesson"
+            else ["What we learned", "The end"]
+        )
         assert last == list(sections(notebook))[-len(last) :]
         closing = "\n".join(cell.source for cell in notebook.cells).rpartition("\n## The end\n")[2]
         assert ".close()" in closing
 
     def test_leads_on(self, path: Path) -> None:
-        """Last cell: `**Next:**` and the next notebook (from the last one to the first); then links, to the map too."""
+        """Last cell: `**Next:**` and the next notebook (from the last one to the first); then
+        links, to the map too.
+        """
         notebook = read(path)
         names = [entry.name for entry in course.course()]
         following = names[(names.index(path.stem) + 1) % len(names)]
@@ -207,14 +255,17 @@ def mariadb() -> Iterator[PrivateMariaDB]:
 
 @contextmanager
 def stack(name: str, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    """Give the environment variables that lead a notebook to the servers of a stack, fresh and empty."""
+    """Give the environment variables that lead a notebook to the servers of a stack, fresh and
+    empty.
+    """
     if name == "embedded":
         yield {}
     else:
         server: PrivateMariaDB = request.getfixturevalue("mariadb")
         with private_redis() as redis:
             urls = {"IMLIB_REDIS_URL": redis.url, "IMLIB_DATABASE_URL": server.new_database()}
-            # 07 and 08 write nothing into servers that are named, unless these are said to be a stage.
+            # 07 and 08 write nothing into servers that are named, unless these are said to be a
+            # stage.
             yield urls | {"IMLIB_SAMPLE": "1"}
 
 

@@ -1,4 +1,6 @@
-"""Any sequence of reports, offlines, renewals, passing time and skewed readers agrees with a plain model in memory."""
+"""Any sequence of reports, offlines, renewals, passing time and skewed readers agrees with a plain
+model in memory.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,13 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 import imlib
 from imlib.lease import skewed
@@ -25,7 +33,8 @@ DOCUMENTED, DEPLOYED = imlib.Layout.DOCUMENTED, imlib.Layout.DEPLOYED
 
 users = st.sampled_from(USERS)
 instances = st.tuples(st.sampled_from([-5, 6]), st.sampled_from([1, 2]))
-# Whole seconds: what is left of a lease is then at least one, longer than any step of the machine takes.
+# Whole seconds: what is left of a lease is then at least one, longer than any step of the machine
+# takes.
 passing = st.sampled_from([1, 2, 7, 14, 15, 16, 17, 18]) | st.integers(1, 20)
 behind = st.sampled_from([0, 0, 0, 2, 16, 17, -2, -3600]) | st.integers(-20, 20)
 skews = st.sampled_from([0.0, 0.5, 1, 2, -2, 3600, -3600]) | st.integers(-20, 20)
@@ -33,10 +42,14 @@ skews = st.sampled_from([0.0, 0.5, 1, 2, -2, 3600, -3600]) | st.integers(-20, 20
 
 @dataclass
 class Hash:
-    """What one user's key holds: each spelling's session and the instant at which the server forgets it."""
+    """What one user's key holds: each spelling's session and the instant at which the server
+    forgets it.
+    """
 
     goes_at: float
-    entries: dict[tuple[int, int, imlib.Layout], tuple[imlib.SessionStatus, float]] = field(default_factory=dict)
+    entries: dict[tuple[int, int, imlib.Layout], tuple[imlib.SessionStatus, float]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass
@@ -48,10 +61,15 @@ class Model:
     hashes: dict[int, Hash] = field(default_factory=dict)
 
     def report(self, status: imlib.SessionStatus, layout: imlib.Layout) -> None:
-        """Write a session; a deployed server gives no field a deadline, and neither does the key lease."""
+        """Write a session; a deployed server gives no field a deadline, and neither does the key
+        lease.
+        """
         user = self.hashes.setdefault(status.user_id, Hash(0))
         forgets = self.lease is imlib.Lease.FIELD and layout is DOCUMENTED
-        user.entries[status.auth_key_id, status.session_id, layout] = (status, self.clock + 17 if forgets else math.inf)
+        user.entries[status.auth_key_id, status.session_id, layout] = (
+            status,
+            self.clock + 17 if forgets else math.inf,
+        )
         user.goes_at = self.clock + 15
 
     def offline(self, status: imlib.SessionStatus) -> None:
@@ -68,16 +86,22 @@ class Model:
 
     def _forget(self) -> None:
         for user_id, user in list(self.hashes.items()):
-            user.entries = {name: entry for name, entry in user.entries.items() if entry[1] > self.clock}
+            user.entries = {
+                name: entry for name, entry in user.entries.items() if entry[1] > self.clock
+            }
             if not user.entries or user.goes_at <= self.clock:
                 del self.hashes[user_id]
 
     def online(self, user_id: int, clock: float) -> list[imlib.SessionStatus]:
-        """Return the sessions that count by a reader's clock: one a client instance, the later report first."""
+        """Return the sessions that count by a reader's clock: one a client instance, the later
+        report first.
+        """
         found: dict[tuple[int, int], imlib.SessionStatus] = {}
         entries = self.hashes[user_id].entries if user_id in self.hashes else {}
         # At a tie the documented spelling is met last, and stays.
-        for (auth_key_id, session_id, _), (status, _) in sorted(entries.items(), key=lambda entry: entry[0]):
+        for (auth_key_id, session_id, _), (status, _) in sorted(
+            entries.items(), key=lambda entry: entry[0]
+        ):
             known = found.get((auth_key_id, session_id))
             if known is None or status.now >= known.now:
                 found[auth_key_id, session_id] = status
@@ -102,12 +126,14 @@ class PresenceMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         """Begin with nothing, at START."""
         self.stage.redis.flushall()
-        self.stage.clock.turn(START - self.stage.clock())
+        self.stage.clock.advance(START - self.stage.clock())
 
     def status(self, user_id: int, instance: tuple[int, int], late: int = 0) -> imlib.SessionStatus:
         """Return a report unlike any before it."""
         self.connection += 1
-        return imlib.SessionStatus(user_id, *instance, 3, self.connection, int(self.model.clock) - late)
+        return imlib.SessionStatus(
+            user_id, *instance, 3, self.connection, int(self.model.clock) - late
+        )
 
     @rule(user_id=users, instance=instances, late=behind)
     def report(self, user_id: int, instance: tuple[int, int], late: int) -> None:
@@ -117,7 +143,9 @@ class PresenceMachine(RuleBasedStateMachine):
         self.model.report(status, DOCUMENTED)
 
     @rule(user_id=users, instance=instances, late=behind)
-    def report_by_a_deployed_server(self, user_id: int, instance: tuple[int, int], late: int) -> None:
+    def report_by_a_deployed_server(
+        self, user_id: int, instance: tuple[int, int], late: int
+    ) -> None:
         """A server of the other layout does, in its two commands."""
         status = self.status(user_id, instance, late)
         self.stage.redis.hset(status.to_key(), status.to_field(DEPLOYED), status.to_value(DEPLOYED))
@@ -142,14 +170,16 @@ class PresenceMachine(RuleBasedStateMachine):
     @rule(seconds=passing)
     def wait(self, seconds: int) -> None:
         """Time passes."""
-        self.stage.deployment.turn(seconds)
+        self.stage.deployment.advance(seconds)
         self.model.wait(seconds)
 
     @rule(skew=skews)
     def read(self, skew: float) -> None:
         """A reader whose clock is ahead or behind looks, in every way there is."""
         clock = skewed(self.stage.clock, skew)
-        expected = {user_id: self.model.online(user_id, self.model.clock + skew) for user_id in USERS}
+        expected = {
+            user_id: self.model.online(user_id, self.model.clock + skew) for user_id in USERS
+        }
         assert expected == self.stage.model.get_online_by_user_id_list(USERS, clock=clock)
         assert expected[7] == self.stage.model.get_online_by_user_id(7, clock=clock)
         there = {user_id: sessions for user_id, sessions in expected.items() if sessions}
@@ -167,7 +197,9 @@ class PresenceMachine(RuleBasedStateMachine):
             left = self.stage.redis.pttl(key)
             if user_id in self.model.hashes:
                 due = (self.model.hashes[user_id].goes_at - self.model.clock) * 1000
-                assert 0 < left <= due + 1  # a deadline that was moved is rounded to the millisecond
+                assert (
+                    0 < left <= due + 1
+                )  # a deadline that was moved is rounded to the millisecond
             else:
                 assert -2 == left
 

@@ -1,4 +1,6 @@
-"""What presence costs on the wire: one round trip an operation, one atomic command a write, on every real server."""
+"""What presence costs on the wire: one round trip an operation, one atomic command a write, on
+every real server.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def wire(real_server: tuple[Backend, str]) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def deployment(real_server: tuple[Backend, str], wire: Proxy, tmp_path: Path) -> Iterator[imlib.Deployment]:
+def deployment(
+    real_server: tuple[Backend, str], wire: Proxy, tmp_path: Path
+) -> Iterator[imlib.Deployment]:
     """Give a deployment that reaches its server through the proxy."""
     wire.forward()
     database = f"sqlite:///{tmp_path / 'imlib.db'}"
@@ -60,7 +64,8 @@ def test_one_round_trip(deployment: imlib.Deployment, wire: Proxy, name: str) ->
     wire.forward()
     EVERY[name](deployment.online_status)
     needed = len(wire.commands)
-    # Again, and no reply is let through before the last command has come: with a second round trip none would come.
+    # Again, and no reply is let through before the last command has come: with a second round trip
+    # none would come.
     wire.forward(hold_until=needed)
     EVERY[name](deployment.online_status)
     assert needed == len(wire.commands)
@@ -81,8 +86,12 @@ def test_two_round_trips_would_be_noticed(deployment: imlib.Deployment, wire: Pr
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_write_is_one_atomic_command(deployment: imlib.Deployment, wire: Proxy, name: str) -> None:
-    """One command a session, and no transaction around several: nothing comes between the parts of a write."""
+def test_a_write_is_one_atomic_command(
+    deployment: imlib.Deployment, wire: Proxy, name: str
+) -> None:
+    """One command a session, and no transaction around several: nothing comes between the parts of
+    a write.
+    """
     wire.forward()
     WRITES[name](deployment.online_status)
     sent = [command[0] for command in wire.commands]
@@ -93,7 +102,9 @@ def test_a_write_is_one_atomic_command(deployment: imlib.Deployment, wire: Proxy
 
 
 @pytest.mark.parametrize("name", READS)
-def test_reading_sends_no_command_that_writes(deployment: imlib.Deployment, wire: Proxy, name: str) -> None:
+def test_reading_sends_no_command_that_writes(
+    deployment: imlib.Deployment, wire: Proxy, name: str
+) -> None:
     """Looking changes nothing because nothing that could is ever sent."""
     wire.forward()
     READS[name](deployment.online_status)
@@ -101,10 +112,16 @@ def test_reading_sends_no_command_that_writes(deployment: imlib.Deployment, wire
     deployment.snapshot()
     # By CLIENT SETINFO redis-py says on a new connection who it is: nothing that is kept.
     sent = {command[0] for command in wire.commands if command[:2] != [b"CLIENT", b"SETINFO"]}
-    assert {b"HGETALL", b"TIME"} <= sent <= {b"HGETALL", b"TIME", b"SCAN", b"PTTL", b"INFO", b"HLEN", b"HSCAN", b"TYPE"}
+    assert (
+        {b"HGETALL", b"TIME"}
+        <= sent
+        <= {b"HGETALL", b"TIME", b"SCAN", b"PTTL", b"INFO", b"HLEN", b"HSCAN", b"TYPE"}
+    )
 
 
-def test_a_server_that_forgot_its_scripts_needs_nothing_more(deployment: imlib.Deployment, wire: Proxy) -> None:
+def test_a_server_that_forgot_its_scripts_needs_nothing_more(
+    deployment: imlib.Deployment, wire: Proxy
+) -> None:
     """SCRIPT FLUSH between two writes is harmless, and costs no second round trip."""
     deployment.online_status.set_online(STATUS)
     deployment.redis.script_flush()
@@ -121,7 +138,9 @@ def test_the_readers_clock_is_rediss_own(
     """However wrong this machine's clock is, the server's decides."""
     redis: Any = deployment.redis
     told = redis.time()[0]
-    live, dead = (imlib.SessionStatus(7, 1, number, 1, 1, told - age) for number, age in ((1, 5), (2, 17)))
+    live, dead = (
+        imlib.SessionStatus(7, 1, number, 1, 1, told - age) for number, age in ((1, 5), (2, 17))
+    )
     deployment.online_status.renew([live, dead])
     monkeypatch.setattr("time.time", lambda: float(told + wrong_by))
     assert [live] == deployment.online_status.get_online_by_user_id(7)

@@ -1,26 +1,53 @@
-"""The API reference: every public name has a docstring, stands in the reference, and is described as it is."""
+"""The API reference: every public name stands in it and has a docstring that describes
+it as it is.
+"""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Iterator
-from enum import Enum
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import Any, is_typeddict
 
 import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
+from sphinx.pycode import ModuleAnalyzer
 
 import imlib
-from tests.pages import committed
+from imlib.models.records import Record
+from tests.pages import Pages, committed
 from tests.test_site import Page
-from tools import reference
 
-MODULES = [pytest.param(module, id=module.__name__) for module in reference.modules()]
+# Each of their names is for users; of other modules the list names what is.
+FACES = (
+    "imlib",
+    "imlib.audit",
+    "imlib.lease",
+    "imlib.plots",
+    "imlib.sample",
+    "imlib.schema_check",
+    "imlib.snapshot",
+)
+MODULES = [
+    pytest.param(importlib.import_module(found.name), id=found.name)
+    for found in pkgutil.walk_packages(imlib.__path__, "imlib.")
+    if not found.name.endswith("__main__")
+]
+
+
+def own(module: ModuleType) -> dict[str, Any]:
+    """Return the classes and functions without an underscore that `module` defines itself."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
 
 
 def members(owner: type) -> Iterator[tuple[str, Any]]:
@@ -40,24 +67,23 @@ def members(owner: type) -> Iterator[tuple[str, Any]]:
 
 
 def described(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Give the public classes and functions that `module` defines, and the classes' members, by their full names."""
-    for name in reference.defined(module):
-        value = getattr(module, name)
-        if inspect.isclass(value) or inspect.isfunction(value):
-            yield reference.full_name(module, name), value
+    """Give what `module` defines without an underscore, and the classes' members, by
+    their names.
+    """
+    for name, value in own(module).items():
+        yield name, value
         if inspect.isclass(value):
             for member, function in members(value):
-                yield f"{reference.full_name(module, name)}.{member}", function
+                yield f"{name}.{member}", function
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_name_has_a_docstring(module: ModuleType) -> None:
-    """Modules, classes, functions, methods and properties say what they are; so do values whose type doesn't."""
+    """Modules, classes, functions, methods and properties say what they are, the private modules'
+    too.
+    """
     assert module.__doc__
     assert [] == [name for name, value in described(module) if not value.__doc__]
-    values = [name for name in reference.defined(module) if not callable(getattr(module, name))]
-    silent = set(values) - reference.notes(module).keys()
-    assert [] == sorted(name for name in silent if not isinstance(getattr(module, name), Enum))
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -66,34 +92,104 @@ def test_parameters_are_those_of_the_signature(module: ModuleType) -> None:
     wrong = []
     for name, value in described(module):
         read = ClassDoc if inspect.isclass(value) else FunctionDoc
-        listed = [part.strip("* ") for entry in read(value)["Parameters"] for part in entry.name.split(",")]
+        listed = [
+            part.strip("* ")
+            for entry in read(value)["Parameters"]
+            for part in entry.name.split(",")
+        ]
         if listed:
-            wrong += [f"{name}: {one}" for one in listed if one not in inspect.signature(value).parameters]
+            # A TypedDict is made of its keys, and has no signature.
+            known = (
+                value.__annotations__
+                if is_typeddict(value)
+                else inspect.signature(value).parameters
+            )
+            wrong += [f"{name}: {one}" for one in listed if one not in known]
     assert [] == wrong
 
 
-def test_what_is_public_is_said_to_be() -> None:
-    """A class or function without an underscore is in its module's ``__all__``, and so in the reference."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    """Give the site, with the reference in it."""
+    return committed(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def found(made: Pages) -> dict[str, str]:
+    """Give the full names that the search finds in the reference, each with its kind."""
+    text = (made.folder / "searchindex.js").read_text(encoding="utf-8")
+    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
+    return {
+        f"{owner}.{name}": index["objnames"][str(kind)][1]
+        for owner, entries in index["objects"].items()
+        for _, kind, _, _, name in entries
+    }
+
+
+@pytest.fixture(scope="module")
+def listed(found: dict[str, str]) -> dict[str, Any]:
+    """Give the values, functions and classes that the reference lists by their full names: each
+    must exist.
+    """
+    kinds = {"class", "data", "exception", "function"}
+    places = {name: name.rpartition(".") for name, kind in found.items() if kind in kinds}
+    return {
+        name: getattr(importlib.import_module(module), last)
+        for name, (module, _, last) in places.items()
+    }
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_public_name_stands_in_the_reference(face: str, listed: dict[str, Any]) -> None:
+    """It is listed, here or under the shorter name that imlib gives it, and the search finds it."""
+    module = importlib.import_module(face)
+    names = set(getattr(module, "__all__", own(module))) - {"__version__"}
+    there = {(name.rpartition(".")[2], id(value)) for name, value in listed.items()}
+    assert names
+    assert [] == sorted(name for name in names if (name, id(getattr(module, name))) not in there)
+
+
+def test_every_listed_value_is_described(found: dict[str, str]) -> None:
+    """A value has a docstring under it, those of imlib itself in the list."""
     silent = []
-    for found in pkgutil.walk_packages(imlib.__path__, "imlib."):
-        module = importlib.import_module(found.name) if not found.name.endswith("__main__") else imlib
-        tree = ast.parse(inspect.getsource(module))
-        names = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-        public = getattr(module, "__all__", [])
-        silent += [f"{found.name}.{name}" for name in names if not name.startswith("_") and name not in public]
+    for name in (name for name, kind in found.items() if kind == "data"):
+        module, _, value = name.rpartition(".")
+        if (
+            module != "imlib"
+            and ("", value) not in ModuleAnalyzer.for_module(module).find_attr_docs()
+        ):
+            silent.append(name)
     assert [] == silent
 
 
-def test_no_module_is_left_out() -> None:
-    """Whatever imlib itself hands out is defined, and so described, in one of the modules with public names."""
-    homes = [name for module in reference.modules() for name in reference.defined(module) if name in imlib.__all__]
-    assert sorted({*imlib.__all__} - {"__version__"}) == sorted(homes)
+def test_every_member_stands_on_its_class_s_page(
+    listed: dict[str, Any], found: dict[str, str]
+) -> None:
+    """So do those that it inherits, but for how records are read."""
+    classes = {name: value for name, value in listed.items() if inspect.isclass(value)}
+    missing = {
+        f"{name}.{member}"
+        for name, value in classes.items()
+        for base in value.__mro__
+        if base.__module__.startswith("imlib.") and base is not Record
+        for member, _ in members(base)
+    } - found.keys()
+    assert classes
+    assert set() == missing
 
 
-def test_every_name_stands_in_the_reference(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What is public has its place on the pages, by the name that it is used by."""
-    folder = committed(tmp_path_factory).folder / "reference"
-    anchors = set().union(*(Page(path).anchors for path in folder.glob("*.html")))
-    names = {name for module in reference.modules() for name, _ in described(module)}
-    names |= {reference.full_name(module, name) for module in reference.modules() for name in reference.defined(module)}
-    assert set() == names - anchors
+def test_a_class_leads_to_what_it_descends_from(listed: dict[str, Any], made: Pages) -> None:
+    """The page of a model or an error links to the page that says what it has in common with
+    others.
+    """
+    pages = {value: f"{name}.html" for name, value in listed.items() if inspect.isclass(value)}
+    assert [] == [
+        f"{page} to {pages[base]}"
+        for value, page in pages.items()
+        for base in value.__bases__
+        if base in pages
+        and not any(
+            link.startswith(f"{pages[base]}#")
+            for link in Page(made.folder / "reference" / page).links
+        )
+    ]

@@ -13,9 +13,9 @@ from urllib.parse import quote
 import pytest
 
 import imlib
-from imlib.urls import ServerUrl
+from imlib.servers.urls import ServerUrl
 from tests import loopback
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.redis import PrivateRedis, private_redis
 
 SECRET = "s3cret-Word"
 # Each with SECRET at its end, behind what somebody may have forgotten to encode.
@@ -24,7 +24,15 @@ PASSWORDS = [SECRET, *(f"Zq7{special}{SECRET}" for special in "/?#@:[]&=%+ \\")]
 
 def shown(value: object) -> list[str]:
     """Return every form in which a value may be printed."""
-    forms = [repr(value), str(value), ascii(value), f"{value}", f"{value!s:>10}", f"{[value]}", f"{value}"]
+    forms = [
+        repr(value),
+        str(value),
+        ascii(value),
+        f"{value}",
+        f"{value!s:>10}",
+        f"{[value]}",
+        f"{value}",
+    ]
     return [*forms, value._repr_html_()] if hasattr(value, "_repr_html_") else forms
 
 
@@ -71,13 +79,17 @@ def guarded() -> Iterator[PrivateRedis]:
     ],
 )
 def test_a_url_prints_without_its_password(spelled: str, password: str) -> None:
-    """Encoded or not, as login or as option, with or without a host: no form shows it, and `whole` has it."""
+    """Encoded or not, as login or as option, with or without a host: no form shows it, and `whole`
+    has it.
+    """
     for given in (password, quote(password, safe="")):
         whole = spelled.format(given)
-        if ("&" in given and "?" in spelled) or ("@" in given and "@" not in spelled and "?" not in spelled):
+        if ("&" in given and "?" in spelled) or (
+            "@" in given and "@" not in spelled and "?" not in spelled
+        ):
             continue  # what follows is another option, or a host, whatever was meant
         url = ServerUrl(whole)
-        assert whole == url.whole()
+        assert whole == url.reveal()
         assert [] == [form for form in shown(url) if SECRET in form]
         assert "***" in str(url)
 
@@ -108,15 +120,23 @@ def test_a_url_is_a_string() -> None:
     url = ServerUrl(whole)
     assert whole == url
     assert whole.encode() == url.encode()
-    assert whole == pickle.loads(pickle.dumps(url)).whole()
+    assert whole == pickle.loads(pickle.dumps(url)).reveal()
 
 
 @pytest.mark.parametrize("password", PASSWORDS)
 @pytest.mark.parametrize(
-    "spelled", ["redis://ann:{}@127.0.0.1:1/0", "redis://ann:{}", "http://ann:{}@127.0.0.1", "redis://ann:{}@h:x"]
+    "spelled",
+    [
+        "redis://ann:{}@127.0.0.1:1/0",
+        "redis://ann:{}",
+        "http://ann:{}@127.0.0.1",
+        "redis://ann:{}@h:x",
+    ],
 )
 def test_an_error_about_a_url_hides_it(tmp_path: Path, spelled: str, password: str) -> None:
-    """Neither the message nor anything it came from holds the password or the part that was taken for a port."""
+    """Neither the message nor anything it came from holds the password or the part that was taken
+    for a port.
+    """
     with pytest.raises(imlib.ImlibError) as caught:
         imlib.connect(spelled.format(password), f"sqlite:///{tmp_path / 'imlib.db'}")
     assert [] == holds(caught.value, SECRET, "Zq7")
@@ -130,7 +150,9 @@ def test_everything_about_a_login_hides_it(
     capfd: pytest.CaptureFixture[str],
     password: str,
 ) -> None:
-    """Connected or refused: deployment, clients, errors, logs and outputs do not hold the password."""
+    """Connected or refused: deployment, clients, errors, logs and outputs do not hold
+    the password.
+    """
     caplog.set_level(logging.DEBUG)
     url = guarded.url.replace("unix://", f"unix://:{password}@")
     try:
@@ -138,7 +160,7 @@ def test_everything_about_a_login_hides_it(
             for one in (
                 deployment,
                 deployment.redis_url,
-                deployment._clients,
+                deployment,
                 deployment.online_status,
                 deployment.server,
             ):
@@ -158,7 +180,9 @@ def test_everything_about_a_login_hides_it(
     assert SECRET not in caplog.text + "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("serve", [loopback.http, loopback.hangs_up, loopback.of_version("redis_version:3.2.0")])
+@pytest.mark.parametrize(
+    "serve", [loopback.http, loopback.hangs_up, loopback.of_version("redis_version:3.2.0")]
+)
 def test_an_error_about_a_server_hides_it(serve: Callable[[Any], None]) -> None:
     """Whatever answers, the password that it was sent is in no error."""
     with loopback.listening(serve) as address, pytest.raises(imlib.ImlibError) as caught:

@@ -1,4 +1,6 @@
-"""The columnar codec: the scalar codec's verdict on every entry, in typed columns and in the order given."""
+"""The columnar codec: the scalar codec's verdict on every entry, in typed columns and in the order
+given.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def one_by_one(entries: list[Entry]) -> tuple[list[Any], list[Any]]:
         except CodecError as problem:
             bad.append((row, field, value, problem.reason))
         else:
-            deployed = field in (status.to_field(Layout.DEPLOYED), status.to_field(Layout.DEPLOYED).encode())
+            deployed = field in (
+                status.to_field(Layout.DEPLOYED),
+                status.to_field(Layout.DEPLOYED).encode(),
+            )
             good.append((row, deployed, *(getattr(status, part) for part in PARTS)))
     return good, bad
 
@@ -50,7 +55,10 @@ def by_column(columns: SessionColumns) -> tuple[list[Any], list[Any]]:
 def spelled(part: str, text: str, layout: Layout) -> Entry:
     """Return an entry whose parts are 1, but for one."""
     parts = dict.fromkeys(PARTS, "1") | {part: text}
-    field, value = (layout.separator.join(parts[name] for name in names) for names in (PARTS[:2], layout.value_parts))
+    field, value = (
+        layout.separator.join(parts[name] for name in names)
+        for names in (PARTS[:2], layout.value_parts)
+    )
     return field, value
 
 
@@ -59,13 +67,33 @@ def spelled(part: str, text: str, layout: Layout) -> Entry:
 @example([GOOD])
 @example([BAD])
 @example([DEPLOYED, GOOD, BAD, GOOD, DEPLOYED])
-@example([("0x10_1", "1_1_1"), (" 1_1", "1_1_1"), ("01_1", "1_1_1"), ("-0_1", "1_1_1"), ("1_1\n", "1_1_1")])
-@example([("1_1", "1_1_1\n"), ("1_1\n2_2", "1_1_1"), ("1_1_1", "1_1"), ("1", "1_1_1_1"), ("", "1_1_1_1_1")])
-@example([("1@1_1", "1@1"), ("1_1@1", "1_1"), ("1@1@1", "1@1"), ("1_1", "1@1@1"), ("_1_1", "1_1_1")])
+@example(
+    [
+        ("0x10_1", "1_1_1"),
+        (" 1_1", "1_1_1"),
+        ("01_1", "1_1_1"),
+        ("-0_1", "1_1_1"),
+        ("1_1\n", "1_1_1"),
+    ]
+)
+@example(
+    [
+        ("1_1", "1_1_1\n"),
+        ("1_1\n2_2", "1_1_1"),
+        ("1_1_1", "1_1"),
+        ("1", "1_1_1_1"),
+        ("", "1_1_1_1_1"),
+    ]
+)
+@example(
+    [("1@1_1", "1@1"), ("1_1@1", "1_1"), ("1@1@1", "1@1"), ("1_1", "1@1@1"), ("_1_1", "1_1_1")]
+)
 @example([("\ud800", "\udfff"), GOOD, (b"\xff", b"\xfe"), ("１_1", "1_1_1")])
 @example([("9" * 5000 + "_1", "1_1_1"), ("1_1", "1_1_1" + "\x00")])
 def test_the_scalar_codecs_verdict_on_every_entry(entries: list[Entry]) -> None:
-    """The same entries are taken, with the same parts, and the same are refused, for the same reasons."""
+    """The same entries are taken, with the same parts, and the same are refused, for the same
+    reasons.
+    """
     assert one_by_one(entries) == by_column(decode(entries))
 
 
@@ -81,7 +109,9 @@ def test_the_same_verdict_on_near_misses(entries: list[Entry]) -> None:
 def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None:
     """Each part, within three of the end of every width and of every power of ten."""
     numbers = {border + by for border in BORDERS for by in range(-3, 4)}
-    numbers |= {sign * 10**power + by for sign in (-1, 1) for power in range(22) for by in range(-2, 3)}
+    numbers |= {
+        sign * 10**power + by for sign in (-1, 1) for power in range(22) for by in range(-2, 3)
+    }
     entries = [spelled(part, str(number), layout) for number in sorted(numbers)]
     good, bad = one_by_one(entries)
     assert good
@@ -92,7 +122,9 @@ def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("layout", Layout)
 def test_the_same_verdict_on_each_alone(part: str, layout: Layout) -> None:
-    """Where all entries may be clean a shorter way is tried: here nothing malformed stands beside to rule it out."""
+    """Where all entries may be clean a shorter way is tried: here nothing malformed stands beside
+    to rule it out.
+    """
     numbers = [border + by for border in BORDERS for by in (-1, 0, 1)]
     for text in (*map(str, numbers), "-0", "00", "01", "-01", "-", "", "1-", "--1"):
         alone = [spelled(part, text, layout)]
@@ -112,16 +144,24 @@ def test_the_vectors() -> None:
     """All of data/vectors/session_status.json at once, valid and malformed by turns."""
     valid: list[Entry] = [(one["field"], one["value"]) for one in VECTORS["valid"]]
     malformed = [entry(one) for one in VECTORS["malformed"]]
-    entries = [one for pair in zip(valid, malformed, strict=False) for one in pair] + malformed[len(valid) :]
+    entries = [one for pair in zip(valid, malformed, strict=False) for one in pair] + malformed[
+        len(valid) :
+    ]
     columns = decode(entries)
     assert one_by_one(entries) == by_column(columns)
-    assert [one["reason"] for one in VECTORS["malformed"]] == [bad.reason for bad in columns.malformed]
+    assert [one["reason"] for one in VECTORS["malformed"]] == [
+        bad.reason for bad in columns.malformed
+    ]
     assert len(valid) == len(columns)
 
 
-@pytest.mark.parametrize("entries", [[], [GOOD], [BAD], [DEPLOYED], [DEPLOYED, BAD, GOOD]], ids=repr)
+@pytest.mark.parametrize(
+    "entries", [[], [GOOD], [BAD], [DEPLOYED], [DEPLOYED, BAD, GOOD]], ids=repr
+)
 def test_the_dtypes_never_depend_on_the_input(entries: list[Entry]) -> None:
-    """Empty, clean, malformed or mixed: every column is of its type, whole, and as long as the others."""
+    """Empty, clean, malformed or mixed: every column is of its type, whole, and as long as the
+    others.
+    """
     columns = decode(entries)
     expected = dict.fromkeys(("row", *PARTS), np.dtype(np.int64)) | {
         "server_id": np.dtype(np.int32),
@@ -152,7 +192,9 @@ def test_what_is_given_may_be_any_sequence() -> None:
     assert expected == by_column(decode_columns(*arrays))
 
 
-@pytest.mark.parametrize("other", [None, 5, 1.5, bytearray(b"-5_6"), memoryview(b"-5_6"), ["-5_6"]], ids=type)
+@pytest.mark.parametrize(
+    "other", [None, 5, 1.5, bytearray(b"-5_6"), memoryview(b"-5_6"), ["-5_6"]], ids=type
+)
 def test_what_is_neither_str_nor_bytes_is_malformed(other: Any) -> None:
     """It gets its reason like any other, and costs its neighbours nothing."""
     for entries in (
@@ -164,7 +206,9 @@ def test_what_is_neither_str_nor_bytes_is_malformed(other: Any) -> None:
         assert one_by_one(entries) == by_column(decode(entries))
 
 
-@pytest.mark.parametrize(("fields", "values"), [(["5_6"], []), ([], ["1_2_3"]), (["5_6"], ["1_2_3", "1_2_3"])])
+@pytest.mark.parametrize(
+    ("fields", "values"), [(["5_6"], []), ([], ["1_2_3"]), (["5_6"], ["1_2_3", "1_2_3"])]
+)
 def test_each_field_needs_its_value(fields: list[str | bytes], values: list[str | bytes]) -> None:
     """Lists of different lengths are a mistake of the caller's."""
     with pytest.raises(ValueError, match=f"{len(fields)} fields and {len(values)} values"):

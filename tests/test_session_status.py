@@ -1,4 +1,6 @@
-"""The session codec: golden vectors, the ends of every width, round trips, and a clear refusal of everything else."""
+"""The session codec: golden vectors, the ends of every width, round trips, and a clear refusal of
+everything else.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from imlib.session_status import WIDTHS, user_id_from_key
 from tests import strategies
 from tests.strategies import Entry
 
-VECTORS = json.loads((Path(__file__).parent.parent / "data/vectors/session_status.json").read_text(encoding="ascii"))
+VECTORS = json.loads(
+    (Path(__file__).parent.parent / "data/vectors/session_status.json").read_text(encoding="ascii")
+)
 STATUS = SessionStatus(7, -5, 6, 1, 42, 1512270533)
 
 
@@ -59,27 +63,39 @@ def refusal(field: Any, value: Any, user_id: Any = 7) -> CodecError:
 class TestVectors:
     """data/vectors/session_status.json, entry by entry."""
 
-    @pytest.mark.parametrize("vector", VECTORS["valid"], ids=lambda one: f"{one['layout']}: {one['name']}")
+    @pytest.mark.parametrize(
+        "vector", VECTORS["valid"], ids=lambda one: f"{one['layout']}: {one['name']}"
+    )
     def test_valid(self, vector: dict[str, Any]) -> None:
         """Encodes to the key, field and value, and decodes from them, as str and as bytes."""
         status, layout = record(vector), Layout(vector["layout"])
         assert vector["key"] == status.to_key()
         assert vector["field"] == status.to_field(layout)
         assert vector["value"] == status.to_value(layout)
-        assert status.user_id == user_id_from_key(vector["key"]) == user_id_from_key(vector["key"].encode())
+        assert (
+            status.user_id
+            == user_id_from_key(vector["key"])
+            == user_id_from_key(vector["key"].encode())
+        )
         for field in (vector["field"], vector["field"].encode()):
             for value in (vector["value"], vector["value"].encode()):
                 assert status == SessionStatus.from_key_value(field, value, user_id=status.user_id)
 
-    @pytest.mark.parametrize("vector", VECTORS["valid"], ids=lambda one: f"{one['layout']}: {one['name']}")
+    @pytest.mark.parametrize(
+        "vector", VECTORS["valid"], ids=lambda one: f"{one['layout']}: {one['name']}"
+    )
     def test_valid_by_the_layouts_alone(self, vector: dict[str, Any]) -> None:
         """What the file says of the layouts is enough to write every entry, without imlib."""
         layout = VECTORS["layouts"][vector["layout"]]
         for part in ("field", "value"):
-            assert vector[part] == layout["separator"].join(vector["session"][name] for name in layout[part])
+            assert vector[part] == layout["separator"].join(
+                vector["session"][name] for name in layout[part]
+            )
 
     @pytest.mark.parametrize(
-        "vector", VECTORS["malformed"], ids=lambda one: ascii((one["kind"], one["field"], one["value"]))
+        "vector",
+        VECTORS["malformed"],
+        ids=lambda one: ascii((one["kind"], one["field"], one["value"])),
     )
     def test_malformed(self, vector: dict[str, Any]) -> None:
         """Is refused with exactly its reason, as bytes too where it is ASCII."""
@@ -95,7 +111,11 @@ class TestVectors:
         for key in (vector["key"], vector["key"].encode()):
             with pytest.raises(CodecError) as caught:
                 user_id_from_key(key)
-            assert (key, None, vector["reason"]) == (caught.value.field, caught.value.value, caught.value.reason)
+            assert (key, None, vector["reason"]) == (
+                caught.value.field,
+                caught.value.value,
+                caught.value.reason,
+            )
 
     def test_the_example_of_the_facts(self) -> None:
         """The golden example stands there word for word."""
@@ -117,7 +137,11 @@ class TestVectors:
         text = (Path(__file__).parent.parent / "data/README.md").read_text(encoding="utf-8")
         for name, vectors in VECTORS.items():
             assert f"| `{name}` |" in text
-            one, path = (vectors["documented"], f"{name}.*") if name == "layouts" else (vectors[0], f"{name}[]")
+            one, path = (
+                (vectors["documented"], f"{name}.*")
+                if name == "layouts"
+                else (vectors[0], f"{name}[]")
+            )
             assert all(f"| `{path}.{key}` |" in text for key in one)
 
 
@@ -135,7 +159,9 @@ class TestWidths:
     @pytest.mark.parametrize("name", WIDTHS)
     @pytest.mark.parametrize("beyond", [1, 2**64, pytest.param(10**5000, id="5000 digits")])
     def test_outside(self, name: str, beyond: int) -> None:
-        """One step further is refused, and so is any number of digits, with attribute, value and width."""
+        """One step further is refused, and so is any number of digits, with attribute, value and
+        width.
+        """
         low, high = WIDTHS[name]
         for number in (low - beyond, high + beyond):
             with pytest.raises(CodecError) as caught:
@@ -145,7 +171,9 @@ class TestWidths:
             assert len(str(caught.value)) < 400
 
     @pytest.mark.parametrize("name", WIDTHS)
-    @pytest.mark.parametrize("value", [True, False, 1.0, float("nan"), "1", b"1", None, [], np.float64(1), np.bool_(1)])
+    @pytest.mark.parametrize(
+        "value", [True, False, 1.0, float("nan"), "1", b"1", None, [], np.float64(1), np.bool_(1)]
+    )
     def test_no_integer(self, name: str, value: Any) -> None:
         """Nothing but an integer is taken, bool least of all."""
         with pytest.raises(CodecError, match=f"^{name} must be an integer, not ") as caught:
@@ -191,7 +219,9 @@ def test_round_trip(status: SessionStatus, layout: Layout) -> None:
     """Over the full widths what was encoded decodes to itself, as str and as bytes."""
     field, value = status.to_field(layout), status.to_value(layout)
     assert status == SessionStatus.from_key_value(field, value, user_id=status.user_id)
-    assert status == SessionStatus.from_key_value(field.encode(), value.encode(), user_id=status.user_id)
+    assert status == SessionStatus.from_key_value(
+        field.encode(), value.encode(), user_id=status.user_id
+    )
     assert status.user_id == user_id_from_key(status.to_key())
 
 
@@ -201,7 +231,9 @@ def test_round_trip(status: SessionStatus, layout: Layout) -> None:
 @example(("1_1", b"1_1_" + b"9" * 100_000))
 @example(("\ud800_1", "1_1_1"))
 def test_no_input_raises_anything_else(given_entry: Entry) -> None:
-    """Any str or bytes either decodes, and then encodes to exactly itself, or is refused with a reason of one line."""
+    """Any str or bytes either decodes, and then encodes to exactly itself, or is refused with a
+    reason of one line.
+    """
     field, value = given_entry
     status = decoded(field, value)
     if isinstance(status, CodecError):
@@ -210,11 +242,19 @@ def test_no_input_raises_anything_else(given_entry: Entry) -> None:
         assert "\n" not in status.reason + str(status)
         assert len(str(status)) < 600
     else:
-        text, stamp = (part if isinstance(part, str) else part.decode("ascii") for part in given_entry)
-        assert (text, stamp) in [(status.to_field(layout), status.to_value(layout)) for layout in Layout]
+        text, stamp = (
+            part if isinstance(part, str) else part.decode("ascii") for part in given_entry
+        )
+        assert (text, stamp) in [
+            (status.to_field(layout), status.to_value(layout)) for layout in Layout
+        ]
 
 
-@given(st.text(st.characters()) | st.binary() | st.builds("online_{}".format, st.integers() | st.text()))
+@given(
+    st.text(st.characters())
+    | st.binary()
+    | st.builds("online_{}".format, st.integers() | st.text())
+)
 def test_no_key_raises_anything_else(key: str | bytes) -> None:
     """Any str or bytes is the key of a user, and then spells exactly that id, or is refused."""
     try:
@@ -224,7 +264,9 @@ def test_no_key_raises_anything_else(key: str | bytes) -> None:
     assert f"online_{user_id}" == (key if isinstance(key, str) else key.decode())
 
 
-@pytest.mark.parametrize("other", [None, 5, 1.5, ["5_6"], bytearray(b"5_6"), memoryview(b"5_6"), object()])
+@pytest.mark.parametrize(
+    "other", [None, 5, 1.5, ["5_6"], bytearray(b"5_6"), memoryview(b"5_6"), object()]
+)
 def test_what_is_neither_str_nor_bytes_is_refused(other: Any) -> None:
     """Redis gives str or bytes; anything else is a mistake of the caller's, named as such."""
     kind = type(other).__name__
@@ -236,14 +278,23 @@ def test_what_is_neither_str_nor_bytes_is_refused(other: Any) -> None:
 
 @settings(max_examples=500)
 @given(strategies.sessions, strategies.layouts, st.data())
-def test_a_tampered_entry_is_refused_or_is_another(status: SessionStatus, layout: Layout, data: st.DataObject) -> None:
-    """One character replaced, put in or taken out: refused, or another session, which encodes to just that."""
+def test_a_tampered_entry_is_refused_or_is_another(
+    status: SessionStatus, layout: Layout, data: st.DataObject
+) -> None:
+    """One character replaced, put in or taken out: refused, or another session, which encodes to
+    just that.
+    """
     parts = [status.to_field(layout), status.to_value(layout)]
     which = data.draw(st.integers(0, 1), label="field or value")
     text = parts[which]
     at = data.draw(st.integers(0, len(text) - 1), label="position")
-    character = data.draw(st.sampled_from("0123456789-_@+ \n.x１") | st.characters(), label="character")
-    put = data.draw(st.sampled_from([(character, 1), (character, 0), ("", 1)]), label="replace, put in, take out")
+    character = data.draw(
+        st.sampled_from("0123456789-_@+ \n.x１") | st.characters(), label="character"
+    )
+    put = data.draw(
+        st.sampled_from([(character, 1), (character, 0), ("", 1)]),
+        label="replace, put in, take out",
+    )
     parts[which] = text[:at] + put[0] + text[at + put[1] :]
     tampered = decoded(parts[0], parts[1], status.user_id)
     if isinstance(tampered, CodecError):
@@ -275,7 +326,9 @@ def test_a_session_is_a_value() -> None:
 
 @pytest.mark.parametrize("part", ["x" * 1000, b"\xff" * 1000, None])
 def test_an_error_is_whole_and_its_message_is_short(part: Any) -> None:
-    """A CodecError keeps what it was given, shortens it in its message, and survives being pickled."""
+    """A CodecError keeps what it was given, shortens it in its message, and survives
+    being pickled.
+    """
     problem = refusal(part, "1512270533_1_42")
     again = pickle.loads(pickle.dumps(problem))
     for one in (problem, again, copy.copy(problem)):

@@ -1,4 +1,6 @@
-"""What changed between two snapshots: sessions that came, went and moved, and rows by their primary keys."""
+"""What changed between two snapshots: sessions that came, went and moved, and rows by their primary
+keys.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,18 @@ def changes(later: pd.DataFrame, earlier: pd.DataFrame, **said: Any) -> list[tup
 
 def test_who_came_went_and_moved() -> None:
     """Sessions that count are compared by user, auth key and session, exactly."""
-    earlier = snapshot([session(1, BIG), session(2), session(3, server_id=3), session(5), session(6, age=30)])
-    later = snapshot([session(1, BIG - 1), session(3, server_id=4), session(4), session(5, age=17), session(6, age=40)])
+    earlier = snapshot(
+        [session(1, BIG), session(2), session(3, server_id=3), session(5), session(6, age=30)]
+    )
+    later = snapshot(
+        [
+            session(1, BIG - 1),
+            session(3, server_id=4),
+            session(4),
+            session(5, age=17),
+            session(6, age=40),
+        ]
+    )
     difference = later.diff(earlier)
     assert [(1, BIG - 1), (4, -42)] == list(
         zip(difference.came["user_id"], difference.came["auth_key_id"], strict=True)
@@ -74,7 +86,9 @@ def test_a_composite_key() -> None:
         (pd.array([b"\x00", None], dtype=object), pd.array([None, b""], dtype=object)),
         (
             pd.Series([Decimal("0.1"), None], dtype=pd.ArrowDtype(pa.decimal128(38, 30))),
-            pd.Series([Decimal("0." + "1" * 30), Decimal(0)], dtype=pd.ArrowDtype(pa.decimal128(38, 30))),
+            pd.Series(
+                [Decimal("0." + "1" * 30), Decimal(0)], dtype=pd.ArrowDtype(pa.decimal128(38, 30))
+            ),
         ),
         (
             pd.Series([b"a", None], dtype=pd.ArrowDtype(pa.large_binary())),
@@ -91,7 +105,9 @@ def test_a_composite_key() -> None:
 )
 def test_values_are_compared_exactly_and_null_equals_null(one: Any, other: Any) -> None:
     """Every kind of column: NULL is equal to NULL and to nothing else, and no value is rounded."""
-    first, second = (pd.DataFrame({"id": [1, 2], "value": pd.Series(values)}) for values in (one, other))
+    first, second = (
+        pd.DataFrame({"id": [1, 2], "value": pd.Series(values)}) for values in (one, other)
+    )
     assert [] == changes(first, first.copy())
     assert [(1, "changed", "value"), (2, "changed", "value")] == changes(second, first)
 
@@ -108,7 +124,9 @@ def test_a_key_that_became_unsigned() -> None:
     """Signed and unsigned keys are told apart to the last digit, and are shown so."""
     later = pd.DataFrame({"id": np.array([BIG, 1], dtype="uint64"), "a": [1, 2]})
     earlier = pd.DataFrame({"id": np.array([BIG - 1, 1], dtype="int64"), "a": [1, 1]})
-    assert [(1, "changed", "a"), (BIG - 1, "removed", ""), (BIG, "added", "")] == changes(later, earlier)
+    assert [(1, "changed", "a"), (BIG - 1, "removed", ""), (BIG, "added", "")] == changes(
+        later, earlier
+    )
 
 
 def test_a_key_that_is_null() -> None:
@@ -143,7 +161,9 @@ KINDS = {
 @pytest.mark.parametrize("now", KINDS)
 @pytest.mark.parametrize("then", KINDS)
 def test_a_column_of_another_type_than_before(now: str, then: str) -> None:
-    """Whatever an ALTER made of a column: numbers that are equal have not changed, all else has, and NULL is NULL."""
+    """Whatever an ALTER made of a column: numbers that are equal have not changed, all else has,
+    and NULL is NULL.
+    """
     numbers = {"int32", "Int64", "decimal", "double"}
     same = now == then or {now, then} <= numbers
     later, earlier = (pd.DataFrame({"id": [1], "a": KINDS[kind][:1]}) for kind in (now, then))
@@ -156,21 +176,31 @@ def test_a_column_of_another_type_than_before(now: str, then: str) -> None:
 @pytest.mark.parametrize("now", KINDS)
 @pytest.mark.parametrize("then", KINDS)
 def test_a_key_of_another_type_than_before(now: str, then: str) -> None:
-    """Keys that have no order among them are listed all the same, each as removed and added unless they are equal."""
+    """Keys that have no order among them are listed all the same, each as removed and added unless
+    they are equal.
+    """
     later, earlier = (pd.DataFrame({"id": KINDS[kind][:1]}) for kind in (now, then))
     same = now == then or {now, then} <= {"int32", "Int64", "decimal", "double"}
-    assert ([] if same else ["added", "removed"]) == sorted(row[1] for row in changes(later, earlier))
+    assert ([] if same else ["added", "removed"]) == sorted(
+        row[1] for row in changes(later, earlier)
+    )
 
 
 def test_a_column_that_is_carried_otherwise() -> None:
-    """One odd value makes a column text: its rows have not changed for that, and the column is named instead."""
+    """One odd value makes a column text: its rows have not changed for that, and the column is
+    named instead.
+    """
     earlier = pd.DataFrame({"id": [1, 2], "a": MOMENTS, "b": [1, 2]})
     later = pd.DataFrame({"id": [1, 2, 3], "a": ["2017-12-03", None, "2017-00-03"], "b": [1, 3, 3]})
     odd = {"could_not_carry": {"a": "holds 2017-00-03, which no datetime can: carried as text"}}
     difference = two({"frame": later, **odd}, {"frame": earlier})
     assert {"t.a": "carried as another type in the other"} == difference.left_out
-    assert [(2, "changed", "b"), (3, "added", "")] == list(difference.tables["t"].itertuples(index=False, name=None))
-    difference = two({"frame": later, **odd, "primary_key": ["a"]}, {"frame": earlier, "primary_key": ["a"]})
+    assert [(2, "changed", "b"), (3, "added", "")] == list(
+        difference.tables["t"].itertuples(index=False, name=None)
+    )
+    difference = two(
+        {"frame": later, **odd, "primary_key": ["a"]}, {"frame": earlier, "primary_key": ["a"]}
+    )
     assert {"t": "its primary key is carried as another type in the other"} == difference.left_out
 
 
@@ -198,7 +228,10 @@ def test_a_width_that_changed_is_no_difference() -> None:
 
 
 def two(
-    later: dict[str, Any], earlier: dict[str, Any], frame: pd.DataFrame | None = None, **columns: Any
+    later: dict[str, Any],
+    earlier: dict[str, Any],
+    frame: pd.DataFrame | None = None,
+    **columns: Any,
 ) -> imlib.snapshot.difference.Difference:
     """Compare two snapshots of one table whose facts differ; ``info`` in them is of the whole."""
     shown = table("id a", (1, 2)) if frame is None else frame
@@ -210,7 +243,9 @@ def two(
 
 
 def test_masked_under_different_keys() -> None:
-    """Tokens of two keys cannot be compared: the column is left out, and that is said; the others are compared."""
+    """Tokens of two keys cannot be compared: the column is left out, and that is said; the others
+    are compared.
+    """
     frame = pd.DataFrame({"id": [1], "token": ["masked:aa"], "a": [1]})
     other = pd.DataFrame({"id": [1], "token": ["masked:bb"], "a": [2]})
     difference = two(
@@ -227,7 +262,9 @@ def test_masked_under_one_key() -> None:
     other = pd.DataFrame({"id": [1], "token": ["masked:bb"]})
     difference = two({"frame": frame, "masked": ["token"]}, {"frame": other, "masked": ["token"]})
     assert {} == difference.left_out
-    assert [(1, "changed", "token")] == list(difference.tables["t"].itertuples(index=False, name=None))
+    assert [(1, "changed", "token")] == list(
+        difference.tables["t"].itertuples(index=False, name=None)
+    )
 
 
 def test_masked_in_one_alone() -> None:
@@ -241,7 +278,11 @@ def test_masked_in_one_alone() -> None:
     [
         ({"truncated": True}, {}, "the later snapshot holds only part of it"),
         ({}, {"truncated": True}, "the earlier snapshot holds only part of it"),
-        ({"filtered": True, "info": {"where": ["t"]}}, {}, "the later snapshot holds only part of it"),
+        (
+            {"filtered": True, "info": {"where": ["t"]}},
+            {},
+            "the later snapshot holds only part of it",
+        ),
         (
             {"filtered": True, "info": {"where": ["t"]}},
             {"filtered": True, "info": {"where": ["t"]}},
@@ -250,11 +291,21 @@ def test_masked_in_one_alone() -> None:
         ({"primary_key": []}, {}, "it has no primary key to tell its rows by"),
         ({"primary_key": ["a"]}, {}, "its primary key is another one now"),
         ({"masked": ["id"]}, {}, "its primary key is masked, and not under one key"),
-        ({"frame": table("a", (1,)), "primary_key": ["id"]}, {}, "the later snapshot lacks its primary key"),
-        ({"frame": table("id a", (1, 1), (1, 2))}, {}, "its primary key is not unique in the later snapshot"),
+        (
+            {"frame": table("a", (1,)), "primary_key": ["id"]},
+            {},
+            "the later snapshot lacks its primary key",
+        ),
+        (
+            {"frame": table("id a", (1, 1), (1, 2))},
+            {},
+            "its primary key is not unique in the later snapshot",
+        ),
     ],
 )
-def test_what_cannot_be_compared_is_said(later: dict[str, Any], earlier: dict[str, Any], reason: str) -> None:
+def test_what_cannot_be_compared_is_said(
+    later: dict[str, Any], earlier: dict[str, Any], reason: str
+) -> None:
     """A table that cannot be compared is left out with the reason, and is no difference."""
     difference = two(dict(later), dict(earlier))
     assert {"t": reason} == difference.left_out
@@ -279,8 +330,12 @@ def test_of_different_users() -> None:
 
 
 def test_of_the_same_users() -> None:
-    """The same question asked twice can be compared, tables as well, in whichever order it names the users."""
-    asked: list[dict[str, Any]] = [{"filtered": True, "info": {"user_ids": users}} for users in ([7, 8], [8, 7])]
+    """The same question asked twice can be compared, tables as well, in whichever order it names
+    the users.
+    """
+    asked: list[dict[str, Any]] = [
+        {"filtered": True, "info": {"user_ids": users}} for users in ([7, 8], [8, 7])
+    ]
     difference = two(asked[0], asked[1])
     assert {} == difference.left_out
 
@@ -298,11 +353,13 @@ def taken() -> list[Snapshot]:
     """Give the sample world before and after something happened in it, under one mask key."""
     from imlib.sample import NOW
 
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(
+        "embedded://", "embedded://", scratch=True, clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         first = deployment.snapshot(mask_key=b"sixteen bytes or more")
         deployment.messages.send_message(1, imlib.models.records.Peer.user(2), "hello", 99)
-        deployment.turn(5)
+        deployment.advance(5)
         other = deployment.snapshot()
         return [first, deployment.snapshot(mask_key=b"sixteen bytes or more"), other]
 
@@ -310,15 +367,21 @@ def taken() -> list[Snapshot]:
 def test_what_a_message_changes(taken: list[Snapshot]) -> None:
     """One message, seen in every table that it touches and in no other."""
     difference = taken[1].diff(taken[0])
-    changed = {name: list(frame["change"]) for name, frame in difference.tables.items() if len(frame)}
+    changed = {
+        name: list(frame["change"]) for name, frame in difference.tables.items() if len(frame)
+    }
     expected = {"message_boxes": ["added"] * 2, "messages": ["added"]}
-    assert expected | {"seq_updates_ngen": ["changed"] * 2, "user_dialogs": ["changed"] * 2} == changed
+    assert (
+        expected | {"seq_updates_ngen": ["changed"] * 2, "user_dialogs": ["changed"] * 2} == changed
+    )
     assert {} == difference.left_out
     assert len(difference.went)
 
 
 def test_random_keys_leave_masked_columns_out(taken: list[Snapshot]) -> None:
-    """By default each snapshot masks under a key of its own: those columns are left out, by name."""
+    """By default each snapshot masks under a key of its own: those columns are left
+    out, by name.
+    """
     difference = taken[2].diff(taken[0])
     assert {"users.phone", "devices.token", "messages.message_data"} <= set(difference.left_out)
     assert ["changed"] * 2 == list(difference.tables["user_dialogs"]["change"])
@@ -327,10 +390,15 @@ def test_random_keys_leave_masked_columns_out(taken: list[Snapshot]) -> None:
 def test_what_was_loaded_is_compared_alike(taken: list[Snapshot], tmp_path: Any) -> None:
     """A saved snapshot is compared with one that was taken as if it had never left."""
     taken[0].save(tmp_path / "first")
-    expected, actual = taken[1].diff(taken[0]), taken[1].diff(imlib.Snapshot.load(tmp_path / "first"))
+    expected, actual = (
+        taken[1].diff(taken[0]),
+        taken[1].diff(imlib.Snapshot.load(tmp_path / "first")),
+    )
     for field in dataclasses.fields(expected):
         if field.name in ("came", "went", "moved"):
-            pd.testing.assert_frame_equal(getattr(expected, field.name), getattr(actual, field.name))
+            pd.testing.assert_frame_equal(
+                getattr(expected, field.name), getattr(actual, field.name)
+            )
     assert {name: len(frame) for name, frame in expected.tables.items()} == {
         name: len(frame) for name, frame in actual.tables.items()
     }

@@ -25,10 +25,14 @@ EXACT = pd.DataFrame(
         "id": pd.array([1, 2], dtype="int32"),
         "bigint": pd.array([BIG, None], dtype="Int64"),
         "unsigned": np.array([2**64 - 1, 0], dtype="uint64"),
-        "money": pd.Series([Decimal("0." + "1" * 30), None], dtype=pd.ArrowDtype(pa.decimal128(38, 30))),
+        "money": pd.Series(
+            [Decimal("0." + "1" * 30), None], dtype=pd.ArrowDtype(pa.decimal128(38, 30))
+        ),
         "bytes": pd.Series([bytes(range(256)), None], dtype=pd.ArrowDtype(pa.large_binary())),
         "text": pd.array(["ü 👋", None], dtype="str"),
-        "instant": pd.Series([pd.Timestamp("2017-12-03T03:08:53Z"), pd.NaT]).astype("datetime64[us, UTC]"),
+        "instant": pd.Series([pd.Timestamp("2017-12-03T03:08:53Z"), pd.NaT]).astype(
+            "datetime64[us, UTC]"
+        ),
         "time": pd.Series([pd.Timedelta(hours=-838), pd.NaT]).astype("timedelta64[us]"),
     }
 )
@@ -44,7 +48,9 @@ def world() -> Snapshot:
 def test_a_join_of_redis_and_the_tables(world: Snapshot) -> None:
     """Sessions join with tables, and parameters are bound."""
     found = world.sql(
-        "SELECT user_id, auth_key_id, age FROM sessions JOIN users ON id = user_id WHERE age > ? ORDER BY 1", [35]
+        "SELECT user_id, auth_key_id, age FROM sessions JOIN users ON id = user_id WHERE age > ? "
+        "ORDER BY 1",
+        [35],
     )
     assert [(8, -(2**63), 40)] == list(found.itertuples(index=False, name=None))
 
@@ -68,22 +74,33 @@ def test_everything_else_comes_through(world: Snapshot) -> None:
     found = world.sql("SELECT bytes, text, instant, time FROM exact ORDER BY id")
     assert bytes(range(256)) == found["bytes"][0]
     assert ("ü 👋", pd.Timestamp("2017-12-03T03:08:53Z")) == (found["text"][0], found["instant"][0])
-    assert (pd.Timedelta(hours=-838), "timedelta64[us]") == (found["time"][0], str(found["time"].dtype))
+    assert (pd.Timedelta(hours=-838), "timedelta64[us]") == (
+        found["time"][0],
+        str(found["time"].dtype),
+    )
     assert found.iloc[1].isna().all()
 
 
 def test_a_decimal_that_duckdb_has_not(world: Snapshot) -> None:
-    """A DECIMAL of more than 38 digits is text, to the last digit, and no other frame is lost for it."""
+    """A DECIMAL of more than 38 digits is text, to the last digit, and no other frame is lost for
+    it.
+    """
     wide = pd.Series([Decimal("9" * 60), None], dtype=pd.ArrowDtype(pa.decimal256(60, 0)))
     asked = snapshot([session()], {"wallet": pd.DataFrame({"wei": wide})})
     found = asked.sql("SELECT wei, (SELECT count(*) FROM sessions) AS n FROM wallet")
-    assert ["9" * 60, None] == found["wei"].astype(object).where(found["wei"].notna(), None).tolist()
+    assert ["9" * 60, None] == found["wei"].astype(object).where(
+        found["wei"].notna(), None
+    ).tolist()
     assert [1, 1] == found["n"].tolist()
 
 
 def test_intervals(world: Snapshot) -> None:
-    """Days and microseconds are a span of time, exact to the last; months stay what they are, of no one length."""
-    found = world.sql("SELECT INTERVAL 3 DAY - INTERVAL 1 MICROSECOND AS span, INTERVAL 1 MONTH AS month")
+    """Days and microseconds are a span of time, exact to the last; months stay what they are, of no
+    one length.
+    """
+    found = world.sql(
+        "SELECT INTERVAL 3 DAY - INTERVAL 1 MICROSECOND AS span, INTERVAL 1 MONTH AS month"
+    )
     assert pd.Timedelta(3, "D") - pd.Timedelta(1, "us") == found["span"][0]
     assert pd.DateOffset(months=1, days=0, nanoseconds=0) == found["month"][0]
 
@@ -97,7 +114,9 @@ def test_intervals(world: Snapshot) -> None:
         ("[max(unsigned), NULL]", [2**64 - 1, None]),
     ],
 )
-def test_numbers_within_lists_and_structs_are_exact(world: Snapshot, nested: str, expected: Any) -> None:
+def test_numbers_within_lists_and_structs_are_exact(
+    world: Snapshot, nested: str, expected: Any
+) -> None:
     """No integer becomes a float because it stands in a list, beside NULL or not."""
     found = world.sql(f"SELECT {nested} AS nested FROM exact")
     assert expected == found["nested"][0] == found.to_numpy()[0, 0]
@@ -110,7 +129,9 @@ def test_a_query_that_is_no_text(world: Snapshot) -> None:
 
 
 def test_what_no_frame_can_hold_is_refused(world: Snapshot) -> None:
-    """An unsigned 128-bit number would come back negative, and a year beyond 9999 as an error of Python's."""
+    """An unsigned 128-bit number would come back negative, and a year beyond 9999 as an error of
+    Python's.
+    """
     for query_of, said in (
         ("1::UHUGEINT", "UHUGEINT"),
         ("[md5_number('x')]", "UHUGEINT"),
@@ -125,13 +146,19 @@ def test_instants_are_in_utc_wherever_it_runs() -> None:
     """The hour of a report does not depend on the machine's time zone."""
     program = (
         "from tests.frames import session, snapshot; "
-        "found = snapshot([session()]).sql('SELECT reported_at, hour(reported_at) AS hour FROM sessions'); "
+        "found = snapshot([session()]).sql('SELECT reported_at, hour(reported_at) AS hour FROM "
+        "sessions'); "
         "print(found['reported_at'].dtype, found['hour'][0])"
     )
     environment = os.environ | {"TZ": "America/New_York"}
     root = Path(imlib.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, cwd=root, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=root,
+        check=True,
     )
     assert "datetime64[us, UTC] 3" == done.stdout.strip()
 
@@ -139,7 +166,9 @@ def test_instants_are_in_utc_wherever_it_runs() -> None:
 def test_empty_frames_have_types() -> None:
     """A frame without rows can be joined and compared like any other."""
     empty = snapshot([], {"exact": EXACT[:0], "users": table("id age")})
-    found = empty.sql("SELECT s.auth_key_id, e.bigint, e.bytes FROM sessions s JOIN exact e ON e.id = s.user_id")
+    found = empty.sql(
+        "SELECT s.auth_key_id, e.bigint, e.bytes FROM sessions s JOIN exact e ON e.id = s.user_id"
+    )
     assert ["Int64", "Int64", "binary[pyarrow]"] == [str(dtype) for dtype in found.dtypes]
     assert 0 == len(found)
     assert 0 == empty.sql("SELECT count(*) AS n FROM malformed WHERE key LIKE 'x%'")["n"][0]
@@ -179,7 +208,9 @@ def test_empty_frames_have_types() -> None:
 )
 def test_only_a_select_runs(world: Snapshot, tmp_path: Path, statement: str) -> None:
     """Whatever is no single SELECT is refused before anything of it is done."""
-    with pytest.raises(imlib.InvalidValueError, match="runs one SELECT and nothing else; this is ") as caught:
+    with pytest.raises(
+        imlib.InvalidValueError, match="runs one SELECT and nothing else; this is "
+    ) as caught:
         world.sql(statement.format(folder=tmp_path))
     assert "\n" not in str(caught.value)
     assert [] == list(tmp_path.iterdir())
@@ -221,8 +252,15 @@ def test_a_select_reaches_nothing_else(world: Snapshot, tmp_path: Path, reach: s
 
 def test_what_the_locks_leave(world: Snapshot) -> None:
     """The settings that keep a query in are the ones in force."""
-    names = ["enable_external_access", "temp_directory", "lock_configuration", "autoinstall_known_extensions"]
-    told = world.sql(f"SELECT {', '.join(f'current_setting({name!r}) AS {name}' for name in names)}").iloc[0]
+    names = [
+        "enable_external_access",
+        "temp_directory",
+        "lock_configuration",
+        "autoinstall_known_extensions",
+    ]
+    told = world.sql(
+        f"SELECT {', '.join(f'current_setting({name!r}) AS {name}' for name in names)}"
+    ).iloc[0]
     assert [False, "", True, False] == list(told)
 
 
@@ -236,9 +274,12 @@ def test_an_error_is_one_line_and_helps(world: Snapshot) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "parameters"), [("SELECT ?", None), ("SELECT ?", [1, 2]), ("SELECT 1", [object()])]
+    ("statement", "parameters"),
+    [("SELECT ?", None), ("SELECT ?", [1, 2]), ("SELECT 1", [object()])],
 )
-def test_parameters_that_do_not_fit(world: Snapshot, statement: str, parameters: list[Any] | None) -> None:
+def test_parameters_that_do_not_fit(
+    world: Snapshot, statement: str, parameters: list[Any] | None
+) -> None:
     """Too few, too many, or of no type: one line."""
     with pytest.raises(imlib.InvalidValueError) as caught:
         world.sql(statement, parameters)
@@ -262,11 +303,15 @@ def test_frames_are_left_alone(world: Snapshot) -> None:
     ],
     ids=["result", "aggregate", "sort"],
 )
-def test_memory_stays_bounded(world: Snapshot, greedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_stays_bounded(
+    world: Snapshot, greedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A result or a sort that would fill the machine ends in an error that says what to do."""
     monkeypatch.setattr(query, "LIMIT_BYTES", 100_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(imlib.InvalidValueError, match=r"larger than 100,000,000 bytes|Out of Memory|memory"):
+    with pytest.raises(
+        imlib.InvalidValueError, match=r"larger than 100,000,000 bytes|Out of Memory|memory"
+    ):
         world.sql(greedy)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kilobytes
 

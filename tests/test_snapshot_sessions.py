@@ -1,4 +1,6 @@
-"""Presence as frames: columns and dtypes that never depend on the data, every session a row, nothing lost."""
+"""Presence as frames: columns and dtypes that never depend on the data, every session a row,
+nothing lost.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def frames(stage: Stage) -> tuple[pd.DataFrame, pd.DataFrame]:
     snapshot = stage.deployment.snapshot()
     sessions, malformed = snapshot.sessions, snapshot.malformed
     assert DTYPES == {name: str(dtype) for name, dtype in sessions.dtypes.items()}
-    assert dict.fromkeys(MALFORMED, "str") == {name: str(dtype) for name, dtype in malformed.dtypes.items()}
+    assert dict.fromkeys(MALFORMED, "str") == {
+        name: str(dtype) for name, dtype in malformed.dtypes.items()
+    }
     assert list(range(len(sessions))) == sessions.index.tolist()
     names = list(sessions[NAME].itertuples(index=False, name=None))
     assert sorted(set(names)) == names
@@ -77,7 +81,9 @@ def test_a_session_is_a_row(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("passed", "online"), [(16, True), (17, False), (18, False)])
 def test_a_ghost_is_a_row_that_is_not_online(stage: Stage, passed: int, online: bool) -> None:
-    """A dead session that a sibling keeps in Redis is shown with its age; `online` is the model's own verdict."""
+    """A dead session that a sibling keeps in Redis is shown with its age; `online` is the model's
+    own verdict.
+    """
     stage.report(1)
     stage.turn_to(10)
     stage.report(2)
@@ -106,7 +112,10 @@ def test_ids_keep_every_bit(stage: Stage) -> None:
     for status in ends:
         stage.redis.hset(status.to_key(), status.to_field(), status.to_value())
     sessions, _ = frames(stage)
-    rows = [imlib.SessionStatus(*row) for row in sessions[list(DTYPES)[:6]].itertuples(index=False, name=None)]
+    rows = [
+        imlib.SessionStatus(*row)
+        for row in sessions[list(DTYPES)[:6]].itertuples(index=False, name=None)
+    ]
     assert sorted(ends, key=lambda status: status.user_id) == rows
 
 
@@ -123,8 +132,12 @@ def test_ids_keep_every_bit(stage: Stage) -> None:
         (-(2**63), None),
     ],
 )
-def test_reported_at_is_nat_beyond_what_a_date_can_hold(stage: Stage, now: int, shown: str | None) -> None:
-    """From the year 1 to 9999 it is the time; beyond it is NaT, and the row is there all the same."""
+def test_reported_at_is_nat_beyond_what_a_date_can_hold(
+    stage: Stage, now: int, shown: str | None
+) -> None:
+    """From the year 1 to 9999 it is the time; beyond it is NaT, and the row is there
+    all the same.
+    """
     stage.report(now=now)
     sessions, _ = frames(stage)
     assert [now] == sessions["now"].tolist()
@@ -144,7 +157,9 @@ def test_a_key_that_never_expires_has_no_time_left(stage: Stage) -> None:
 
 
 def test_a_key_that_never_expires_and_holds_no_session(stage: Stage) -> None:
-    """It is named where no row could show it; a key of another kind, and one with a session, are not."""
+    """It is named where no row could show it; a key of another kind, and one with a session, are
+    not.
+    """
     stage.redis.hset("online_1", "o'hara", "x")
     stage.redis.set("online_2", "busy")
     stage.redis.hset("online_3", "o'hara", "x")
@@ -157,9 +172,12 @@ def test_a_key_that_never_expires_and_holds_no_session(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("documented", "deployed", "wins"), [(0, -1, "documented"), (-1, 0, "deployed"), (0, 0, "documented")]
+    ("documented", "deployed", "wins"),
+    [(0, -1, "documented"), (-1, 0, "deployed"), (0, 0, "documented")],
 )
-def test_a_session_in_both_layouts_is_one_row(stage: Stage, documented: int, deployed: int, wins: str) -> None:
+def test_a_session_in_both_layouts_is_one_row(
+    stage: Stage, documented: int, deployed: int, wins: str
+) -> None:
     """The later report, at a tie the documented one: as the model reads it."""
     for layout, by in ((imlib.Layout.DOCUMENTED, documented), (imlib.Layout.DEPLOYED, deployed)):
         status = stage.session(now=START + by)
@@ -172,7 +190,9 @@ def test_a_session_in_both_layouts_is_one_row(stage: Stage, documented: int, dep
 
 
 def test_nothing_malformed_is_lost_or_in_the_way(stage: Stage) -> None:
-    """Each is a row with key, field, value and reason, in order; the good sessions beside them are all there."""
+    """Each is a row with key, field, value and reason, in order; the good sessions beside them are
+    all there.
+    """
     stage.report()
     stage.redis.hset("online_7", mapping={"01_2": "1_2_3", b"\xff\n": b"\x00x", "": ""})
     stage.redis.hset("online_x", "1_2", "1_2_3")
@@ -186,7 +206,10 @@ def test_nothing_malformed_is_lost_or_in_the_way(stage: Stage) -> None:
         ("online_8", None, None),
         ("online_x", None, None),
     ]
-    shown = [tuple(None if pd.isna(part) else part for part in row) for row in malformed[MALFORMED[:3]].to_numpy()]
+    shown = [
+        tuple(None if pd.isna(part) else part for part in row)
+        for row in malformed[MALFORMED[:3]].to_numpy()
+    ]
     assert expected == shown
     reasons = malformed["reason"].tolist()
     assert [bad.reason for bad in stage.model.malformed()] == reasons
@@ -194,9 +217,14 @@ def test_nothing_malformed_is_lost_or_in_the_way(stage: Stage) -> None:
 
 
 def test_the_same_state_gives_the_same_frames(stage: Stage) -> None:
-    """In whatever order it was written: sorted, and equal to the last bit but for the time that is left."""
+    """In whatever order it was written: sorted, and equal to the last bit but for the time that is
+    left.
+    """
     rng = np.random.default_rng(7)
-    statuses = [stage.session(int(number), user_id=int(user)) for user, number in rng.integers(-50, 50, (300, 2))]
+    statuses = [
+        stage.session(int(number), user_id=int(user))
+        for user, number in rng.integers(-50, 50, (300, 2))
+    ]
     taken: list[pd.DataFrame] = []
     for order in (statuses, statuses[::-1]):
         stage.redis.flushall()

@@ -31,10 +31,16 @@ EVERYTHING = pd.DataFrame(
         "unsigned_null": pd.array([2**64 - 1, None], dtype="UInt64"),
         "tiny": pd.array([-128, None], dtype="Int8"),
         "money": pd.Series([Decimal("1.50"), None], dtype=pd.ArrowDtype(pa.decimal128(10, 2))),
-        "digits": pd.Series([Decimal("-0." + "1" * 30), None], dtype=pd.ArrowDtype(pa.decimal256(65, 30))),
-        "instant": pd.Series([pd.Timestamp("2017-12-03T03:08:53.000001Z"), pd.NaT]).astype("datetime64[us, UTC]"),
+        "digits": pd.Series(
+            [Decimal("-0." + "1" * 30), None], dtype=pd.ArrowDtype(pa.decimal256(65, 30))
+        ),
+        "instant": pd.Series([pd.Timestamp("2017-12-03T03:08:53.000001Z"), pd.NaT]).astype(
+            "datetime64[us, UTC]"
+        ),
         "naive": pd.Series([pd.Timestamp("9999-12-31"), pd.NaT]).astype("datetime64[us]"),
-        "time": pd.Series([datetime.timedelta(hours=-838, minutes=-59), None]).astype("timedelta64[us]"),
+        "time": pd.Series([datetime.timedelta(hours=-838, minutes=-59), None]).astype(
+            "timedelta64[us]"
+        ),
         "bytes": pd.Series([bytes(range(256)), None], dtype=pd.ArrowDtype(pa.large_binary())),
         "object": pd.Series([b"\x00\xff", None], dtype=object),
         "text": pd.array(["Привет 👋\x00", None], dtype="str"),
@@ -46,7 +52,19 @@ EVERYTHING = pd.DataFrame(
         "a.b/c": pd.array([1, 2], dtype="int8"),
     }
 )
-ODD_NAMES = ["a/b", "..", ".", "ünïcode ☕", "sessions", "Sessions", "table_sessions", "users", "USERS", "a b", "%2F"]
+ODD_NAMES = [
+    "a/b",
+    "..",
+    ".",
+    "ünïcode ☕",
+    "sessions",
+    "Sessions",
+    "table_sessions",
+    "users",
+    "USERS",
+    "a b",
+    "%2F",
+]
 ODD_NAMES += ["", "x" * 64, "漢" * 64, "漢" * 63 + "字", "a'b\"c", "select"]
 
 
@@ -63,18 +81,26 @@ def assert_same(expected: Snapshot, actual: Snapshot) -> None:
 def saved(folder: Path, tables: dict[str, pd.DataFrame] | None = None, **info: Any) -> Snapshot:
     """Save a snapshot and return it."""
     one = snapshot([session()], tables, **info)
-    from imlib.snapshot.snapshot import _frame_names
+    from imlib.snapshot.snapshot import frame_names
 
-    one.info["table_of"] = _frame_names(one.tables)
+    one.info["table_of"] = frame_names(one.tables)
     one.save(folder)
     return one
 
 
-@pytest.mark.parametrize("rows", [EVERYTHING, EVERYTHING[:0], EVERYTHING[1:].reset_index(drop=True)])
+@pytest.mark.parametrize(
+    "rows", [EVERYTHING, EVERYTHING[:0], EVERYTHING[1:].reset_index(drop=True)]
+)
 def test_every_dtype_comes_back(rows: pd.DataFrame, tmp_path: Path) -> None:
-    """Values, widths, NULLs and dtypes survive, in a frame without rows and in one of NULLs as well."""
-    typed = rows.drop(columns="object") if len(rows) < 2 else rows  # an object column without a value has no type
-    assert_same(saved(tmp_path / "one", {"everything": typed}), imlib.Snapshot.load(tmp_path / "one"))
+    """Values, widths, NULLs and dtypes survive, in a frame without rows and in one of NULLs as
+    well.
+    """
+    typed = (
+        rows.drop(columns="object") if len(rows) < 2 else rows
+    )  # an object column without a value has no type
+    assert_same(
+        saved(tmp_path / "one", {"everything": typed}), imlib.Snapshot.load(tmp_path / "one")
+    )
 
 
 def test_pandas_reads_a_file_by_itself(tmp_path: Path) -> None:
@@ -86,8 +112,12 @@ def test_pandas_reads_a_file_by_itself(tmp_path: Path) -> None:
 
 
 def test_the_facts_are_inside(tmp_path: Path) -> None:
-    """The file of the sessions carries the whole info: there is nothing beside the Parquet files."""
-    one = saved(tmp_path / "one", {"users": table("id", (1,))}, taken_at=1512270533.25, incomplete=None)
+    """The file of the sessions carries the whole info: there is nothing beside the
+    Parquet files.
+    """
+    one = saved(
+        tmp_path / "one", {"users": table("id", (1,))}, taken_at=1512270533.25, incomplete=None
+    )
     assert {"sessions.parquet", "sequences.parquet", "malformed.parquet", "users.parquet"} == {
         path.name for path in (tmp_path / "one").iterdir()
     }
@@ -96,11 +126,15 @@ def test_the_facts_are_inside(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_snapshot(tmp_path: Path) -> None:
-    """Tokens of two snapshots must not be joined: a file that was copied from one into the other is noticed."""
+    """Tokens of two snapshots must not be joined: a file that was copied from one into the other is
+    noticed.
+    """
     for name in ("one", "two"):
         saved(tmp_path / name, {"users": table("id", (1,))})
     (tmp_path / "two" / "users.parquet").replace(tmp_path / "one" / "users.parquet")
-    with pytest.raises(imlib.SnapshotError, match=r"users\.parquet is of another snapshot than sessions\.parquet"):
+    with pytest.raises(
+        imlib.SnapshotError, match=r"users\.parquet is of another snapshot than sessions\.parquet"
+    ):
         imlib.Snapshot.load(tmp_path / "one")
 
 
@@ -111,7 +145,9 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
 
 
 def test_odd_names_of_tables(tmp_path: Path) -> None:
-    """Any name that a database allows makes a file of its own, and comes back; those of Redis's frames as well."""
+    """Any name that a database allows makes a file of its own, and comes back; those of Redis's
+    frames as well.
+    """
     tables = {name: table("id", (at,)) for at, name in enumerate(ODD_NAMES)}
     one = saved(tmp_path / "one", tables)
     assert_same(one, imlib.Snapshot.load(tmp_path / "one"))
@@ -146,7 +182,9 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
         target.mkdir()
         if kind == "full folder":
             (target / "mine").write_text("mine")
-    with pytest.raises(imlib.SnapshotError, match="one exists: a snapshot is saved under a new name"):
+    with pytest.raises(
+        imlib.SnapshotError, match="one exists: a snapshot is saved under a new name"
+    ):
         saved(target)
     assert [target] == list(tmp_path.iterdir())
     assert not (target / "sessions.parquet").exists()
@@ -213,7 +251,9 @@ print(fatal)
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_killed_at_any_step_it_is_whole_or_absent(tmp_path: Path, moment: str) -> None:
-    """Whoever is killed while saving, before or after any call of the system, leaves a whole snapshot or none."""
+    """Whoever is killed while saving, before or after any call of the system, leaves a whole
+    snapshot or none.
+    """
     root = Path(imlib.__file__).parents[1]
     arguments = [sys.executable, "-c", KILLED, str(root), str(tmp_path), moment]
     # A process of its own forks one child a step: here other tests' threads would be forked along.
@@ -249,7 +289,9 @@ def broken(folder: Path, how: str) -> None:
         file = sessions if how == "newer" else users
         read = pq.read_table(file)
         note = json.loads(read.schema.metadata[b"imlib"]) | {"format": 2}
-        pq.write_table(read.replace_schema_metadata({**read.schema.metadata, b"imlib": json.dumps(note)}), file)
+        pq.write_table(
+            read.replace_schema_metadata({**read.schema.metadata, b"imlib": json.dumps(note)}), file
+        )
 
 
 @pytest.mark.parametrize(
@@ -261,8 +303,15 @@ def broken(folder: Path, how: str) -> None:
         ("not ours", r"/one/users\.parquet is no file of a snapshot: save\(\) did not write it$"),
         ("another frame's", r"/one/users\.parquet holds the frame 'malformed', not 'users'"),
         ("first missing", r"/one holds no snapshot: sessions\.parquet is not there$"),
-        ("first another frame's", r"/one/sessions\.parquet holds the frame 'users', not 'sessions'"),
-        ("newer", r"/one/sessions\.parquet is of format 2; this imlib reads 1: use the imlib that wrote it$"),
+        (
+            "first another frame's",
+            r"/one/sessions\.parquet holds the frame 'users', not 'sessions'",
+        ),
+        (
+            "newer",
+            r"/one/sessions\.parquet is of format 2; this imlib reads 1: use the imlib that wrote "
+            r"it$",
+        ),
         ("one newer", r"/one/users\.parquet is of format 2; this imlib reads 1"),
     ],
 )
@@ -295,7 +344,10 @@ def test_notes_that_nobody_wrote(tmp_path: Path, file: str, changed: bytes) -> N
     """Metadata that is damaged or another's is an error in one line, whatever its shape."""
     saved(tmp_path / "one", {"users": table("id", (1,))})
     read = pq.read_table(tmp_path / "one" / file)
-    pq.write_table(read.replace_schema_metadata({**read.schema.metadata, b"imlib": changed}), tmp_path / "one" / file)
+    pq.write_table(
+        read.replace_schema_metadata({**read.schema.metadata, b"imlib": changed}),
+        tmp_path / "one" / file,
+    )
     with pytest.raises(imlib.SnapshotError, match=r"/one\b") as caught:
         imlib.Snapshot.load(tmp_path / "one")
     assert "\n" not in str(caught.value)
@@ -336,10 +388,14 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
 
 
 def test_what_a_deployment_held_comes_back(tmp_path: Path) -> None:
-    """A real snapshot of the sample world survives to the last fact; os.PathLike and str both name a folder."""
+    """A real snapshot of the sample world survives to the last fact; os.PathLike and str both name
+    a folder.
+    """
     from imlib.sample import NOW
 
-    with imlib.connect("embedded://", "embedded://", scratch=True, clock=imlib.TurnedClock(NOW)) as deployment:
+    with imlib.connect(
+        "embedded://", "embedded://", scratch=True, clock=imlib.ManualClock(NOW)
+    ) as deployment:
         deployment.load_sample()
         taken = deployment.snapshot()
     taken.save(os.fspath(tmp_path / "a" / "b"))

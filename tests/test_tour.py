@@ -43,7 +43,9 @@ def lesson(path: Path, *sources: str) -> None:
 def test_a_cell_that_fails_is_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit code is 1, one line says where and why, the site is told so, and has what was shown up to there."""
+    """The exit code is 1, one line says where and why, the site is told so, and has what was shown
+    up to there.
+    """
     lesson(folder / "00-good.ipynb", "print(6 * 7)")
     lesson(folder / "01-bad.ipynb", "1 / 0")
     built: list[site.Ran | None] = []
@@ -84,8 +86,12 @@ def test_a_command_has_the_exit_code_that_is_right(expected: int, error: str | N
 
 def test_a_notebook_says_where_it_failed(tmp_path: Path) -> None:
     """By its name, by the number of the code cell, and by the error's first line."""
-    notebook = new_notebook(cells=[new_markdown_cell(HEAD), new_code_cell("one = 1"), new_code_cell("one / 0")])
-    with pytest.raises(NotebookError, match=r"^01-bad\.ipynb, code cell 2: ZeroDivisionError: division by zero$"):
+    notebook = new_notebook(
+        cells=[new_markdown_cell(HEAD), new_code_cell("one = 1"), new_code_cell("one / 0")]
+    )
+    with pytest.raises(
+        NotebookError, match=r"^01-bad\.ipynb, code cell 2: ZeroDivisionError: division by zero$"
+    ):
         execute(notebook, "01-bad.ipynb", tmp_path)
 
 

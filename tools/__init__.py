@@ -10,5 +10,7 @@ __all__ = ["command_line"]
 def command_line(name: str, says: str | None) -> argparse.ArgumentParser:
     """Return a parser of a tool's arguments whose ``--help`` is the tool's own docstring."""
     return argparse.ArgumentParser(
-        prog=f"python -m {name}", description=says, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m {name}",
+        description=says,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,9 +1,10 @@
-"""The notebooks as one course: their order and paths, told by their own titles, tables and metadata.
+"""The notebooks as one course: their order and paths, told by their own titles, tables and
+metadata.
 
     python -m tools.course
 
-writes what follows from them, without running anything: each notebook's `place` cell, the `index` cell of the map, the
-README's table. `make refresh` does so as well.
+writes what follows from them, without running anything: each notebook's `place` cell, the `index`
+cell of the map, the README's table. `make refresh` does so as well.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ README: Final = ROOT / "README.md"
 FORMS: Final = ("lesson", "how-to", "explanation")
 PATHS: Final = {
     "afternoon": "First afternoon: to understand the server, by running what it does.",
-    "investigator": "Investigator: something is strange in production; the last step alone has the answers.",
+    "investigator": "Investigator: something is strange in production; the last step alone "
+    "has the answers.",
     "maintainer": "Maintainer: the code is to be changed, and its reasons have to be known first.",
 }
 """What each path is for, in one sentence; its title stands before the colon."""
-_TABLE: Final = re.compile(r"(?<=<!-- notebooks -->\n).*?(?=<!-- end of notebooks -->)", flags=re.DOTALL)
+_TABLE: Final = re.compile(
+    r"(?<=<!-- notebooks -->\n).*?(?=<!-- end of notebooks -->)", flags=re.DOTALL
+)
 _LINK: Final = re.compile(r"\]\(([\w-]+)\.ipynb(?:#[^)]*)?\)")
 
 
@@ -80,7 +84,9 @@ def _read_entry(path: Path, changed_at: int) -> Entry:
     notebook = read(path)
     description = describe(notebook, path.name)
     own = notebook.metadata.get("imlib", {})
-    row = next((line for line in notebook.cells[0].source.splitlines() if re.match(r"\|.*\]\(", line)), "")
+    row = next(
+        (line for line in notebook.cells[0].source.splitlines() if re.match(r"\|.*\]\(", line)), ""
+    )
     leads = re.match(r"\*\*Next:\*\* [\s\S]*?" + _LINK.pattern, notebook.cells[-1].source)
     return Entry(
         name=path.stem,
@@ -130,14 +136,17 @@ def index(folder: str = "") -> str:
     Parameters
     ----------
     folder : str
-        Where the notebooks lie, as seen from the page that holds the table: ``"notebooks/"`` for the README.
+        Where the notebooks lie, as seen from the page that holds the table: ``"notebooks/"`` for
+        the README.
     """
     rows = [_row(one, folder) for one in course()]
     return "\n".join(["| notebook | at the end |", "| --- | --- |", *rows])
 
 
 def ways(folder: str = "") -> str:
-    """Return the paths, each with its purpose, its time and its notebooks, as a list in Markdown."""
+    """Return the paths, each with its purpose, its time and its notebooks, as a list in
+    Markdown.
+    """
     return "\n".join(f"- {_way(name, folder)}" for name in PATHS)
 
 
@@ -149,12 +158,19 @@ def place(name: str) -> str:
         steps = path(one)
         at = steps.index(here)
         trail = " · ".join(
-            f"**{step.number}**" if step == here else f"[{step.number}]({step.name}.ipynb)" for step in steps
+            f"**{step.number}**" if step == here else f"[{step.number}]({step.name}.ipynb)"
+            for step in steps
         )
-        then = f"then [{steps[at + 1].title}]({steps[at + 1].name}.ipynb)" if at + 1 < len(steps) else "it ends here"
+        then = (
+            f"then [{steps[at + 1].title}]({steps[at + 1].name}.ipynb)"
+            if at + 1 < len(steps)
+            else "it ends here"
+        )
         lines.append(f"- {title(one)}: {trail}; {then}")
     kind = f"{'An' if here.form.startswith('e') else 'A'} {here.form}"
-    return "\n".join([f"*{kind}. Where it stands in [the paths]({MAP}.ipynb#Three-paths):*", "", *lines])
+    return "\n".join(
+        [f"*{kind}. Where it stands in [the paths]({MAP}.ipynb#Three-paths):*", "", *lines]
+    )
 
 
 def fill(notebook: NotebookNode, name: str) -> None:
@@ -172,7 +188,8 @@ def readme() -> str:
 
 
 def renew(paths: Iterable[Path] | None = None) -> list[str]:
-    """Write what the course says into notebooks and README; return the names of the files that changed.
+    """Write what the course says into notebooks and README; return the names of the files that
+    changed.
 
     Parameters
     ----------
@@ -198,7 +215,9 @@ def _markdown(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _row(entry: Entry, folder: str) -> str:
-    about = f"{entry.minutes} min" if entry.form == "lesson" else f"{entry.form}, {entry.minutes} min"
+    about = (
+        f"{entry.minutes} min" if entry.form == "lesson" else f"{entry.form}, {entry.minutes} min"
+    )
     # "At the end" stands over the column already.
     end = entry.sentence.removeprefix("At the end ").removesuffix(".")
     return f"| [{entry.number} {entry.title}]({folder}{entry.name}.ipynb) ({about}) | {end} |"

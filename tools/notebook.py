@@ -1,4 +1,6 @@
-"""One notebook: run in a kernel that knows nothing of its user, told in its own words, fit for a commit."""
+"""One notebook: run in a kernel that knows nothing of its user, told in its own words, fit for a
+commit.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return this process's environment less its servers' URLs, with Jupyter's folders under `folder`."""
+    """Return this process's environment less its servers' URLs, with Jupyter's folders under
+    `folder`.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IMLIB_")}
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     return kept | {name: str(folder / name.lower()) for name in names}
@@ -117,7 +121,11 @@ def execute(
         client.execute(env=environment(private), cleanup_kc=True)
     except (CellControlSignal, DeadKernelError) as error:
         number = sum(cell.cell_type == "code" for cell in notebook.cells[: current + 1])
-        what = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
+        what = (
+            f"{error.ename}: {error.evalue}"
+            if isinstance(error, CellExecutionError)
+            else str(error)
+        )
         first_line = next(iter(what.strip().splitlines()), "no message")
         raise NotebookError(f"{name}, code cell {number}: {first_line}") from error
     finally:
@@ -127,7 +135,8 @@ def execute(
 def normalise(notebook: NotebookNode) -> None:
     """Drop from `notebook` what depends on the machine, the moment or the editor.
 
-    What stays: its form and paths, the cells' tags, and what an output says of itself (a picture's alternative text).
+    What stays: its form and paths, the cells' tags, and what an output says of itself (a picture's
+    alternative text).
     """
     own = notebook.metadata.get("imlib", {})
     course = {name: own[name] for name in ("form", "paths") if name in own}
@@ -139,10 +148,13 @@ def normalise(notebook: NotebookNode) -> None:
         }
     )
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata.tags} if cell.metadata.get("tags") else {})
+        cell.metadata = nbformat.from_dict(
+            {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
+        )
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                # A traceback shows the machine's paths; the name and the text are what a lesson is about.
+                # A traceback shows the machine's paths; the name and the text are what a lesson is
+                # about.
                 output.traceback = [f"{output.ename}: {output.evalue}"]
 
 
@@ -156,7 +168,9 @@ def describe(notebook: NotebookNode, name: str) -> Description:
     """
     kinds = [cell.cell_type for cell in notebook.cells]
     head = notebook.cells[: kinds.index("code") if "code" in kinds else None]
-    lines = "\n".join(cell.source + "\n" for cell in head if cell.cell_type == "markdown").splitlines()
+    lines = "\n".join(
+        cell.source + "\n" for cell in head if cell.cell_type == "markdown"
+    ).splitlines()
     text = "\n".join(lines)
     heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
     if heading is None:
@@ -165,7 +179,9 @@ def describe(notebook: NotebookNode, name: str) -> Description:
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", below) if part.strip()]
     prose = next((part for part in paragraphs if not part.startswith(("#", "|"))), None)
     if prose is None:
-        raise NotebookError(f"{name}: no sentence under its H1 that says what the reader will know at the end")
+        raise NotebookError(
+            f"{name}: no sentence under its H1 that says what the reader will know at the end"
+        )
     minutes = _minutes(lines)
     if minutes is None:
         raise NotebookError(f"{name}: no table under its H1 that says how many minutes it takes")
@@ -177,7 +193,11 @@ def _plain(markdown: str) -> str:
 
 
 def _minutes(lines: list[str]) -> int | None:
-    rows = [[cell.strip().lower() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
+    rows = [
+        [cell.strip().lower() for cell in line.strip("| ").split("|")]
+        for line in lines
+        if line.startswith("|")
+    ]
     for index, row in enumerate(rows):
         for column, cell in enumerate(row):
             if "minutes" in cell:

@@ -1,9 +1,10 @@
-"""Run notebooks in place, each in a fresh kernel on servers of its own, and leave them fit for a commit.
+"""Run notebooks in place, each in a fresh kernel on servers of its own, and leave them fit for a
+commit.
 
     python -m tools.refresh [NOTEBOOK ...]
 
-Without names: all of them, and the README's table. What the course says of a notebook is renewed as well. The diff is
-then read by a person.
+Without names: all of them, and the README's table. What the course says of a notebook is renewed as
+well. The diff is then read by a person.
 """
 
 from __future__ import annotations

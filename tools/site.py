@@ -1,10 +1,13 @@
-"""The site: notebooks with the outputs that they have, the project's own texts and its API reference, as pages.
+"""The site: notebooks with the outputs that they have, the project's own texts and its API
+reference, as pages.
 
-Sphinx renders it with myst-nb and furo; it needs no network, neither built nor read, and runs no notebook.
+Sphinx renders it with myst-nb and furo; it needs no network, neither built nor read, and runs no
+notebook.
 
     python -m tools.site [FOLDER]
 
-renders the notebooks as they were committed, into build/site by default. `make tour` runs them first.
+renders the notebooks as they were committed, into build/site by default. `make tour` runs them
+first.
 """
 
 from __future__ import annotations
@@ -26,16 +29,24 @@ from typing import Any, Final
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from benchmarks.measure import duration
-from tools import command_line, course, reference
+from tools import command_line, course
+from tools.figures import duration
 from tools.notebook import NOTEBOOKS, ROOT, read, write
 
 PAGES: Final = Path(__file__).parent / "pages"
 FIGURES: Final = ROOT / "build" / "bench.json"
 TEXTS: Final = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md")
 _IMAGES: Final = {".gif", ".jpg", ".png", ".svg"}
-_LANGUAGES: Final = {".py": "python", ".yml": "yaml", ".toml": "toml", ".json": "json", ".sh": "sh", "": "make"}
-# A link to a file, within a text in Markdown: not to a place on the web, nor to a heading on the same page.
+_LANGUAGES: Final = {
+    ".py": "python",
+    ".yml": "yaml",
+    ".toml": "toml",
+    ".json": "json",
+    ".sh": "sh",
+    "": "make",
+}
+# A link to a file, within a text in Markdown: not to a place on the web, nor to a heading on the
+# same page.
 _LINK: Final = re.compile(r"(?<=\]\()(?![\w+.-]+:|#)(?P<path>[^)\s#]+)")
 
 
@@ -74,7 +85,9 @@ class Ran:
     commands: tuple[Shown, ...] = ()
 
 
-def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path = FIGURES) -> list[str]:
+def build(
+    notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path = FIGURES
+) -> list[str]:
     """Render the site from notebooks that have run; none is run here, and none is changed.
 
     Parameters
@@ -82,7 +95,8 @@ def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path =
     notebooks : Path
         A folder like ``notebooks/``: the notebooks, and ``solutions/`` beside them.
     out : Path
-        Where the pages go: ``index.html`` first, ``notebooks/NN-name.html`` for each notebook. What lies there stays.
+        Where the pages go: ``index.html`` first, ``notebooks/NN-name.html`` for each notebook. What
+        lies there stays.
     ran : Ran, optional
         What the tour has to say; without it the page of the sample world says how to make it.
     figures : Path
@@ -91,7 +105,8 @@ def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path =
     Returns
     -------
     list of str
-        What is wrong, one line each: a dead link or anchor, a docstring that can't be rendered. Empty if nothing is.
+        What is wrong, one line each: a dead link or anchor, a docstring that can't be rendered.
+        Empty if nothing is.
     """
     ran = ran or Ran()
     with tempfile.TemporaryDirectory(prefix="imlib-site-") as folder:
@@ -101,7 +116,20 @@ def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path =
         made, doctrees = Path(folder) / "made", Path(folder) / "doctrees"
         made.mkdir()
         run = subprocess.run(
-            [sys.executable, "-m", "sphinx", "-q", "-j", "2", "-b", "html", "-d", doctrees, source, made],
+            [
+                sys.executable,
+                "-m",
+                "sphinx",
+                "-q",
+                "-j",
+                "2",
+                "-b",
+                "html",
+                "-d",
+                doctrees,
+                source,
+                made,
+            ],
             cwd=ROOT,
             env=os.environ | {"PYTHONUTF8": "1", "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,
@@ -109,9 +137,12 @@ def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path =
             encoding="utf-8",
             check=False,
         )
-        # Not made where it goes: myst-nb keeps the pictures a second time, in a folder beside its output.
+        # Not made where it goes: myst-nb keeps the pictures a second time, in a folder beside its
+        # output.
         shutil.copytree(made, out, dirs_exist_ok=True)
-        said = run.stderr.replace(f"{source}{os.sep}", "").replace(f"{ROOT}{os.sep}", "").splitlines()
+        said = (
+            run.stderr.replace(f"{source}{os.sep}", "").replace(f"{ROOT}{os.sep}", "").splitlines()
+        )
     complaints = [line for line in said if line.strip()]
     if run.returncode and not complaints:
         complaints = [f"Sphinx ended with exit code {run.returncode} and says nothing"]
@@ -119,7 +150,9 @@ def build(notebooks: Path, out: Path, *, ran: Ran | None = None, figures: Path =
 
 
 def _lay_out(notebooks: Path, source: Path, ran: Ran, figures: Path) -> None:
-    """Write into `source` all that Sphinx reads, in the order of the repository, so that its own links hold."""
+    """Write into `source` all that Sphinx reads, in the order of the repository, so that its own
+    links hold.
+    """
     for path in sorted(notebooks.glob("*.ipynb")):
         notebook = read(path)
         _prepare(notebook, ran.errors.get(path.stem))
@@ -133,8 +166,6 @@ def _lay_out(notebooks: Path, source: Path, ran: Ran, figures: Path) -> None:
     texts |= {f"notebooks/solutions/{path.name}": path for path in solutions}
     for name, path in texts.items():
         _put(source / name, _with_targets(path.read_text(encoding="utf-8"), name, source))
-    for name, text in reference.pages().items():
-        _put(source / "reference" / f"{name}.rst", text)
     _put(source / "bench.md", _bench(figures))
     _put(source / "sample.md", _sample(ran.commands))
     _put(source / "index.md", _index(ran, solutions))
@@ -146,9 +177,14 @@ def _put(path: Path, text: str) -> None:
 
 
 def _prepare(notebook: NotebookNode, error: str | None) -> None:
-    """Put each picture's description where myst-nb looks for it, and say under the title if a cell has failed."""
+    """Put each picture's description where myst-nb looks for it, and say under the title if a cell
+    has failed.
+    """
     for cell in notebook.cells:
-        described = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.get("outputs", [])]
+        described = [
+            output.get("metadata", {}).get("image/png", {}).get("alt")
+            for output in cell.get("outputs", [])
+        ]
         if alt := "; ".join(filter(None, described)):
             cell.metadata["mystnb"] = {"image": {"alt": alt}}
     if error:
@@ -156,7 +192,9 @@ def _prepare(notebook: NotebookNode, error: str | None) -> None:
 
 
 def _with_targets(text: str, name: str, source: Path) -> str:
-    """Return a page's text with its links to files of the repository led to pages that show these files."""
+    """Return a page's text with its links to files of the repository led to pages that show these
+    files.
+    """
 
     def target(link: re.Match[str]) -> str:
         path = link["path"]
@@ -168,7 +206,9 @@ def _with_targets(text: str, name: str, source: Path) -> str:
             (source / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, source / inside)
             return path
-        shown = f"````{_LANGUAGES.get(file.suffix, 'text')}\n{file.read_text(encoding='utf-8')}````\n"
+        shown = (
+            f"````{_LANGUAGES.get(file.suffix, 'text')}\n{file.read_text(encoding='utf-8')}````\n"
+        )
         _put(source / f"{inside}.md", f"---\norphan: true\n---\n\n# `{inside}`\n\n{shown}")
         return f"{path}.md"
 
@@ -182,7 +222,9 @@ def _index(ran: Ran, solutions: list[Path]) -> str:
         ways=course.ways("notebooks/"),
         notebooks="\n".join(_listed(entry, ran.errors.get(entry.name)) for entry in entries),
         where=where,
-        course="\n".join(f"{entry.number} · {entry.title} <notebooks/{entry.name}>" for entry in entries),
+        course="\n".join(
+            f"{entry.number} · {entry.title} <notebooks/{entry.name}>" for entry in entries
+        ),
         solutions="\n".join(f"notebooks/solutions/{path.stem}" for path in solutions),
     )
 
@@ -190,7 +232,10 @@ def _index(ran: Ran, solutions: list[Path]) -> str:
 def _listed(entry: course.Entry, error: str | None) -> str:
     kind = ", ".join(filter(None, (entry.form, f"{entry.minutes} min")))
     failed = f"\n\n  {_error(error)}\n" if error else ""
-    return f"- [{entry.number} · {entry.title}](notebooks/{entry.name}.ipynb) ({kind})\\\n  {entry.sentence}{failed}"
+    return (
+        f"- [{entry.number} · {entry.title}](notebooks/{entry.name}.ipynb) ({kind})\\\n"
+        f"  {entry.sentence}{failed}"
+    )
 
 
 def _error(text: str) -> str:
@@ -199,7 +244,10 @@ def _error(text: str) -> str:
 
 
 def _sample(commands: tuple[Shown, ...]) -> str:
-    text = "# The sample world\n\nA small made-up world with faults planted in it, [column by column](data/README.md). "
+    text = (
+        "# The sample world\n\nA small made-up world with faults planted in it, [column by "
+        "column](data/README.md). "
+    )
     if not commands:
         return f"{text}`make tour` shows here what the command line says of it.\n"
     text += "What the command line says of it:\n"
@@ -213,14 +261,20 @@ def _sample(commands: tuple[Shown, ...]) -> str:
 def _bench(path: Path) -> str:
     title = "# What it costs\n\n"
     if not path.is_file():
-        return f"{title}`make bench` measures it, on this machine; the next `make tour` shows the figures here.\n"
+        return (
+            f"{title}`make bench` measures it, on this machine; the next `make tour` shows the "
+            "figures here.\n"
+        )
     figures = json.loads(path.read_text(encoding="utf-8"))
     day = datetime.fromtimestamp(figures["measured_at"], UTC).date()
     rows = "".join(_bench_row(row) for row in figures["rows"])
     return (
-        f"{title}Measured by `make bench` on {day}: {figures['machine']}. Medians, for one unit of the work.\n\n"
-        "The *peer* is what one would write without imlib; *faster*, how many times as long it takes; *promised*, how "
-        "many it must be. The *floor* is the least that the same result can cost; *above it*, how many times as long "
+        f"{title}Measured by `make bench` on {day}: {figures['machine']}. Medians, for one unit "
+        "of the work.\n\n"
+        "The *peer* is what one would write without imlib; *faster*, how many times as long it "
+        "takes; *promised*, how "
+        "many it must be. The *floor* is the least that the same result can cost; *above it*, how "
+        "many times as long "
         "imlib takes.\n\n"
         "| work | faster | promised | imlib | peer | the peer | floor | above it | the floor |\n"
         "| --- | ---: | --- | ---: | ---: | --- | ---: | ---: | --- |\n"
@@ -248,7 +302,9 @@ def _bench_row(row: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     parser = command_line("tools.site", __doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site", metavar="FOLDER")
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=ROOT / "build" / "site", metavar="FOLDER"
+    )
     wrong = build(NOTEBOOKS, parser.parse_args().folder)
     print(*wrong, sep="\n", end="\n" if wrong else "", file=sys.stderr)
     sys.exit(1 if wrong else 0)

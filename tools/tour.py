@@ -1,10 +1,12 @@
-"""Run every notebook on the embedded default, in a copy, and make pages of them that need no network.
+"""Run every notebook on the embedded default, in a copy, and make pages of them that need no
+network.
 
 Two commands on the sample world run as well, and a page shows what they print.
 
     python -m tools.tour
 
-The pages stand in build/tour, the first is index.html. A cell, a command or a page that fails makes the exit code 1.
+The pages stand in build/tour, the first is index.html. A cell, a command or a page that fails makes
+the exit code 1.
 """
 
 from __future__ import annotations
@@ -23,7 +25,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tools import command_line, site
-from tools.notebook import NOTEBOOKS, ROOT, NotebookError, code_cells, describe, execute, normalise, read, write
+from tools.notebook import (
+    NOTEBOOKS,
+    ROOT,
+    NotebookError,
+    code_cells,
+    describe,
+    execute,
+    normalise,
+    read,
+    write,
+)
 
 TOUR = ROOT / "build" / "tour"
 # With the exit code that is right: the sample world has faults, which an audit has to find.
@@ -41,7 +53,9 @@ class Stop:
 
 
 def show(command: str, expected: int) -> site.Shown:
-    """Run a command of imlib's and return what it printed; another exit code than the expected one is an error."""
+    """Run a command of imlib's and return what it printed; another exit code than the expected one
+    is an error.
+    """
     run = subprocess.run(
         [sys.executable, "-m", *command.split()],
         cwd=ROOT,
@@ -79,7 +93,8 @@ def backend() -> str:
     import imlib
 
     with imlib.connect() as deployment:
-        # What connecting found out; a user that may not ask for INFO, and fakeredis, could not tell it again.
+        # What connecting found out; a user that may not ask for INFO, and fakeredis, could not tell
+        # it again.
         return f"{deployment.server} and SQLite {sqlite3.sqlite_version}"
 
 
@@ -88,7 +103,10 @@ def run(paths: list[Path]) -> list[Stop]:
     cells = sum(len(code_cells(read(path))) for path in paths)
     stops = []
     # disable=None: no bar where the output isn't a terminal.
-    with tqdm(total=cells, unit="cell", disable=None, leave=False) as progress, ThreadPoolExecutor(2) as pool:
+    with (
+        tqdm(total=cells, unit="cell", disable=None, leave=False) as progress,
+        ThreadPoolExecutor(2) as pool,
+    ):
         try:
             for running in [pool.submit(visit, path, progress.update) for path in paths]:
                 stop = running.result()
@@ -107,7 +125,7 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("IMLIB_")]:
         del os.environ[name]
     shutil.rmtree(TOUR, ignore_errors=True)
-    left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "*.py")
+    left_out = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "*.py", "lessons")
     copies = Path(shutil.copytree(NOTEBOOKS, TOUR / "notebooks", ignore=left_out))
     started = time.monotonic()
     try:

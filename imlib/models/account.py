@@ -8,13 +8,15 @@ import sqlalchemy as sa
 
 from imlib.constants import PeerType, TokenType
 from imlib.errors import InvalidValueError, shortened
+from imlib.models.base import Model, at, check_peer, check_values, insert, lock_users, upsert
 from imlib.models.records import Device, DeviceState, NotifySettings, Peer, Privacy
-from imlib.models.sql import Model, at, check_peer, check_values, insert, lock_users, upsert
 from imlib.schema import tables
 
-__all__ = ["AccountModel"]
-
-_DEVICES, _SETTINGS, _PRIVACY = tables["devices"], tables["user_notify_settings"], tables["user_privacys"]
+_DEVICES, _SETTINGS, _PRIVACY = (
+    tables["devices"],
+    tables["user_notify_settings"],
+    tables["user_privacys"],
+)
 _NOTIFY_PEERS = tuple(kind for kind in PeerType if kind > PeerType.SELF)
 _DEFAULTS = {"show_previews": 1, "silent": 0, "mute_until": 0, "sound": "default", "is_deleted": 0}
 
@@ -22,8 +24,11 @@ _DEFAULTS = {"show_previews": 1, "silent": 0, "mute_until": 0, "sound": "default
 class AccountModel(Model):
     """Operations on ``devices``, ``user_notify_settings`` and ``user_privacys``."""
 
-    def register_device(self, auth_key_id: int, user_id: int, token_type: int, token: str) -> Device:
-        """Have pushes go to a token: a new row, or for a token that is known its new owner and state 1.
+    def register_device(
+        self, auth_key_id: int, user_id: int, token_type: int, token: str
+    ) -> Device:
+        """Have pushes go to a token: a new row, or for a token that is known its new owner and
+        state 1.
 
         Parameters
         ----------
@@ -38,7 +43,11 @@ class AccountModel(Model):
         def work(connection: sa.Connection) -> Device:
             check_values(connection, _DEVICES, row)
             lock_users(connection, [user_id])
-            changes = {"auth_id": auth_key_id, "user_id": user_id, "state": DeviceState.REGISTERED_AGAIN.value}
+            changes = {
+                "auth_id": auth_key_id,
+                "user_id": user_id,
+                "state": DeviceState.REGISTERED_AGAIN.value,
+            }
             if not connection.execute(_DEVICES.update().where(known).values(changes)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
             devices = Device.select(_DEVICES).where(known).order_by(_DEVICES.c.id).limit(1)
@@ -54,18 +63,29 @@ class AccountModel(Model):
         registered = _DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN])
         update = _DEVICES.update().where(_token(token_type, token), registered)
         update = update.values(state=DeviceState.UNREGISTERED.value)
-        return self._write("unregister_device", lambda connection: connection.execute(update).rowcount > 0)
+        return self._write(
+            "unregister_device", lambda connection: connection.execute(update).rowcount > 0
+        )
 
     def get_devices(self, user_id: int) -> list[Device]:
         """Return a user's devices, unregistered ones too, in the order in which they came."""
-        return self._read(Device, Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id))
+        return self._read(
+            Device,
+            Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id),
+        )
 
     def get_notify_settings(self, user_id: int, peer: Peer) -> NotifySettings:
-        """Return how a user wants to hear of a peer; without a row, settings whose ``is_empty`` is true."""
+        """Return how a user wants to hear of a peer; without a row, settings whose ``is_empty`` is
+        true.
+        """
         check_peer(peer, _NOTIFY_PEERS)
         here = at(_SETTINGS, user_id=user_id, **peer.columns(), is_deleted=0)
         found = self._read(NotifySettings, NotifySettings.select(_SETTINGS).where(here))
-        return found[0] if found else NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
+        return (
+            found[0]
+            if found
+            else NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
+        )
 
     def set_notify_settings(
         self,
@@ -90,7 +110,12 @@ class AccountModel(Model):
         sound : str
             Up to 255 characters.
         """
-        values = {"show_previews": int(show_previews), "silent": int(silent), "mute_until": mute_until, "sound": sound}
+        values = {
+            "show_previews": int(show_previews),
+            "silent": int(silent),
+            "mute_until": mute_until,
+            "sound": sound,
+        }
 
         def work(connection: sa.Connection) -> None:
             lock_users(connection, [user_id])
@@ -101,27 +126,36 @@ class AccountModel(Model):
         return NotifySettings(user_id, kind, peer.peer_id, shown, quiet, mute_until, sound)
 
     def reset_notify_settings(self, user_id: int) -> None:
-        """Forget a user's settings for single peers, and set those for all peers to their defaults."""
+        """Forget a user's settings for single peers, and set those for all peers to
+        their defaults.
+        """
         mine, everyone = at(_SETTINGS, user_id=user_id), at(_SETTINGS, peer_type=PeerType.ALL)
 
         def work(connection: sa.Connection) -> None:
             lock_users(connection, [user_id])
             connection.execute(_SETTINGS.update().where(mine, ~everyone).values(is_deleted=1))
-            if not connection.execute(_SETTINGS.update().where(mine, everyone).values(_DEFAULTS)).rowcount:
+            if not connection.execute(
+                _SETTINGS.update().where(mine, everyone).values(_DEFAULTS)
+            ).rowcount:
                 self._put(connection, user_id, Peer(PeerType.ALL, 0), _DEFAULTS)
 
         self._write("reset_notify_settings", work)
 
     def get_privacy(self, user_id: int) -> Privacy | None:
-        """Return what a user allows and the account's time to live, or None where nothing was ever set.
+        """Return what a user allows and the account's time to live, or None where nothing was ever
+        set.
 
         The password and the recovery address are not read, only whether there is a password.
         """
         has_password = sa.case((_PRIVACY.c.password != "", 1), else_=0).label("has_password")
-        privacy = Privacy.select(_PRIVACY).add_columns(has_password).where(at(_PRIVACY, user_id=user_id))
+        privacy = (
+            Privacy.select(_PRIVACY).add_columns(has_password).where(at(_PRIVACY, user_id=user_id))
+        )
         return next(iter(self._read(Privacy, privacy)), None)
 
-    def _put(self, connection: sa.Connection, user_id: int, peer: Peer, values: dict[str, Any]) -> None:
+    def _put(
+        self, connection: sa.Connection, user_id: int, peer: Peer, values: dict[str, Any]
+    ) -> None:
         row = {"user_id": user_id} | check_peer(peer, _NOTIFY_PEERS).columns() | values
         upsert(connection, _SETTINGS, [row], lambda new: {name: new[name] for name in values})
 

@@ -10,11 +10,19 @@ import sqlalchemy as sa
 
 from imlib.constants import ParticipantType
 from imlib.errors import InvalidValueError, NotFoundError, shortened
+from imlib.models.base import (
+    Model,
+    absent,
+    at,
+    by_ids,
+    check_random_id,
+    check_values,
+    insert,
+    lock_users,
+    new_random_id,
+)
 from imlib.models.records import Chat, ChatFull, ChatParticipant
-from imlib.models.sql import Model, absent, at, by_ids, check_values, insert, lock_users, mark_of
 from imlib.schema import tables
-
-__all__ = ["ChatModel", "ParticipantState"]
 
 
 class ParticipantState(IntEnum):
@@ -29,9 +37,13 @@ _PRESENT = at(_PARTICIPANTS, state=ParticipantState.PRESENT)
 
 
 class ChatModel(Model):
-    """Operations on ``chats`` and ``chat_users``; every change of a chat holds the lock of its row."""
+    """Operations on ``chats`` and ``chat_users``; every change of a chat holds the lock
+    of its row.
+    """
 
-    def create_chat(self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None) -> Chat:
+    def create_chat(
+        self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None
+    ) -> Chat:
         """Create a chat with all its participants, or nothing.
 
         Parameters
@@ -43,20 +55,37 @@ class ChatModel(Model):
         user_ids : collection of int
             The other participants.
         random_id : int, optional
-            The client's own mark: the same user and mark again return the first chat and write nothing.
+            The client's own number: the same user and number again return the first chat, and write
+            nothing.
         """
         _check_title(title)
-        mark, members = mark_of(random_id), list(dict.fromkeys([user_id, *user_ids]))
+        random_id, members = check_random_id(random_id), list(dict.fromkeys([user_id, *user_ids]))
 
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
-            first = Chat.select(_CHATS).where(at(_CHATS, creator_user_id=user_id, create_random_id=mark))
+            first = Chat.select(_CHATS).where(
+                at(_CHATS, creator_user_id=user_id, create_random_id=random_id)
+            )
             if (row := connection.execute(first.order_by(_CHATS.c.id)).first()) is not None:
                 return Chat.from_row(row)
-            # The unique keys hold one title and one avatar change for each user and mark: creation counts as both.
-            values: dict[str, Any] = dict.fromkeys(_MARKS, mark) | dict.fromkeys(_MAKERS, user_id)
-            values |= {"title": title, "about": "", "access_hash": mark_of(None), "participant_count": len(members)}
-            chat_id = insert(connection, _CHATS, values)
+            # Unique keys hold one title change and one avatar change per user and random id:
+            # creation counts as both.
+            chat_id = insert(
+                connection,
+                _CHATS,
+                {
+                    "creator_user_id": user_id,
+                    "create_random_id": random_id,
+                    "title_changer_user_id": user_id,
+                    "title_change_random_id": random_id,
+                    "avatar_changer_user_id": user_id,
+                    "avatar_change_random_id": random_id,
+                    "title": title,
+                    "about": "",
+                    "access_hash": new_random_id(),
+                    "participant_count": len(members),
+                },
+            )
             for member in members:
                 rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
                 insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
@@ -65,12 +94,17 @@ class ChatModel(Model):
         return self._write("create_chat", work)
 
     def add_chat_participant(
-        self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int = ParticipantType.MEMBER
+        self,
+        chat_id: int,
+        user_id: int,
+        inviter_user_id: int,
+        participant_type: int = ParticipantType.MEMBER,
     ) -> ChatParticipant:
         """Put a user into a chat; one who is in it already stays as is."""
         if participant_type not in ParticipantType.__members__.values():
             raise InvalidValueError(
-                f"participant_type is {shortened(participant_type)}; allowed are 0 (member), 1 (admin), 2 (creator)"
+                f"participant_type is {shortened(participant_type)}; allowed are 0 (member), 1 "
+                "(admin), 2 (creator)"
             )
 
         def work(connection: sa.Connection) -> ChatParticipant:
@@ -82,7 +116,9 @@ class ChatModel(Model):
                 if not connection.execute(_PARTICIPANTS.update().where(mine).values(row)).rowcount:
                     insert(connection, _PARTICIPANTS, row)
                 self._change(connection, chat_id, participant_count=_CHATS.c.participant_count + 1)
-            return next(each for each in self._participants(connection, chat_id) if each.user_id == user_id)
+            return next(
+                each for each in self._participants(connection, chat_id) if each.user_id == user_id
+            )
 
         return self._write("add_chat_participant", work)
 
@@ -91,15 +127,19 @@ class ChatModel(Model):
 
         def work(connection: sa.Connection) -> None:
             self._locked(connection, chat_id)
-            update = _PARTICIPANTS.update().where(at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT)
+            update = _PARTICIPANTS.update().where(
+                at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT
+            )
             if not connection.execute(update.values(state=ParticipantState.GONE.value)).rowcount:
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
             self._change(connection, chat_id, participant_count=_CHATS.c.participant_count - 1)
 
         self._write("delete_chat_user", work)
 
-    def edit_chat_title(self, chat_id: int, user_id: int, title: str, random_id: int | None = None) -> Chat:
-        """Give a chat another title; the last change's user and mark again change nothing.
+    def edit_chat_title(
+        self, chat_id: int, user_id: int, title: str, random_id: int | None = None
+    ) -> Chat:
+        """Give a chat another title; the last change's user and random_id again change nothing.
 
         Parameters
         ----------
@@ -109,20 +149,26 @@ class ChatModel(Model):
         title : str
             1 to 255 characters.
         random_id : int, optional
-            The client's own mark, used for no other chat's title.
+            The client's own number, used for no other chat's title.
         """
         _check_title(title)
-        mark = mark_of(random_id)
+        random_id = check_random_id(random_id)
 
         def work(connection: sa.Connection) -> Chat:
             chat = self._locked(connection, chat_id)
             if user_id not in self.lock_participants(connection, chat_id):
-                raise NotFoundError(f"user {user_id} is not in chat {chat_id}; nothing was changed")
-            if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, mark):
+                raise not_in_chat(chat_id, user_id, "nothing was changed")
+            if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
                 return chat
-            changes = {"title": title, "title_changer_user_id": user_id, "title_change_random_id": mark}
+            changes = {
+                "title": title,
+                "title_changer_user_id": user_id,
+                "title_change_random_id": random_id,
+            }
             check_values(connection, _CHATS, changes)
-            self._change(connection, chat_id, **changes, title_changed_at=sa.func.current_timestamp())
+            self._change(
+                connection, chat_id, **changes, title_changed_at=sa.func.current_timestamp()
+            )
             return self._locked(connection, chat_id)
 
         return self._write("edit_chat_title", work)
@@ -143,42 +189,77 @@ class ChatModel(Model):
             return ChatFull(Chat.from_row(rows[0]), tuple(self._participants(connection, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
-        """Return those who are in a chat, in the order in which they came; raise `NotFoundError` if there is none."""
+        """Return those who are in a chat, in the order in which they came; raise `NotFoundError` if
+        there is none.
+        """
         return list(self.get_chat_full(chat_id).participants)
 
     def get_chats_by_id_list(self, chat_ids: Collection[int]) -> list[Chat]:
         """Return the chats of these ids, in their order; an id without a chat is left out."""
         with self._reading() as connection:
-            return [Chat.from_row(row) for row in by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, chat_ids)]
+            return [
+                Chat.from_row(row)
+                for row in by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, chat_ids)
+            ]
 
     def lock_participants(self, connection: sa.Connection, chat_id: int) -> list[int]:
-        """Within a transaction, lock a chat and return the ids of those who are in it: for the other models."""
+        """Within a transaction, lock a chat and return the ids of those who are in it: for the
+        other models.
+        """
         self._locked(connection, chat_id)
-        # A locking read: a plain one would fix what the rest of a MySQL transaction sees before all locks are held.
-        members = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat_id), _PRESENT)
-        return list(dict.fromkeys(connection.scalars(members.order_by(_PARTICIPANTS.c.id).with_for_update())))
+        # A locking read: a plain one would fix what the rest of a MySQL transaction sees before all
+        # locks are held.
+        members = sa.select(_PARTICIPANTS.c.user_id).where(
+            at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
+        )
+        return list(
+            dict.fromkeys(
+                connection.scalars(members.order_by(_PARTICIPANTS.c.id).with_for_update())
+            )
+        )
 
     def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
-        row = connection.execute(Chat.select(_CHATS).where(at(_CHATS, id=chat_id)).with_for_update()).first()
+        row = connection.execute(
+            Chat.select(_CHATS).where(at(_CHATS, id=chat_id)).with_for_update()
+        ).first()
         if row is None:
             raise absent("chats", chat_id, writing=True)
         return Chat.from_row(row)
 
     def _participants(self, connection: sa.Connection, chat_id: int) -> list[ChatParticipant]:
-        members = ChatParticipant.select(_PARTICIPANTS).where(at(_PARTICIPANTS, chat_id=chat_id), _PRESENT)
-        return [ChatParticipant.from_row(row) for row in connection.execute(members.order_by(_PARTICIPANTS.c.id))]
+        members = ChatParticipant.select(_PARTICIPANTS).where(
+            at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
+        )
+        return [
+            ChatParticipant.from_row(row)
+            for row in connection.execute(members.order_by(_PARTICIPANTS.c.id))
+        ]
 
-    def _row(self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int) -> dict[str, int]:
-        row = {"chat_id": chat_id, "user_id": user_id, "participant_type": int(participant_type)}
-        row |= {"inviter_user_id": inviter_user_id, "state": ParticipantState.PRESENT.value}
-        return row | dict.fromkeys(("invited_at", "joined_at"), self._now)
+    def _row(
+        self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int
+    ) -> dict[str, int]:
+        return {
+            "chat_id": chat_id,
+            "user_id": user_id,
+            "participant_type": int(participant_type),
+            "inviter_user_id": inviter_user_id,
+            "invited_at": self._now,
+            "joined_at": self._now,
+            "state": ParticipantState.PRESENT.value,
+        }
 
     def _change(self, connection: sa.Connection, chat_id: int, **values: Any) -> None:
-        connection.execute(_CHATS.update().where(_CHATS.c.id == chat_id).values(**values, version=_CHATS.c.version + 1))
+        connection.execute(
+            _CHATS.update()
+            .where(_CHATS.c.id == chat_id)
+            .values(**values, version=_CHATS.c.version + 1)
+        )
 
 
-_MARKS = ("create_random_id", "title_change_random_id", "avatar_change_random_id")
-_MAKERS = ("creator_user_id", "title_changer_user_id", "avatar_changer_user_id")
+def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
+    """Return the error that says that a user is not in a chat, and what was not done."""
+    said = f"user {user_id} is not in chat {chat_id}; {nothing}"
+    return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
 
 
 def _check_title(title: str) -> None:

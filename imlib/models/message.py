@@ -1,4 +1,6 @@
-"""Messages: each stored once, with a box for every user who has it; the boxes are numbered by the user's pts."""
+"""Messages: each stored once, with a box for every user who has it; the boxes are numbered by the
+user's pts.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +9,32 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
 from imlib.constants import MessageBoxType, MessageType, PeerType
-from imlib.errors import InvalidValueError, NotFoundError, shortened
-from imlib.models.body import decode_body, encode_body
-from imlib.models.chat import ChatModel
-from imlib.models.dialog import DialogModel
-from imlib.models.records import Message, Peer
-from imlib.models.sequence import SequenceModel
-from imlib.models.sql import (
+from imlib.context import Context
+from imlib.errors import InvalidValueError, shortened
+from imlib.message_body import decode_body, encode_body
+from imlib.models.base import (
     Model,
     absent,
     at,
     by_ids,
-    check_int,
-    check_limit,
     check_peer,
+    check_random_id,
     check_values,
     insert,
     lock_users,
-    mark_of,
 )
+from imlib.models.chat import ChatModel, not_in_chat
+from imlib.models.dialog import DialogModel
+from imlib.models.records import Message, Peer
+from imlib.models.sequence import SequenceModel
 from imlib.schema import tables
-
-__all__ = ["MessageModel"]
+from imlib.validation import check_int, check_limit
 
 _MESSAGES, _BOXES = tables["messages"], tables["message_boxes"]
-_OUT = sa.case((_BOXES.c.message_box_type == MessageBoxType.INCOMING.value, 0), else_=1).label("out")
+_OUT = sa.case((_BOXES.c.message_box_type == MessageBoxType.INCOMING.value, 0), else_=1).label(
+    "out"
+)
 # As bytes: text that is no UTF-8 must not fail in the driver.
 _BODY = sa.cast(_MESSAGES.c.message_data, sa.LargeBinary).label("message_data")
 _HISTORY = (*Message.select(_MESSAGES).selected_columns, _BODY)
@@ -44,7 +45,7 @@ class MessageModel(Model):
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
     sequences, dialogs, chats
         The models that a message passes through on its way.
 
@@ -53,8 +54,10 @@ class MessageModel(Model):
     Reads go by a user's boxes: what a user has no box for, that user does not see.
     """
 
-    def __init__(self, clients: Clients, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel) -> None:
-        super().__init__(clients)
+    def __init__(
+        self, context: Context, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel
+    ) -> None:
+        super().__init__(context)
         self._sequences, self._dialogs, self._chats = sequences, dialogs, chats
 
     def send_message(
@@ -66,7 +69,8 @@ class MessageModel(Model):
         *,
         mentions: Collection[int] = (),
     ) -> Message:
-        """Send a text: history, the boxes of sender and receivers, their dialogs and pts; all of it or nothing.
+        """Send a text: history, the boxes of sender and receivers, their dialogs and pts; all of it
+        or nothing.
 
         Parameters
         ----------
@@ -75,9 +79,11 @@ class MessageModel(Model):
         peer : Peer
             A user, who may be the sender, or a chat, each participant of which gets a box.
         text : str
-            Not empty; its JSON takes up to 65,535 bytes, in which a character outside ASCII counts 6 or 12.
+            Not empty; its JSON takes up to 65,535 bytes, in which a character outside ASCII counts
+            6 or 12.
         random_id : int, optional
-            The client's own mark: the same sender and mark again return the first message and write nothing.
+            The client's own number: the same sender and number again return the first message, and
+            write nothing.
         mentions : collection of int
             Receivers whom the text mentions.
 
@@ -86,17 +92,21 @@ class MessageModel(Model):
         Message
             As the sender has it.
         """
-        if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # callers may have no types
-            raise InvalidValueError(f"text is {shortened(text)}; allowed is a str that is not empty")
+        if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # untyped callers
+            raise InvalidValueError(
+                f"text is {shortened(text)}; allowed is a str that is not empty"
+            )
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
-        mark = mark_of(random_id)
+        random_id = check_random_id(random_id)
 
         def work(connection: sa.Connection) -> Message:
             receivers = self._receivers(connection, from_user_id, peer)
-            if (first := self._first(connection, from_user_id, mark)) is not None:
+            if (first := self._first(connection, from_user_id, random_id)) is not None:
                 return self._as_sent(connection, from_user_id, first)
             date, body = self._now, {"message": text}
-            message_id = self._store(connection, from_user_id, peer, mark, body, MessageType.MESSAGE, date)
+            message_id = self._store(
+                connection, from_user_id, peer, random_id, body, MessageType.MESSAGE, date
+            )
             theirs = Peer.user(from_user_id) if peer.peer_type == PeerType.USER else peer
             incoming = [(each, theirs) for each in sorted(receivers)]
             self._dialogs.count_message(connection, incoming, message_id, mentions, date=date)
@@ -109,8 +119,11 @@ class MessageModel(Model):
 
         return self._write("send_message", work)
 
-    def create_history_message(self, from_user_id: int, peer: Peer, random_id: int, body: object) -> int:
-        """Store a message without boxes, and return its id; for the same sender and mark again, the first one's.
+    def create_history_message(
+        self, from_user_id: int, peer: Peer, random_id: int, body: object
+    ) -> int:
+        """Store a message without boxes, and return its id; for the same sender and random_id
+        again, the first one's.
 
         Parameters
         ----------
@@ -121,14 +134,24 @@ class MessageModel(Model):
             A str is the text that a person wrote.
         """
         body = {"message": body} if isinstance(body, str) else body
-        return self._history("create_history_message", from_user_id, peer, random_id, body, MessageType.MESSAGE)
+        return self._history(
+            "create_history_message", from_user_id, peer, random_id, body, MessageType.MESSAGE
+        )
 
-    def create_history_message_service(self, from_user_id: int, peer: Peer, random_id: int, action: object) -> int:
-        """Store a notice, such as that a user joined, as `create_history_message` stores a message."""
+    def create_history_message_service(
+        self, from_user_id: int, peer: Peer, random_id: int, action: object
+    ) -> int:
+        """Store a notice, such as that a user joined, as `create_history_message`
+        stores a message.
+        """
         body, kind = {"action": action}, MessageType.MESSAGE_SERVICE
-        return self._history("create_history_message_service", from_user_id, peer, random_id, body, kind)
+        return self._history(
+            "create_history_message_service", from_user_id, peer, random_id, body, kind
+        )
 
-    def create_message_boxes(self, user_id: int, from_id: int, peer: Peer, incoming: bool, message_id: int) -> int:
+    def create_message_boxes(
+        self, user_id: int, from_id: int, peer: Peer, incoming: bool, message_id: int
+    ) -> int:
         """Put a message into a user's box, and return the pts that it gets there.
 
         Parameters
@@ -146,15 +169,21 @@ class MessageModel(Model):
 
         def work(connection: sa.Connection) -> int:
             lock_users(connection, [user_id])
-            date = connection.scalar(sa.select(_MESSAGES.c.date2).where(at(_MESSAGES, id=message_id)))
+            date = connection.scalar(
+                sa.select(_MESSAGES.c.date2).where(at(_MESSAGES, id=message_id))
+            )
             if date is None:
                 raise absent("messages", message_id, writing=True)
-            return self._deliver(connection, {user_id: box}, from_id, message_id, date)[str(user_id)]
+            return self._deliver(connection, {user_id: box}, from_id, message_id, date)[
+                str(user_id)
+            ]
 
         return self._write("create_message_boxes", work)
 
     def get_messages_by_id_list(self, user_id: int, message_ids: Collection[int]) -> list[Message]:
-        """Return a user's messages of these ids, in their order; one that the user has no box for is left out."""
+        """Return a user's messages of these ids, in their order; one that the user has no box for
+        is left out.
+        """
         return self._listed(self._of(user_id), message_ids)
 
     def get_messages_by_peer_and_message_id_list(
@@ -166,15 +195,23 @@ class MessageModel(Model):
     def get_messages_by_user_id_peer_offset_limit(
         self, user_id: int, peer: Peer, offset: int = 0, limit: int = 100
     ) -> list[Message]:
-        """Return messages of a conversation older than the message id `offset` (0: from the newest), newest first."""
-        statement = self._of(user_id, peer).order_by(_BOXES.c.message_id.desc()).limit(check_limit(limit))
+        """Return messages of a conversation older than the message id `offset` (0: from the
+        newest), newest first.
+        """
+        statement = (
+            self._of(user_id, peer).order_by(_BOXES.c.message_id.desc()).limit(check_limit(limit))
+        )
         if check_int("offset", offset) > 0:
             statement = statement.where(_BOXES.c.message_id < offset)
         return self._found(statement)
 
-    def get_messages_by_gt_pts(self, user_id: int, pts: int, limit: int | None = None) -> list[Message]:
+    def get_messages_by_gt_pts(
+        self, user_id: int, pts: int, limit: int | None = None
+    ) -> list[Message]:
         """Return a user's messages with a greater pts, oldest first: what a client has missed."""
-        statement = self._of(user_id).where(_BOXES.c.pts > check_int("pts", pts)).order_by(_BOXES.c.pts)
+        statement = (
+            self._of(user_id).where(_BOXES.c.pts > check_int("pts", pts)).order_by(_BOXES.c.pts)
+        )
         return self._found(statement if limit is None else statement.limit(check_limit(limit)))
 
     def get_last_pts_by_user_id(self, user_id: int) -> int:
@@ -184,18 +221,26 @@ class MessageModel(Model):
             return int(connection.scalar(newest) or 0)
 
     def _receivers(self, connection: sa.Connection, from_user_id: int, peer: Peer) -> set[int]:
-        """Take every lock that sending needs, chats before users, and return who but the sender gets the message."""
+        """Take every lock that sending needs, chats before users, and return who but the sender
+        gets the message.
+        """
         if peer.peer_type == PeerType.USER:
             lock_users(connection, {from_user_id, peer.peer_id})
             return {peer.peer_id} - {from_user_id}
         members = self._chats.lock_participants(connection, peer.peer_id)
         lock_users(connection, {from_user_id, *members}, required=[from_user_id])
         if from_user_id not in members:
-            raise NotFoundError(f"user {from_user_id} is not in chat {peer.peer_id}; nothing was sent")
+            raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
         return set(members) - {from_user_id}
 
     def _history(
-        self, operation: str, from_user_id: int, peer: Peer, random_id: int, body: object, kind: MessageType
+        self,
+        operation: str,
+        from_user_id: int,
+        peer: Peer,
+        random_id: int,
+        body: object,
+        kind: MessageType,
     ) -> int:
         check_peer(peer)
         check_int("random_id", random_id, 64)
@@ -203,21 +248,38 @@ class MessageModel(Model):
         def work(connection: sa.Connection) -> int:
             lock_users(connection, [from_user_id])
             first = self._first(connection, from_user_id, random_id)
-            return first or self._store(connection, from_user_id, peer, random_id, body, kind, self._now)
+            return first or self._store(
+                connection, from_user_id, peer, random_id, body, kind, self._now
+            )
 
         return self._write(operation, work)
 
     def _first(self, connection: sa.Connection, from_user_id: int, random_id: int) -> int | None:
-        # Plain, and safe as such: the sender's row is locked, and this is the transaction's first plain read.
+        # Plain, and safe as such: the sender's row is locked, and this is the transaction's first
+        # plain read.
         here = at(_MESSAGES, sender_user_id=from_user_id, random_id=random_id)
         first: int | None = connection.scalar(sa.select(sa.func.min(_MESSAGES.c.id)).where(here))
         return first
 
     def _store(
-        self, connection: sa.Connection, user_id: int, peer: Peer, mark: int, body: object, kind: MessageType, date: int
+        self,
+        connection: sa.Connection,
+        user_id: int,
+        peer: Peer,
+        random_id: int,
+        body: object,
+        kind: MessageType,
+        date: int,
     ) -> int:
-        row: dict[str, Any] = {"sender_user_id": user_id, "random_id": mark, "message_type": kind.value, "date2": date}
-        return insert(connection, _MESSAGES, row | peer.columns() | {"message_data": encode_body(body)})
+        row = {
+            "sender_user_id": user_id,
+            **peer.columns(),
+            "random_id": random_id,
+            "message_type": kind.value,
+            "message_data": encode_body(body),
+            "date2": date,
+        }
+        return insert(connection, _MESSAGES, row)
 
     def _deliver(
         self,
@@ -230,8 +292,17 @@ class MessageModel(Model):
         pts = self._sequences.advance(connection, [str(user_id) for user_id in sorted(boxes)])
         rows = []
         for user_id, (peer, kind) in sorted(boxes.items()):
-            row = {"user_id": user_id, "message_box_type": kind.value, "pts": pts[str(user_id)]} | peer.columns()
-            row |= {"sender_user_id": from_id, "message_id": message_id, "date2": date, "state": 0, "media_unread": 0}
+            row = {
+                "user_id": user_id,
+                "sender_user_id": from_id,
+                "message_box_type": kind.value,
+                **peer.columns(),
+                "pts": pts[str(user_id)],
+                "message_id": message_id,
+                "media_unread": 0,
+                "state": 0,
+                "date2": date,
+            }
             check_values(connection, _BOXES, row)
             rows.append(row)
         connection.execute(_BOXES.insert(), rows)
@@ -239,13 +310,18 @@ class MessageModel(Model):
 
     def _of(self, user_id: int, peer: Peer | None = None, *, outer: bool = False) -> sa.Select[Any]:
         mine = (_BOXES.c.message_id == _MESSAGES.c.id) & at(_BOXES, user_id=user_id)
-        columns = (sa.func.coalesce(_BOXES.c[name], 0).label(name) for name in ("pts", "media_unread"))
+        columns = (
+            sa.func.coalesce(_BOXES.c[name], 0).label(name) for name in ("pts", "media_unread")
+        )
         messages = sa.select(*_HISTORY, sa.literal(user_id).label("user_id"), *columns, _OUT)
         messages = messages.select_from(_MESSAGES.join(_BOXES, mine, isouter=outer))
-        return messages if peer is None else messages.where(at(_BOXES, **check_peer(peer).columns()))
+        return (
+            messages if peer is None else messages.where(at(_BOXES, **check_peer(peer).columns()))
+        )
 
     def _as_sent(self, connection: sa.Connection, user_id: int, message_id: int) -> Message:
-        # Outer: history alone has no box, as create_history_message or a crash of the deployed server leaves it.
+        # Outer: history alone has no box, as create_history_message or a crash of the deployed
+        # server leaves it.
         message = self._of(user_id, outer=True).where(_MESSAGES.c.id == message_id).limit(1)
         return _records(connection.execute(message))[0]
 
@@ -260,4 +336,6 @@ class MessageModel(Model):
 
 def _records(rows: Iterable[sa.Row[Any]]) -> list[Message]:
     decoded = ((row, decode_body(bytes(row.message_data))) for row in rows)
-    return [Message.from_row(row, body=body, body_problem=problem) for row, (body, problem) in decoded]
+    return [
+        Message.from_row(row, body=body, body_problem=problem) for row, (body, problem) in decoded
+    ]

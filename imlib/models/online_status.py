@@ -1,8 +1,8 @@
 """The presence model: who is online, as leases in Redis.
 
-Every write is one round trip, a session's and its key's time to live are written by one atomic command, and reading
-any number of users is one round trip too. Looking
-never changes anything: what cannot be read stays where it is, and `OnlineStatusModel.malformed` lists it.
+Every write is one round trip, a session's and its key's time to live are written by one atomic
+command, and reading any number of users is one round trip too. Looking never changes anything: what
+cannot be read stays where it is, and `OnlineStatusModel.malformed` lists it.
 
 Source: the design notes of the specification; `GetOnlineStatusModel`.
 """
@@ -14,17 +14,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
-from imlib.errors import CodecError, InvalidValueError, WrongTypeError, shortened
+from imlib.errors import InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
-from imlib.online import online_in
-from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, read_users, scan_batches
-from imlib.session_status import WIDTHS, Layout, SessionStatus, check_width
-from imlib.wire import exchange, translated, where
+from imlib.presence import (
+    BATCH_KEYS,
+    Batch,
+    Malformed,
+    malformed_in,
+    online_in,
+    read_users,
+    scan_batches,
+)
+from imlib.servers.redis_pipeline import round_trip, server_address, translated_error
+from imlib.session_status import Layout, SessionStatus
+from imlib.validation import distinct_users
 
 if TYPE_CHECKING:
-    from imlib.connect import Clients
-
-__all__ = ["OnlineCount", "OnlineStatusModel", "distinct_users"]
+    from imlib.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +54,23 @@ class OnlineStatusModel:
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
 
     Notes
     -----
-    A session counts while ``clock - 17 < now``, on both leases. Times are read by Redis's own clock, taken in the
-    same round trip, unless the deployment or the call names another. On the field lease Redis forgets a session by
-    its own clock as well, 17 s after the write: where the clocks disagree its answer is a subset of the key lease's.
+    A session counts while ``clock - 17 < now``, on both leases. Times are read by Redis's own
+    clock, taken in the same round trip, unless the deployment or the call names another. On the
+    field lease Redis forgets a session by its own clock as well, 17 s after the write: where the
+    clocks disagree its answer is a subset of the key lease's.
     """
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
-        self._script = _script(clients.lease, clients.server.field_lease)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._script = _script(context.lease, context.server.field_lease)
 
     def set_online(self, status: SessionStatus) -> None:
-        """Lease a session, or extend its lease: write it and give its user's key 15 s, in one atomic command.
+        """Lease a session, or extend its lease: write it and give its user's key 15 s, in one
+        atomic command.
 
         Raises
         ------
@@ -73,7 +81,8 @@ class OnlineStatusModel:
         self.renew([status])
 
     def renew(self, statuses: Iterable[SessionStatus]) -> None:
-        """Lease many sessions, of any users, in one round trip; of two reports of one session the last wins.
+        """Lease many sessions, of any users, in one round trip; of two reports of one session the
+        last wins.
 
         Parameters
         ----------
@@ -82,29 +91,41 @@ class OnlineStatusModel:
         Raises
         ------
         WrongTypeError
-            Some users' keys hold something else than a hash. They are named; all others were renewed.
+            Some users' keys hold something else than a hash. They are named; all others were
+            renewed.
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
-        self._clients.check_writable("set_online")
+        self._context.check_writable("set_online")
         every = list(statuses)
-        for given in cast("list[object]", every):  # who does not check types gets a sentence, before anything is sent
+        for given in cast(
+            "list[object]", every
+        ):  # who does not check types gets a sentence, before anything is sent
             if not isinstance(given, SessionStatus):
-                raise InvalidValueError(f"{shortened(given)} is no SessionStatus: nothing was written")
-        commands = (self._renewal(every[at : at + _SCRIPT_SESSIONS]) for at in range(0, len(every), _SCRIPT_SESSIONS))
+                raise InvalidValueError(
+                    f"{shortened(given)} is no SessionStatus: nothing was written"
+                )
+        commands = (
+            self._renewal(every[at : at + _SCRIPT_SESSIONS])
+            for at in range(0, len(every), _SCRIPT_SESSIONS)
+        )
         refusals: list[bytes] = []
-        for reply in exchange(self._clients.redis, commands) if every else ():
+        for reply in round_trip(self._context.redis, commands) if every else ():
             self._raise_refusal(reply)
             refusals += reply
         if refusals:
             keys, reasons = refusals[::2], refusals[1::2]
             shown = ", ".join(key.decode() for key in keys[:5]) + (", …" if len(keys) > 5 else "")
             raise WrongTypeError(
-                f"{shown}: not written, {reasons[0].decode(errors='replace')}. Every other session was. "
-                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it did not write."
+                f"{shown}: not written, {reasons[0].decode(errors='replace')}. Every other "
+                "session was. "
+                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it "
+                "did not write.",
+                keys=tuple(key.decode() for key in keys),
             )
 
     def set_offline(self, status: SessionStatus) -> None:
-        """Remove a session, in whichever layout it was written; its user's key goes with the last one.
+        """Remove a session, in whichever layout it was written; its user's key goes with the last
+        one.
 
         No time to live is extended. A session that is not there is no error.
 
@@ -114,12 +135,14 @@ class OnlineStatusModel:
             The user's key holds something else than a hash.
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
-        self._clients.check_writable("set_offline")
+        self._context.check_writable("set_offline")
         fields = [status.to_field(layout) for layout in Layout]
-        (reply,) = exchange(self._clients.redis, [("HDEL", status.to_key(), *fields)])
+        (reply,) = round_trip(self._context.redis, [("HDEL", status.to_key(), *fields)])
         self._raise_refusal(reply)
 
-    def get_online_by_user_id(self, user_id: int, *, clock: Clock | None = None) -> list[SessionStatus]:
+    def get_online_by_user_id(
+        self, user_id: int, *, clock: Clock | None = None
+    ) -> list[SessionStatus]:
         """Return the sessions by which a user is online now; none means offline.
 
         Parameters
@@ -132,7 +155,8 @@ class OnlineStatusModel:
         Returns
         -------
         list of SessionStatus
-            Ordered by auth_key_id, then session_id. Malformed entries are not in it (see `malformed`).
+            Ordered by auth_key_id, then session_id. Malformed entries are not in it (see
+            `malformed`).
         """
         return self.get_online_by_user_id_list([user_id], clock=clock)[int(user_id)]
 
@@ -151,22 +175,24 @@ class OnlineStatusModel:
         Returns
         -------
         dict of int to list of SessionStatus
-            Every id that was asked for has its entry, an empty list if that user is offline; in the order asked.
+            Every id that was asked for has its entry, an empty list if that user is offline; in the
+            order asked.
         """
         ids = distinct_users(user_ids)
         if not ids:
-            self._clients.check_open()
+            self._context.check_open()
             return {}
-        batch = read_users(self._clients.redis, ids, clock or self._clients.reader_clock)
+        batch = read_users(self._context.redis, ids, clock or self._context.reader_clock)
         return dict(zip(ids, online_in(batch), strict=True))
 
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
     ) -> Iterator[tuple[int, list[SessionStatus]]]:
-        """Walk through all users who are online, holding about ``batch`` of them in memory at a time.
+        """Walk through all users who are online, holding about ``batch`` of them in memory at a
+        time.
 
-        A walk takes time while presence changes: a user may be met twice, and one who comes or goes meanwhile may be
-        met or not (SCAN promises no more).
+        A walk takes time while presence changes: a user may be met twice, and one who comes or goes
+        meanwhile may be met or not (SCAN promises no more).
 
         Yields
         ------
@@ -176,14 +202,18 @@ class OnlineStatusModel:
         """
         if batch < 1:
             raise InvalidValueError(f"batch is {batch}: it must be at least 1 key")
-        for read in scan_batches(self._clients.redis, clock or self._clients.reader_clock, size=batch):
+        for read in scan_batches(
+            self._context.redis, clock or self._context.reader_clock, size=batch
+        ):
             for user_id, sessions in zip(read.user_ids, online_in(read), strict=True):
                 if sessions:
                     yield user_id, sessions
 
     def count_online(self, *, clock: Clock | None = None) -> OnlineCount:
         """Count who is online, each user once; it walks through all keys, as `iter_online` does."""
-        sessions_by_user = {user_id: len(sessions) for user_id, sessions in self.iter_online(clock=clock)}
+        sessions_by_user = {
+            user_id: len(sessions) for user_id, sessions in self.iter_online(clock=clock)
+        }
         return OnlineCount(len(sessions_by_user), sum(sessions_by_user.values()))
 
     def malformed(self, user_ids: Iterable[int] | None = None) -> list[Malformed]:
@@ -199,7 +229,7 @@ class OnlineStatusModel:
         list of Malformed
             Ordered by key and field.
         """
-        client = self._clients.redis
+        client = self._context.redis
         if user_ids is None:
             batches: Iterable[Batch] = scan_batches(client, None)
         else:
@@ -209,39 +239,41 @@ class OnlineStatusModel:
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
 
     def _renewal(self, statuses: list[SessionStatus]) -> tuple[str | int, ...]:
-        layout = self._clients.layout
+        layout = self._context.layout
         by_key: dict[str, list[str]] = {}
         for status in statuses:
-            by_key.setdefault(status.to_key(), []).extend((status.to_field(layout), status.to_value(layout)))
+            by_key.setdefault(status.to_key(), []).extend(
+                (status.to_field(layout), status.to_value(layout))
+            )
         words: list[str | int] = []
         for entries in by_key.values():
             words += (len(entries), *entries)
-        # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one round trip is promised.
-        return ("EVAL", self._script, len(by_key), *by_key, int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT), *words)
+        # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one round
+        # trip is promised.
+        return (
+            "EVAL",
+            self._script,
+            len(by_key),
+            *by_key,
+            int(ONLINE_TIMEOUT),
+            int(CHECK_ONLINE_TIMEOUT),
+            *words,
+        )
 
     def _raise_refusal(self, reply: Any) -> None:
         if isinstance(reply, Exception):
-            raise translated(reply, where(self._clients.redis)) from reply
-
-
-def distinct_users(user_ids: Iterable[int]) -> list[int]:
-    """Return user ids as plain ints, each once, in their order; raise `InvalidValueError` for what is no int32."""
-    given = list(user_ids)
-    low, high = WIDTHS["user_id"]
-    if set(map(type, given)) <= {int} and low <= min(given, default=low) <= max(given, default=high) <= high:
-        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
-    try:
-        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
-    except CodecError as problem:
-        raise InvalidValueError(f"{shortened(problem.value)}: {problem.reason}") from None
+            raise translated_error(reply, server_address(self._context.redis)) from reply
 
 
 _SCRIPT_SESSIONS = 250
-"""Sessions a script, of those that are renewed in one round trip: none holds the server for as much as 1 ms."""
+"""Sessions a script, of those that are renewed in one round trip: none holds the server for as much
+as 1 ms.
+"""
 
 _WRITES = {
     None: "redis.pcall('HSET', key, unpack(ARGV, first, last))",
-    "HSETEX": "redis.pcall('HSETEX', key, 'EX', ARGV[2], 'FIELDS', (last - first + 1) / 2, unpack(ARGV, first, last))",
+    "HSETEX": """redis.pcall('HSETEX', key, 'EX', ARGV[2],
+      'FIELDS', (last - first + 1) / 2, unpack(ARGV, first, last))""",
     "HEXPIRE": """redis.pcall('HSET', key, unpack(ARGV, first, last))
   for field = first, type(written) == 'number' and last or 0, 2 do
     redis.call('HEXPIRE', key, ARGV[2], 'FIELDS', 1, ARGV[field])
@@ -265,7 +297,8 @@ return refused"""
 def _script(lease: Lease, field_lease: str | None) -> str:
     """Return the script that writes entries and gives them and their keys their times to live.
 
-    KEYS are users' keys; ARGV are the two times to live, then for each key how many words follow and the words:
-    field, value, field, value. It returns the keys that could not be written, each with the server's reason.
+    KEYS are users' keys; ARGV are the two times to live, then for each key how many words follow
+    and the words: field, value, field, value. It returns the keys that could not be written, each
+    with the server's reason.
     """
     return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]

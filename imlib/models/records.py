@@ -1,43 +1,29 @@
 """What the models give back: frozen records, an attribute a column unless said otherwise.
 
-Widths are the columns': ids int32; auth keys, access hashes and random ids int64. Names that begin with ``date`` or
-end in ``_at`` or ``_until`` and are ints hold Unix seconds; `datetime` attributes are UTC, and None means never.
-What a log must not show (access hashes, tokens, phones, what people wrote) is in no repr; nor are the moments that
-the database's own clock sets.
+Widths are the columns': ids int32; auth keys, access hashes and random ids int64. Names that begin
+with ``date`` or end in ``_at`` or ``_until`` and are ints hold Unix seconds; `datetime` attributes
+are UTC, and None means never. What a log must not show (access hashes, tokens, phones, what people
+wrote) is in no repr; nor are the moments that the database's own clock sets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Self
+from functools import cache
+from typing import Any, Self, get_type_hints
 
 import sqlalchemy as sa
 
 from imlib.constants import ParticipantType, PeerType
 
-__all__ = [
-    "Chat",
-    "ChatFull",
-    "ChatParticipant",
-    "Contact",
-    "Device",
-    "DeviceState",
-    "Dialog",
-    "Link",
-    "Message",
-    "NotifySettings",
-    "Peer",
-    "Privacy",
-    "Record",
-    "User",
-    "UserFull",
-]
-
 
 class DeviceState(IntEnum):
-    """What ``devices.state`` says; any other value means unregistered too (the deployed server left some)."""
+    """What ``devices.state`` says; any other value means unregistered too (the deployed server left
+    some).
+    """
 
     REGISTERED = 0
     REGISTERED_AGAIN = 1
@@ -90,25 +76,47 @@ class Record:
 
     @classmethod
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
-        """Build the record from a row that has its columns, among others; numbers become bools and enums."""
+        """Build the record from a row that has its columns, among others; numbers become bools and
+        enums.
+        """
         values: dict[str, Any] = {**row._mapping, **extra}
-        kinds = cls.__annotations__
-        return cls(**{name: _as(kind, name, values[name]) for name, kind in kinds.items() if name in values})
+        readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
+        return cls(**{name: read(values[name]) for name, read in readers.items() if name in values})
 
 
-def _as(kind: str, name: str, value: Any) -> Any:
-    if kind == "bool":
-        return bool(value)
+def _as_stored(value: Any) -> Any:
+    return value
+
+
+@cache
+def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
+    """Return for each attribute of a record what makes its value of the column's: bools and enums
+    of numbers.
+    """
+    hints = get_type_hints(record)
+    return {
+        name: _READERS.get(name, bool if hints[name] is bool else _as_stored)
+        for name in map(str, record.__slots__)
+    }
+
+
+def _member(kind: type[IntEnum]) -> Callable[[int], int]:
     # A number that the deployed server invented later stays a number.
-    return _ENUMS[name]._value2member_map_.get(value, value) if name in _ENUMS else value
+    members: dict[Any, Any] = kind._value2member_map_
+    return lambda value: members.get(value, value)
 
 
-_ENUMS: dict[str, type[IntEnum]] = {"peer_type": PeerType, "participant_type": ParticipantType}
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "peer_type": _member(PeerType),
+    "participant_type": _member(ParticipantType),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class User(Record):
-    """An account (``users``); names up to 255 characters, about up to 512, phone 32, country_code 2."""
+    """An account (``users``); names up to 255 characters, about up to 512, phone 32, country_code
+    2.
+    """
 
     id: int
     access_hash: int = field(repr=False)
@@ -130,7 +138,9 @@ class User(Record):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Whether two users have each other in their contacts: the one who asks the other, and the other way round."""
+    """Whether two users have each other in their contacts: the one who asks the other, and the
+    other way round.
+    """
 
     contact: bool
     mutual: bool
@@ -149,7 +159,9 @@ class Contact(Record):
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings(Record):
-    """How a user wants to hear of a peer; ``is_empty``: no row says so, these are what the columns default to."""
+    """How a user wants to hear of a peer; ``is_empty``: no row says so, these are what the columns
+    default to.
+    """
 
     user_id: int
     peer_type: int
@@ -193,7 +205,9 @@ class Device(Record):
 
 @dataclass(frozen=True, slots=True)
 class Privacy(Record):
-    """What a user allows (``user_privacys``); ``ttl``: days of absence after which the account goes, 0 if unset."""
+    """What a user allows (``user_privacys``); ``ttl``: days of absence after which the account
+    goes, 0 if unset.
+    """
 
     user_id: int
     status_timestamp: int
@@ -206,7 +220,9 @@ class Privacy(Record):
 
 @dataclass(frozen=True, slots=True)
 class Chat(Record):
-    """A group chat (``chats``); title and topic up to 255 characters; ``version`` grows by 1 with every change."""
+    """A group chat (``chats``); title and topic up to 255 characters; ``version`` grows by 1 with
+    every change.
+    """
 
     id: int
     creator_user_id: int
@@ -252,7 +268,9 @@ class ChatFull:
 
 @dataclass(frozen=True, slots=True)
 class Dialog(Record):
-    """A conversation as its owner sees it (``user_dialogs``); ``top_message``: the id of its newest message."""
+    """A conversation as its owner sees it (``user_dialogs``); ``top_message``: the id of its newest
+    message.
+    """
 
     user_id: int
     peer_type: int
@@ -268,10 +286,12 @@ class Dialog(Record):
 
 @dataclass(frozen=True, slots=True)
 class Message(Record):
-    """A message as one user has it: the row of ``messages``, and from that user's box ``out`` and what follows.
+    """A message as one user has it: the row of ``messages``, and from that user's box ``out`` and
+    what follows.
 
-    ``body`` is the decoded JSON; where the stored text is none, it is the raw bytes, and ``body_problem`` says why.
-    The peer is whom it was sent to, whoever looks; ``out``: the box's owner sent it.
+    ``body`` is the decoded JSON; where the stored text is none, it is the raw bytes, and
+    ``body_problem`` says why. The peer is whom it was sent to, whoever looks; ``out``: the box's
+    owner sent it.
     """
 
     id: int

@@ -1,6 +1,8 @@
-"""Sequences: numbers that no two callers get and none of which is left out, whatever becomes of Redis.
+"""Sequences: numbers that no two callers get and none of which is left out, whatever becomes of
+Redis.
 
-The row of ``seq_updates_ngen`` is the truth; the Redis key ``seq_updates_ngen_{name}`` is its mirror.
+The row of ``seq_updates_ngen`` is the truth; the Redis key ``seq_updates_ngen_{name}`` is its
+mirror.
 """
 
 from __future__ import annotations
@@ -15,21 +17,17 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
-from imlib.connect import Clients
-from imlib.engines import in_our_words
+from imlib.context import Context
 from imlib.errors import ImlibError, InvalidValueError, shortened
-from imlib.models.sql import AFTER_COMMIT, STEERED, Model, check_int
-from imlib.schema import tables
+from imlib.models.base import AFTER_COMMIT, STEERED, Model
+from imlib.schema import SEQUENCE_KEY_PREFIX, tables
+from imlib.servers.redis_pipeline import round_trip
+from imlib.servers.sql import translate_errors
 from imlib.session_status import parse_int64
-from imlib.wire import exchange
+from imlib.validation import check_int
 
 if TYPE_CHECKING:
     from redis import Redis
-
-__all__ = ["REDIS_KEY_PREFIX", "SequenceModel"]
-
-REDIS_KEY_PREFIX: Final = "seq_updates_ngen_"
-"""What the Redis key of a sequence begins with; its name follows."""
 
 _MIRROR_TIMEOUT_S: Final = 0.25
 _NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
@@ -53,36 +51,40 @@ class SequenceModel(Model):
 
     Parameters
     ----------
-    clients : Clients
+    context : Context
     mirror : bool
-        Whether Redis is told and asked. Without it nothing is slower, and a server that reads the Redis keys, or
-        left them ahead of their rows, is not heeded.
+        Whether Redis is told and asked. Without it nothing is slower, and a server that reads the
+        Redis keys, or left them ahead of their rows, is not heeded.
 
     Notes
     -----
-    A number is promised once it was returned, or once the caller's own transaction with it was committed: it is
-    never handed out again, and the ones before it were handed out or promised too. A process that is killed
-    between commit and return loses one number at most. Where the table is MyISAM, as the deployed server made it,
-    an increment stays after a ROLLBACK: then numbers are missing, never doubled.
+    A number is promised once it was returned, or once the caller's own transaction with it was
+    committed: it is never handed out again, and the ones before it were handed out or promised too.
+    A process that is killed between commit and return loses one number at most. Where the table is
+    MyISAM, as the deployed server made it, an increment stays after a ROLLBACK: then numbers are
+    missing, never doubled.
 
-    Rows are incremented in SQL. Where Redis is ahead (a server died between its INCR and its UPDATE) the row is
-    raised to it first. After the commit Redis is raised, never lowered; a Redis that is gone or slow costs up to
-    half a second and no number. The deployed server must not issue the same names at the same time: it takes its
-    numbers from Redis alone.
+    Rows are incremented in SQL. Where Redis is ahead (a server died between its INCR and its
+    UPDATE) the row is raised to it first. After the commit Redis is raised, never lowered; a Redis
+    that is gone or slow costs up to half a second and no number. The deployed server must not issue
+    the same names at the same time: it takes its numbers from Redis alone.
     """
 
-    def __init__(self, clients: Clients, *, mirror: bool = True) -> None:
-        super().__init__(clients)
-        self._mirror = _Mirror(clients) if mirror else None
+    def __init__(self, context: Context, *, mirror: bool = True) -> None:
+        super().__init__(context)
+        self._mirror = _Mirror(context) if mirror else None
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """Begin a transaction that `next_id` can join, committed at the end of a ``with`` block.
 
-        Unlike one of SQLAlchemy's own it has Redis follow after its commit, and on SQLite it holds the write lock
-        from its beginning, so that what it reads stays true until it writes.
+        Unlike one of SQLAlchemy's own it has Redis follow after its commit, and on SQLite it holds
+        the write lock from its beginning, so that what it reads stays true until it writes.
         """
-        with in_our_words(self._clients.engine), self._transaction("transaction", steered=True) as connection:
+        with (
+            translate_errors(self._context.engine),
+            self._transaction("transaction", steered=True) as connection,
+        ):
             yield connection
 
     def next_id(self, name: str, *, connection: sa.Connection | None = None) -> int:
@@ -91,39 +93,54 @@ class SequenceModel(Model):
         Parameters
         ----------
         name : str
-            1 to 255 of ``0-9 a-z _ . -``; a user's pts is the sequence ``str(user_id)``. It ends at 2**63 - 1.
+            1 to 255 of ``0-9 a-z _ . -``; a user's pts is the sequence ``str(user_id)``. It ends at
+            2**63 - 1.
         connection : sqlalchemy.Connection, optional
             Of a transaction on the primary that the number becomes part of: see `transaction`.
         """
         return self.next_ids(name, 1, connection=connection)[0]
 
     def next_ids(self, name: str, n: int, *, connection: sa.Connection | None = None) -> range:
-        """Return the next `n` numbers of a sequence, which follow each other; otherwise as `next_id`."""
+        """Return the next `n` numbers of a sequence, which follow each other; otherwise as
+        `next_id`.
+        """
         if check_int("n", n, 64) < 1:
-            raise InvalidValueError(f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}")
+            raise InvalidValueError(
+                f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}"
+            )
         _check_name(name)
         if connection is None:
             last = self._write("next_ids", lambda own: self.advance(own, [name], n)[name])
         else:
-            with in_our_words(self._clients.engine):
+            with translate_errors(self._context.engine):
                 last = self.advance(connection, [name], n)[name]
         return range(last - n + 1, last + 1)
 
     def current(self, name: str) -> int:
-        """Return the last number that was handed out, as the row has it; 0 for a name that is new."""
+        """Return the last number that was handed out, as the row has it; 0 for a name
+        that is new.
+        """
         with self._reading(primary=True) as connection:
             return int(connection.scalar(_CURRENT, {"name": _check_name(name)}) or 0)
 
-    def advance(self, connection: sa.Connection, names: Iterable[str], n: int = 1) -> dict[str, int]:
-        """Within a transaction, advance each name by `n` and return its last number: for the other models."""
-        self._clients.check_writable("SequenceModel.advance")
+    def advance(
+        self, connection: sa.Connection, names: Iterable[str], n: int = 1
+    ) -> dict[str, int]:
+        """Within a transaction, advance each name by `n` and return its last number: for the other
+        models.
+        """
+        self._context.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
-        reached = {name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted}
+        reached = {
+            name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted
+        }
         options = connection.get_execution_options()
         # A Redis that did not answer when it was read is not waited for again.
         if self._mirror and floors is not None and AFTER_COMMIT in options:
-            options[AFTER_COMMIT].append(partial(self._follow, self._mirror, reached, options[STEERED]))
+            options[AFTER_COMMIT].append(
+                partial(self._follow, self._mirror, reached, options[STEERED])
+            )
         return reached
 
     def _follow(self, mirror: _Mirror, reached: dict[str, int], steered: bool) -> None:
@@ -137,7 +154,8 @@ class SequenceModel(Model):
 def _check_name(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidValueError(
-            f"sequence name {shortened(name)}; allowed are 1 to 255 of 0-9 a-z _ . - (MySQL folds case, Redis doesn't)"
+            f"sequence name {shortened(name)}; allowed are 1 to 255 of 0-9 a-z _ . - (MySQL folds "
+            "case, Redis doesn't)"
         )
     return name
 
@@ -151,18 +169,27 @@ def _advance(connection: sa.Connection, name: str, n: int, floor: int) -> int:
         if is_new:
             connection.execute(begin, {"seq_name": name, "seq": 0})
         if floor <= highest and (result := connection.execute(update, values)).rowcount:
-            return int(connection.scalars(_CURRENT, {"name": name}).one() if lite else result.lastrowid)
-    raise InvalidValueError(f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}")
+            return int(
+                connection.scalars(_CURRENT, {"name": name}).one() if lite else result.lastrowid
+            )
+    raise InvalidValueError(
+        f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}"
+    )
 
 
 # Built once: put together anew for every number they would take longer than the database does.
 _ROWS: Final = tables["seq_updates_ngen"]
 _SEQ: Final = _ROWS.c.seq
 _FLOOR: Final = sa.bindparam("floor", type_=sa.BigInteger())
-_REACHED: Final = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam("n", type_=sa.BigInteger())
-_FITS: Final = _ROWS.update().where(_ROWS.c.seq_name == sa.bindparam("name"), sa.bindparam("highest") >= _SEQ)
+_REACHED: Final = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam(
+    "n", type_=sa.BigInteger()
+)
+_FITS: Final = _ROWS.update().where(
+    _ROWS.c.seq_name == sa.bindparam("name"), sa.bindparam("highest") >= _SEQ
+)
 _ADVANCE_LITE: Final = _FITS.values(seq=_REACHED)
-# LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a SELECT.
+# LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a
+# SELECT.
 _ADVANCE: Final = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
 _BEGIN_LITE: Final = sqlite.insert(_ROWS).on_conflict_do_nothing()
 _BEGIN: Final = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
@@ -172,31 +199,41 @@ _CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name")
 class _Mirror:
     """The Redis keys."""
 
-    def __init__(self, clients: Clients) -> None:
-        self._clients = clients
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def read(self, names: list[str]) -> dict[str, int] | None:
         """Return the numbers that Redis holds, or None if it does not answer."""
         try:
-            (reply,) = exchange(self._client, [("MGET", *(REDIS_KEY_PREFIX + name for name in names))])
+            (reply,) = round_trip(
+                self._client, [("MGET", *(SEQUENCE_KEY_PREFIX + name for name in names))]
+            )
         except ImlibError as problem:
             _log.info("sequences go on without Redis: %s", problem)
             return None
         if isinstance(reply, Exception):
             return None
         held = zip(names, reply, strict=True)
-        return {name: number for name, value in held if value and (number := parse_int64(value)) is not None}
+        return {
+            name: number
+            for name, value in held
+            if value and (number := parse_int64(value)) is not None
+        }
 
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
-        keys = [REDIS_KEY_PREFIX + name for name in reached]
-        exchange(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
+        keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
+        round_trip(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
 
     @cached_property
     def _client(self) -> Redis:
         """A client of the same server that waits for a fraction of a second only."""
         from redis import ConnectionPool, Redis
 
-        pool = self._clients.redis.connection_pool
+        pool = self._context.redis.connection_pool
         options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
-        return Redis(connection_pool=ConnectionPool(pool.connection_class, **pool.connection_kwargs | options))
+        return Redis(
+            connection_pool=ConnectionPool(
+                pool.connection_class, **pool.connection_kwargs | options
+            )
+        )

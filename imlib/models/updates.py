@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imlib.connect import Clients
+from imlib.context import Context
+from imlib.models.base import Model
 from imlib.models.message import MessageModel
-from imlib.models.sql import Model, check_int
-
-__all__ = ["UpdatesModel", "UpdatesState"]
+from imlib.validation import check_int
 
 
 @dataclass(frozen=True, slots=True)
 class UpdatesState:
-    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is none."""
+    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is
+    none.
+    """
 
     auth_key_id: int
     user_id: int
@@ -27,12 +28,13 @@ class UpdatesState:
 class UpdatesModel(Model):
     """What a client compares its own state with, to see whether it missed something."""
 
-    def __init__(self, clients: Clients, messages: MessageModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, messages: MessageModel) -> None:
+        super().__init__(context)
         self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
-        """Return a user's state, whatever the device has read: the last pts, or 1 where there is none.
+        """Return a user's state, whatever the device has read: the last pts, or 1 where there is
+        none.
 
         qts and seq are the deployed server's: always 0 and 1.
         """

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import sqlalchemy as sa
 
-from imlib.connect import Clients
+from imlib.context import Context
 from imlib.errors import InvalidValueError
 from imlib.models.account import AccountModel
+from imlib.models.base import Model, absent, at, by_ids, insert, new_random_id
 from imlib.models.records import Contact, Link, Peer, User, UserFull
-from imlib.models.sql import Model, absent, at, by_ids, insert, mark_of
 from imlib.schema import tables
-
-__all__ = ["UserModel"]
 
 _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 
@@ -22,12 +19,18 @@ _USERS, _CONTACTS = tables["users"], tables["user_contacts"]
 class UserModel(Model):
     """Operations on ``users`` and ``user_contacts``."""
 
-    def __init__(self, clients: Clients, accounts: AccountModel) -> None:
-        super().__init__(clients)
+    def __init__(self, context: Context, accounts: AccountModel) -> None:
+        super().__init__(context)
         self._accounts = accounts
 
     def create_user(
-        self, phone: str, first_name: str, last_name: str = "", *, username: str = "", country_code: str = ""
+        self,
+        phone: str,
+        first_name: str,
+        last_name: str = "",
+        *,
+        username: str = "",
+        country_code: str = "",
     ) -> User:
         """Create an account.
 
@@ -42,15 +45,32 @@ class UserModel(Model):
         """
         if not phone:
             raise InvalidValueError("phone is empty; allowed are 1 to 32 characters")
-        values: dict[str, Any] = {"phone": phone, "first_name": first_name, "last_name": last_name}
-        values |= {"username": username, "country_code": country_code, "access_hash": mark_of(None)}
-        values |= dict.fromkeys(("bio", "about", "deleted_reason"), "")
+        values = {
+            "access_hash": new_random_id(),
+            "first_name": first_name,
+            "last_name": last_name,
+            "username": username,
+            "phone": phone,
+            "country_code": country_code,
+            "bio": "",
+            "about": "",
+            "deleted_reason": "",
+        }
 
         def work(connection: sa.Connection) -> User:
-            if connection.scalar(sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()) is not None:
-                raise InvalidValueError("phone is another user's; allowed is one that nobody has, nothing was written")
+            if (
+                connection.scalar(
+                    sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()
+                )
+                is not None
+            ):
+                raise InvalidValueError(
+                    "phone is another user's; allowed is one that nobody has, nothing was written"
+                )
             user_id = insert(connection, _USERS, values)
-            return User.from_row(connection.execute(User.select(_USERS).where(_USERS.c.id == user_id)).one())
+            return User.from_row(
+                connection.execute(User.select(_USERS).where(_USERS.c.id == user_id)).one()
+            )
 
         return self._write("create_user", work)
 
@@ -61,7 +81,10 @@ class UserModel(Model):
     def get_user_list(self, user_ids: Collection[int]) -> list[User]:
         """Return the users of these ids, in their order; an id without a user is left out."""
         with self._reading() as connection:
-            return [User.from_row(row) for row in by_ids(connection, User.select(_USERS), _USERS.c.id, user_ids)]
+            return [
+                User.from_row(row)
+                for row in by_ids(connection, User.select(_USERS), _USERS.c.id, user_ids)
+            ]
 
     def get_user_full(self, self_user_id: int, user_id: int) -> UserFull:
         """Return a user as another, who asks, sees them: link, notify settings, whether blocked.
@@ -78,7 +101,9 @@ class UserModel(Model):
         listed = [each is not None and not each.is_deleted for each in (mine, theirs)]
         settings = self._accounts.get_notify_settings(self_user_id, Peer.user(user_id))
         blocked = mine is not None and mine.is_blocked
-        return UserFull(user, Link(contact=listed[0], mutual=all(listed)), settings, blocked, user.about)
+        return UserFull(
+            user, Link(contact=listed[0], mutual=all(listed)), settings, blocked, user.about
+        )
 
     def get_contacts(self, user_id: int) -> list[Contact]:
         """Return a user's contacts, without those that were deleted."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
-from imlib.errors import ConfigurationError
-
-__all__ = ["Masking"]
+from imlib.errors import InvalidValueError
+from imlib.snapshot.description import NAIVE, Carrier, Field
 
 # Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
 _SAFE: Final = frozenset(
@@ -29,14 +28,17 @@ _SAFE: Final = frozenset(
     for column in columns.split()
 )
 # Secret whatever their type, in any table: whoever holds one can act as somebody else.
-_SECRET: Final = re.compile(r"(.*_)?(access_hash|salt|code|pin|secret|token|password|passwd)", re.IGNORECASE)
+_SECRET: Final = re.compile(
+    r"(.*_)?(access_hash|salt|code|pin|secret|token|password|passwd)", re.IGNORECASE
+)
 _TOKEN_BYTES: Final = 10
 _SHORTEST_KEY: Final = 16
 _PREFIX: Final = "masked:"
 
 
 class Masking:
-    """What is hidden, under one key: equal values get equal tokens, in whichever column or table they stand.
+    """What is hidden, under one key: equal values get equal tokens, in whichever column or table
+    they stand.
 
     Parameters
     ----------
@@ -53,7 +55,8 @@ class Masking:
     Examples
     --------
     >>> masking = Masking(b"a key for this example", unmask=["users.phone"])
-    >>> masking.hides("users", "phone", pa.large_string()), masking.hides("users", "about", pa.large_string())
+    >>> text = pa.large_string()
+    >>> masking.hides("users", "phone", text), masking.hides("users", "about", text)
     (False, True)
     >>> masking.tokens(pa.array(["+7", None, b"+7".decode()])).to_pylist()
     ['masked:a9012c674ea97b447119', None, 'masked:a9012c674ea97b447119']
@@ -63,17 +66,27 @@ class Masking:
 
     def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
         if not isinstance(key, bytes | None):
-            raise ConfigurationError(f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more")
+            raise InvalidValueError(
+                f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more"
+            )
         if key is not None and len(key) < _SHORTEST_KEY:
-            raise ConfigurationError(f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret")
+            raise InvalidValueError(
+                f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret"
+            )
         # Hashed first, for a caller's key may be longer than the hash takes.
-        key = hashlib.blake2b(secrets.token_bytes(32) if key is None else key, digest_size=64).digest()
+        key = hashlib.blake2b(
+            secrets.token_bytes(32) if key is None else key, digest_size=64
+        ).digest()
         self._keyed = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES)
-        self.key_id = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id").hexdigest()
+        self.key_id = hashlib.blake2b(
+            key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id"
+        ).hexdigest()
         self._unmask = frozenset(unmask)
 
     def hides(self, table: str, column: str, dtype: pa.DataType) -> bool:
-        """Return whether a column is hidden: text, binary or secret, not known to be safe and not asked for."""
+        """Return whether a column is hidden: text, binary or secret, not known to be safe and not
+        asked for.
+        """
         name = f"{table}.{column}"
         if name in self._unmask:
             return False
@@ -81,8 +94,26 @@ class Masking:
             return name not in _SAFE
         return _SECRET.fullmatch(column) is not None
 
+    def hidden(self, table: str, fields: Sequence[Field]) -> list[bool]:
+        """Return for each field of a table whether it is hidden."""
+        hidden = []
+        for one in fields:
+            # A date that MySQL renders as text is still a date.
+            dtype = NAIVE if one.carrier == Carrier.TEXT else one.dtype
+            hidden.append(self.hides(table, one.name, dtype))
+        return hidden
+
+    def mask(self, arrays: Sequence[pa.Array], hidden: Sequence[bool]) -> list[pa.Array]:
+        """Return columns, tokens in place of those that are hidden."""
+        masked = []
+        for array, hides in zip(arrays, hidden, strict=True):
+            masked.append(self.tokens(array) if hides else array)
+        return masked
+
     def tokens(self, values: pa.Array) -> pa.Array:
-        """Return the tokens of values as strings; NULL stays NULL, and each value is hashed once."""
+        """Return the tokens of values as strings; NULL stays NULL, and each value is
+        hashed once.
+        """
         encoded = values.dictionary_encode()
         tokens = [self._token(word) for word in encoded.dictionary.to_pylist()]
         return pa.array(tokens, pa.large_string()).take(encoded.indices)

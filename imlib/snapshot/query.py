@@ -8,9 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
-from imlib.snapshot.columns import NUMBERS
-
-__all__ = ["select"]
+from imlib.snapshot.description import NUMBERS
 
 LIMIT_BYTES: Final = 4 << 30
 """What a query may take while it runs, and its result once more."""
@@ -33,7 +31,9 @@ _NULLABLE: Final = {
 }
 
 
-def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
+def select(
+    frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None
+) -> pd.DataFrame:
     """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
     A DECIMAL of more than 38 digits is text in the query, for DuckDB has none.
@@ -41,19 +41,23 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
     Returns
     -------
     DataFrame
-        Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of integers keep
-        every digit (as Arrow's decimals), and so do numbers within lists and structs, which come as Python's own.
-        Instants are in UTC. An interval without months, as a TIME is, comes as timedelta64[us].
+        Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of
+        integers keep every digit (as Arrow's decimals), and so do numbers within lists and structs,
+        which come as Python's own. Instants are in UTC. An interval without months, as a TIME is,
+        comes as timedelta64[us].
 
     Raises
     ------
     InvalidValueError
-        The query is not one SELECT, DuckDB refuses it (the message is DuckDB's), or its result is too large.
+        The query is not one SELECT, DuckDB refuses it (the message is DuckDB's), or its result is
+        too large.
     """
     import duckdb
 
     if not isinstance(query, str):
-        raise InvalidValueError(f"sql() runs one SELECT, given as text; this is {type(query).__name__}")
+        raise InvalidValueError(
+            f"sql() runs one SELECT, given as text; this is {type(query).__name__}"
+        )
     with duckdb.connect(":memory:") as connection:
         try:
             statements = connection.extract_statements(query)
@@ -65,18 +69,26 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
             relation = connection.sql(query, params=parameters)
-            if any("UHUGEINT" in str(one) for one in relation.types):  # Arrow would carry half of them as negative
+            if any(
+                "UHUGEINT" in str(one) for one in relation.types
+            ):  # Arrow would carry half of them as negative
                 raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
             found = _bounded(relation.to_arrow_reader())
             result: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
             for at, column in enumerate(found.columns):
                 if pa.types.is_interval(column.type) and (spans := _spans(column)) is not None:
                     result.isetitem(at, spans.array)
-                elif pa.types.is_nested(column.type):  # pandas would make floats of integers beside NULL in a list
+                elif pa.types.is_nested(
+                    column.type
+                ):  # pandas would make floats of integers beside NULL in a list
                     result.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
         except InvalidValueError:
             raise
-        except (duckdb.Error, pa.ArrowException, ValueError) as problem:  # ValueError: a date beyond Python's years
+        except (
+            duckdb.Error,
+            pa.ArrowException,
+            ValueError,
+        ) as problem:  # ValueError: a date beyond Python's years
             said = " ".join(str(problem).split()).rstrip(".")
             raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
     return result
@@ -84,12 +96,17 @@ def select(frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    wide = [one.with_type(pa.string()) if pa.types.is_decimal256(one.type) else one for one in table.schema]
+    wide = [
+        one.with_type(pa.string()) if pa.types.is_decimal256(one.type) else one
+        for one in table.schema
+    ]
     return table.cast(pa.schema(wide))
 
 
 def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
-    """Return all batches as a table, unless they grow beyond what fits: DuckDB's own limit knows nothing of them."""
+    """Return all batches as a table, unless they grow beyond what fits: DuckDB's own limit knows
+    nothing of them.
+    """
     kept: list[pa.RecordBatch] = []
     left = LIMIT_BYTES
     for batch in batches:
@@ -106,13 +123,17 @@ def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:
     spans = column.to_pylist()
     if any(span is not None and span.months for span in spans):
         return None
-    micros = [None if span is None else span.days * _DAY_US + span.nanoseconds // 1000 for span in spans]
+    micros = [
+        None if span is None else span.days * _DAY_US + span.nanoseconds // 1000 for span in spans
+    ]
     found: pd.Series[Any] = pa.array(micros, pa.duration("us")).to_pandas()
     return found
 
 
 def _dtype(arrow: pa.DataType) -> Any:
-    """Return the pandas dtype that carries every value of an Arrow type, or None where pandas' own choice does."""
+    """Return the pandas dtype that carries every value of an Arrow type, or None where pandas' own
+    choice does.
+    """
     exact = pa.types.is_decimal(arrow) or pa.types.is_nested(arrow)
     if exact or pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
         return pd.ArrowDtype(arrow)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
-__all__ = ["MALFORMED_KEPT", "SessionsRead", "malformed_frame", "read_sessions"]
-
 MALFORMED_KEPT: Final = 10_000
 """Rows of `malformed` at the most; what is beyond is counted."""
 # Beyond the year 9999 Python has no datetime that pandas could print.
@@ -32,10 +30,11 @@ class SessionsRead(NamedTuple):
     Parameters
     ----------
     sessions : DataFrame
-        One row a session, online or not, by user_id, auth_key_id, session_id: user_id int32, auth_key_id int64,
-        session_id int64, server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC] (NaT
-        beyond the years 1 to 9999), age_s float64, online bool, layout str, key_ttl_s float64 (NaN: the key never
-        expires). A session written in both layouts is one row: the later report, at a tie the documented one.
+        One row a session, online or not, by user_id, auth_key_id, session_id: user_id int32,
+        auth_key_id int64, session_id int64, server_id int32, netlib_session_id int64, now int64,
+        reported_at datetime64[us, UTC] (NaT beyond the years 1 to 9999), age_s float64, online
+        bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in both
+        layouts is one row: the later report, at a tie the documented one.
     in_both_layouts : list of int
         The users who have such a session.
     never_expire : list of int
@@ -65,7 +64,8 @@ def read_sessions(
     ----------
     client : redis.Redis
     clock : callable or None
-        The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each batch.
+        The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each
+        batch.
     user_ids : sequence of int, optional
         Whose keys to read; by default all are scanned.
     progress : callable, optional
@@ -84,7 +84,9 @@ def read_sessions(
         parts.append(_columns(batch, columns))
         if -1 in batch.ttls_ms:
             of_keys = zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True)
-            never_expire.update(user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1)
+            never_expire.update(
+                user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1
+            )
         more = [bad for bad in malformed_in(batch, columns) if bad not in malformed]
         room = MALFORMED_KEPT - len(malformed)
         malformed.update(more[:room])
@@ -95,7 +97,11 @@ def read_sessions(
     sessions, in_both = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
     return SessionsRead(
-        sessions, in_both, unseen, sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")), not_kept
+        sessions,
+        in_both,
+        unseen,
+        sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")),
+        not_kept,
     )
 
 
@@ -120,7 +126,8 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
-    """Put the columns into order, one row a session: of several the latest report, at a tie the documented one.
+    """Put the columns into order, one row a session: of several the latest report, at a tie the
+    documented one.
 
     Users who have a session in both layouts are returned as well.
     """
@@ -133,7 +140,9 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
     layouts = pa.DictionaryArray.from_arrays(pa.array(found["deployed"].astype(np.int8)), [*Layout])
-    sessions = pd.DataFrame({name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False)
+    sessions = pd.DataFrame(
+        {name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False
+    )
     sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
     return sessions, np.unique(in_both).tolist()
@@ -145,13 +154,16 @@ _NAME = ("user_id", "auth_key_id", "session_id")
 def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     """Return the order by user and session, and of a session's reports that which counts last.
 
-    Most users have one session: only among the rows of the others is there more to compare than the user.
+    Most users have one session: only among the rows of the others is there more to compare than the
+    user.
     """
     order = np.argsort(found["user_id"], kind="stable")
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
-    order[several] = few[np.lexsort([~found["deployed"][few], *(found[name][few] for name in ("now", *_NAME[::-1]))])]
+    order[several] = few[
+        np.lexsort([~found["deployed"][few], *(found[name][few] for name in ("now", *_NAME[::-1]))])
+    ]
     return order
 
 
@@ -165,7 +177,8 @@ def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
 def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:
     r"""Return what cannot be read as a frame of strings: key, field, value, reason.
 
-    Bytes that are not ASCII stand as ``\xNN``; field and value are missing where the key itself is the trouble.
+    Bytes that are not ASCII stand as ``\xNN``; field and value are missing where the key itself is
+    the trouble.
     """
 
     def text(raw: bytes | None) -> str | None:

@@ -1,1 +1,3 @@
-"""What a reader holds in hand, opened in chromium: the pages of the tour, and the notebooks in JupyterLab."""
+"""What a reader holds in hand, opened in chromium: the pages of the tour, and the notebooks in
+JupyterLab.
+"""

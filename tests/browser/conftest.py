@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.servers import require
+from tests.private_servers.programs import require
 
 # Debian's name, Ubuntu's and Google's own.
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -18,8 +18,8 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 def browser() -> Iterator[Browser]:
     """Give a headless browser with a profile of its own that is gone afterwards.
 
-    A module's and not the session's: as long as Playwright is there an event loop runs in this thread, and the tests
-    of other modules start loops of their own.
+    A module's and not the session's: as long as Playwright is there an event loop runs in this
+    thread, and the tests of other modules start loops of their own.
     """
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     require(PROGRAMS[0], found=program is not None)

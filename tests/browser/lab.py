@@ -16,18 +16,24 @@ from nbformat import NotebookNode
 from playwright.sync_api import Page
 
 from tests.browser.watch import Watch
-from tests.servers import private_folder
+from tests.private_servers.process import private_folder
 from tools.notebook import environment, read
 
 # Generous, because other tests use the machine too; a cell that fails ends its wait at once.
 WITHIN_S = 120.0
 
-# Lab keeps in the page only the cells near the screen; its own model of the notebook has all of them.
-PANEL = "[...window.jupyterapp?.shell.widgets('main') ?? []].find(widget => widget.context?.path === path)"
+# Lab keeps in the page only the cells near the screen; its own model of the notebook has all of
+# them.
+PANEL = (
+    "[...window.jupyterapp?.shell.widgets('main') ?? []].find(widget => widget.context?.path "
+    "=== path)"
+)
 READY = f"path => ({PANEL})?.sessionContext.session?.kernel?.status === 'idle'"
 ENDED = f"""path => {{
     const panel = {PANEL};
-    const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code' && cell.sharedModel.source.trim());
+    const cells = [...panel.content.model.cells].filter(
+        cell => cell.type === 'code' && cell.sharedModel.source.trim()
+    );
     const failed = cell => !cell.getMetadata('tags')?.includes('raises-exception')
         && cell.outputs.toJSON().some(output => output.output_type === 'error');
     const kernel = panel.sessionContext.session?.kernel?.status;
@@ -54,7 +60,9 @@ class Lab:
 
 @contextmanager
 def running_lab() -> Iterator[Lab]:
-    """Give a JupyterLab of one's own on the loopback interface, and end it and its kernels afterwards."""
+    """Give a JupyterLab of one's own on the loopback interface, and end it and its kernels
+    afterwards.
+    """
     token = secrets.token_hex()
     with private_folder() as folder:
         root = folder / "root"
@@ -78,7 +86,12 @@ def running_lab() -> Iterator[Lab]:
         log = folder / "log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())],
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    *(f"--{name}={value}" for name, value in options.items()),
+                ],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -90,7 +103,9 @@ def running_lab() -> Iterator[Lab]:
             # The server makes the file first and writes into it then.
             while not whereabouts.exists() or not whereabouts.stat().st_size:
                 if server.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}")
+                    raise RuntimeError(
+                        f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}"
+                    )
                 time.sleep(0.05)  # the server says nowhere else that it listens
             yield Lab(json.loads(whereabouts.read_text(encoding="utf-8"))["url"], token, root)
         finally:
@@ -124,11 +139,15 @@ class Window:
         path : str
             Below the folder that Lab shows.
         """
-        self.page.evaluate("path => void jupyterapp.commands.execute('docmanager:open', {path})", path)
+        self.page.evaluate(
+            "path => void jupyterapp.commands.execute('docmanager:open', {path})", path
+        )
         self.page.wait_for_function(READY, arg=path)
 
     def run_all(self, path: str) -> None:
-        """Choose Run All Cells in the menu, and wait until the last cell has run or one has failed."""
+        """Choose Run All Cells in the menu, and wait until the last cell has run or one
+        has failed.
+        """
         self.page.get_by_role("menuitem", name="Run", exact=True).click()
         self.page.locator('[data-command="runmenu:run-all"]').click()
         self.page.wait_for_function(ENDED, arg=path)

@@ -17,9 +17,16 @@ from tools.notebook import NOTEBOOKS, code_cells, read
 
 @pytest.fixture(scope="module")
 def window(browser: Browser) -> Iterator[Window]:
-    """Give JupyterLab over a copy of the notebooks without outputs: what a cell shows, it showed just now."""
-    with running_lab() as lab, browser.new_context(viewport={"width": 1280, "height": 1600}) as context:
-        shutil.copytree(NOTEBOOKS, lab.root / "notebooks", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    """Give JupyterLab over a copy of the notebooks without outputs: what a cell shows, it showed
+    just now.
+    """
+    with (
+        running_lab() as lab,
+        browser.new_context(viewport={"width": 1280, "height": 1600}) as context,
+    ):
+        shutil.copytree(
+            NOTEBOOKS, lab.root / "notebooks", ignore=shutil.ignore_patterns("*.py", "__pycache__")
+        )
         for path in (lab.root / "notebooks").glob("*.ipynb"):
             notebook = read(path)
             for cell in code_cells(notebook):
@@ -42,19 +49,25 @@ def run(name: str, window: Window, pictures: Path) -> str:
         for output in cell.outputs:
             if output.get("name") == "stderr":
                 wrong.append(f"code cell {number}: {output.text}")
-            if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
+            if output.output_type == "error" and "raises-exception" not in cell.metadata.get(
+                "tags", []
+            ):
                 wrong.append(f"code cell {number}: {output.ename}: {output.evalue}")
     return "\n".join(f"{name}: {what}" for what in wrong)
 
 
 @pytest.mark.parametrize("name", ["00-start-here", "08-investigate"])
 def test_every_cell_runs(name: str, window: Window) -> None:
-    """Run All Cells leaves no cell unrun, none failed that is not meant to, and nothing to complain of."""
+    """Run All Cells leaves no cell unrun, none failed that is not meant to, and nothing to complain
+    of.
+    """
     assert "" == run(name, window, album("lab", name))
 
 
 def test_the_explorer_answers(window: Window) -> None:
-    """The lesson on the lease runs too, and each slider of its explorer, moved by a key, changes picture and words."""
+    """The lesson on the lease runs too, and each slider of its explorer, moved by a key, changes
+    picture and words.
+    """
     name = "02-presence-lease"
     pictures = album("lab", name)
     assert "" == run(name, window, pictures)

@@ -1,4 +1,6 @@
-"""The pages that `make tour` makes, opened from the disk as their reader opens them: on a desk and on a phone."""
+"""The pages that `make tour` makes, opened from the disk as their reader opens them: on a desk and
+on a phone.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,12 @@ from tools.notebook import NOTEBOOKS, code_cells, read
 
 # For the name of a page, the places that it links to: the name of a file, and an anchor or "".
 Links = dict[str, list[tuple[str, str]]]
-SCREENS: dict[str, ViewportSize] = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-# The text ends where the screen ends; drawers wait beside it, and what is wider scrolls by itself, without the text.
+SCREENS: dict[str, ViewportSize] = {
+    "desk": {"width": 1280, "height": 900},
+    "phone": {"width": 390, "height": 844},
+}
+# The text ends where the screen ends; drawers wait beside it, and what is wider scrolls by itself,
+# without the text.
 LOOK = """async () => {
     const images = [...document.images];
     images.forEach(image => image.loading = 'eager');
@@ -28,7 +34,8 @@ LOOK = """async () => {
         && (getComputedStyle(element).overflowX !== 'visible' || scrolls(element.parentElement));
     const root = document.documentElement;
     const ends = element => element.getBoundingClientRect().right;
-    const sticksOut = element => ends(element) > root.clientWidth && !scrolls(element.parentElement);
+    const sticksOut = element =>
+        ends(element) > root.clientWidth && !scrolls(element.parentElement);
     const all = (elements, isWrong, why) => [...elements].filter(isWrong).slice(0, 5).map(
         element => `${why}: ${element.outerHTML.replace(/\\s+/g, ' ').slice(0, 100)}`);
     return [
@@ -38,7 +45,8 @@ LOOK = """async () => {
         all(article.querySelectorAll('*'), sticksOut, 'sticks out of the screen'),
     ].flat();
 }"""
-# Goes to every anchor, as a link does but at once, and returns those that lead to no place on the screen.
+# Goes to every anchor, as a link does but at once, and returns those that lead to no place on the
+# screen.
 GO = """anchors => {
     document.documentElement.style.scrollBehavior = 'auto';
     return anchors.filter(anchor => {
@@ -77,7 +85,9 @@ def part(name: str) -> str:
 
 @pytest.mark.parametrize("group", ["notebooks", "reference", "rest"])
 def test_every_page_opens(group: str, browser: Browser, pages: Path, links: Links) -> None:
-    """No console error, no request that fails or leaves the disk; pictures have alt text, links arrive, text fits."""
+    """No console error, no request that fails or leaves the disk; pictures have alt text, links
+    arrive, text fits.
+    """
     anchors: dict[str, dict[str, str]] = defaultdict(dict)
     for name, found in links.items():
         for target, anchor in found:
@@ -99,7 +109,10 @@ def test_every_page_opens(group: str, browser: Browser, pages: Path, links: Link
                 picture = f"{name.removesuffix('.html').replace('/', '-')} {screen}.jpg"
                 page.screenshot(path=pictures / picture, full_page=whole, quality=70)
             lost = page.evaluate(GO, sorted(anchors[name].keys() - {""}))
-            wrong += [f"{anchors[name][anchor]}: a link to {name}#{anchor} leads nowhere" for anchor in lost]
+            wrong += [
+                f"{anchors[name][anchor]}: a link to {name}#{anchor} leads nowhere"
+                for anchor in lost
+            ]
             wrong += [f"{name}: {complaint}" for complaint in watch.complaints]
             watch.complaints.clear()
     assert "" == "\n".join(wrong)
@@ -126,7 +139,9 @@ def test_code_can_be_copied(browser: Browser, pages: Path) -> None:
         expect(cells).to_have_count(len(sources))
         expect(cells.get_by_role("button")).to_have_count(len(sources))
         # The clipboard is pasted as a reader would; a page may not read it.
-        page.evaluate("document.querySelector('article').append(document.createElement('textarea'))")
+        page.evaluate(
+            "document.querySelector('article').append(document.createElement('textarea'))"
+        )
         paper = page.locator("textarea")
         for source, cell in zip(sources[:3], cells.all(), strict=False):
             cell.hover()
@@ -147,6 +162,8 @@ def test_search_finds_without_a_server(browser: Browser, pages: Path) -> None:
         field.first.press("Enter")
         results = page.locator("#search-results")
         expect(results).to_contain_text("Search finished")
-        expect(results.get_by_role("link", name="The presence lease", exact=True).first).to_be_visible()
+        expect(
+            results.get_by_role("link", name="The presence lease", exact=True).first
+        ).to_be_visible()
         page.screenshot(path=album("pages", "search") / "search.jpg")
     assert [] == watch.complaints

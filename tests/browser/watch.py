@@ -1,4 +1,6 @@
-"""What is kept of an open page: what goes wrong in its console and on the wire, and how it looked."""
+"""What is kept of an open page: what goes wrong in its console and on the wire, and how
+it looked.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,16 @@ from tools.notebook import ROOT
 
 
 class Watch:
-    """Writes down what an open page complains of, and keeps it from going anywhere but where it came from.
+    """Writes down what an open page complains of, and keeps it from going anywhere but where it
+    came from.
 
     Parameters
     ----------
     page : Page
         A page that has not gone anywhere yet.
     home : str
-        How every address begins that the page may ask for. Other requests are refused, and written down.
+        How every address begins that the page may ask for. Other requests are refused, and written
+        down.
     """
 
     def __init__(self, page: Page, home: str) -> None:

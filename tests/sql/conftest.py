@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mariadb import PrivateMariaDB, private_mariadb
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
 from tests.sql.stack import Stack, open_stack
 
 

@@ -1,4 +1,5 @@
-"""Processes for the tests of crashes and crowds: ``python -m tests.sql.processes WHAT ...`` prints what came of them.
+"""Processes for the tests of crashes and crowds: ``python -m tests.sql.processes WHAT ...`` prints
+what came of them.
 
 A script of its own, because a fork of pytest would copy its threads' locks and its open servers.
 """
@@ -45,7 +46,9 @@ def end_of(pid: int) -> int:
 
 
 def crash(url: str, operation: str) -> list[dict[str, Any]]:
-    """Run an operation, killed at its first statement, then at its second, and so on until it gets through."""
+    """Run an operation, killed at its first statement, then at its second, and so on until it gets
+    through.
+    """
     outcomes: list[dict[str, Any]] = []
     while not outcomes or outcomes[-1]["exit"]:
         point = len(outcomes) + 1
@@ -64,11 +67,15 @@ def crash(url: str, operation: str) -> list[dict[str, Any]]:
 
         code = end_of(in_child(work))
         with open_stack(url, tables_too=False) as stack:
-            outcomes.append({"exit": code, "rows": {table: len(stack.rows(table)) for table in TABLES}})
+            outcomes.append(
+                {"exit": code, "rows": {table: len(stack.rows(table)) for table in TABLES}}
+            )
     return outcomes
 
 
-def crowd(url: str, redis_url: str, processes: int, work: Callable[[Stack, int], list[Any]]) -> list[list[Any]]:
+def crowd(
+    url: str, redis_url: str, processes: int, work: Callable[[Stack, int], list[Any]]
+) -> list[list[Any]]:
     """Do some work in many processes at once, and return what each returned."""
     pipes, pids = [os.pipe() for _ in range(processes)], []
     gate, opened = os.pipe()
@@ -100,7 +107,12 @@ def main(what: str, url: str, *rest: str) -> None:
         result: Any = crash(url, *rest)
     elif what == "next_id":
         redis_url, processes, each = rest[0], int(rest[1]), int(rest[2])
-        result = crowd(url, redis_url, processes, lambda stack, _: [stack.sequences.next_id("x") for _ in range(each)])
+        result = crowd(
+            url,
+            redis_url,
+            processes,
+            lambda stack, _: [stack.sequences.next_id("x") for _ in range(each)],
+        )
     elif what == "send":
         redis_url, processes, each = rest[0], int(rest[1]), int(rest[2])
         result = crowd(
@@ -108,13 +120,18 @@ def main(what: str, url: str, *rest: str) -> None:
             redis_url,
             processes,
             lambda stack, number: [
-                stack.messages.send_message(2 + number, Peer.user(1), f"{i}", mentions=[1] if i % 2 else []).id
+                stack.messages.send_message(
+                    2 + number, Peer.user(1), f"{i}", mentions=[1] if i % 2 else []
+                ).id
                 for i in range(each)
             ],
         )
     else:
         result = crowd(
-            url, rest[0], int(rest[1]), lambda stack, _: [stack.messages.send_message(2, Peer.user(1), "once", 7).id]
+            url,
+            rest[0],
+            int(rest[1]),
+            lambda stack, _: [stack.messages.send_message(2, Peer.user(1), "once", 7).id],
         )
     print(json.dumps(result))
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imlib.connect import Clients, RedisServer
-from imlib.engines import make_engine
+from imlib.context import Context
 from imlib.lease import Lease
 from imlib.models.account import AccountModel
 from imlib.models.chat import ChatModel
@@ -18,6 +17,8 @@ from imlib.models.sequence import SequenceModel
 from imlib.models.updates import UpdatesModel
 from imlib.models.user import UserModel
 from imlib.schema import create_all, tables
+from imlib.servers.redis import RedisServer
+from imlib.servers.sql import make_engine
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ NOW = 1_512_270_533
 class Stack:
     """The models, the clients under them, and a way to look at the rows themselves."""
 
-    clients: Clients
+    clients: Context
     sequences: SequenceModel
     dialogs: DialogModel
     chats: ChatModel
@@ -42,9 +43,13 @@ class Stack:
     def rows(self, table: str, **where: Any) -> list[dict[str, Any]]:
         """Return a table's rows with these values, in the order of their ids."""
         columns = tables[table].c
-        statement = tables[table].select().where(*(columns[name] == value for name, value in where.items()))
+        statement = (
+            tables[table].select().where(*(columns[name] == value for name, value in where.items()))
+        )
         with self.clients.engine.connect() as connection:
-            return [dict(row._mapping) for row in connection.execute(statement.order_by(columns.id))]
+            return [
+                dict(row._mapping) for row in connection.execute(statement.order_by(columns.id))
+            ]
 
     def put(self, table: str, **values: Any) -> int:
         """Insert a row as it is, and return its id."""
@@ -69,14 +74,16 @@ def open_stack(
     clock: Callable[[], float] = lambda: NOW,
     replica_url: str | None = None,
 ) -> Iterator[Stack]:
-    """Give the models over a database, and close its connections afterwards; without a Redis, over a fake one."""
+    """Give the models over a database, and close its connections afterwards; without a Redis, over
+    a fake one.
+    """
     import fakeredis
 
     engine = make_engine(url, read_only=read_only)
     replica = make_engine(replica_url, read_only=True) if replica_url else engine
     own = fakeredis.FakeRedis(server=fakeredis.FakeServer()) if redis is None else redis
     server = RedisServer("a test's", "unknown", None)
-    clients = Clients(own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only)
+    clients = Context(own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only)
     try:
         if tables_too and not read_only:
             create_all(engine)

@@ -1,4 +1,6 @@
-"""Every model on a database in the deployed server's own shape: zero dates, 3-byte utf8, MyISAM, no indexes."""
+"""Every model on a database in the deployed server's own shape: zero dates, 3-byte utf8, MyISAM, no
+indexes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from imlib.errors import InvalidValueError, SchemaError
 from imlib.models.records import Peer
 from imlib.schema import create_all
 from imlib.schema_check import check_schema
-from tests.mariadb import PrivateMariaDB
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import Stack, open_stack
 from tests.sql.test_processes import outcome, start
 
@@ -37,7 +39,9 @@ def stack(url: str) -> Iterator[Stack]:
 
 
 def test_the_report(stack: Stack) -> None:
-    """The comparison finds the drift, the MyISAM table and the indexes that are missing, and that all can work."""
+    """The comparison finds the drift, the MyISAM table and the indexes that are missing, and that
+    all can work.
+    """
     report = check_schema(stack.clients.engine)
     assert report.ok
     assert (["users.is_verified"], ["banned"], ["seq_updates_ngen"]) == (
@@ -46,7 +50,9 @@ def test_the_report(stack: Stack) -> None:
         report.not_transactional,
     )
     assert "message_boxes(user_id, pts)" in report.missing_indexes
-    assert {"chats", "devices", "message_boxes", "messages"} == {i.partition("(")[0] for i in report.missing_indexes}
+    assert {"chats", "devices", "message_boxes", "messages"} == {
+        i.partition("(")[0] for i in report.missing_indexes
+    }
     create_all(stack.clients.engine)
     assert report == check_schema(stack.clients.engine)
 
@@ -55,7 +61,12 @@ def test_users_and_zero_dates(stack: Stack) -> None:
     """What a zero date dates never was."""
     ann = stack.users.get_user(1)
     assert ann is not None
-    assert ("李", -(2**63), None, None) == (ann.last_name, ann.access_hash, ann.created_at, ann.deleted_at)
+    assert ("李", -(2**63), None, None) == (
+        ann.last_name,
+        ann.access_hash,
+        ann.created_at,
+        ann.deleted_at,
+    )
     assert ann.updated_at is not None
     assert "first" == stack.users.get_user_full(2, 1).about
     assert [2] == [contact.contact_user_id for contact in stack.users.get_contacts(1)]
@@ -71,12 +82,17 @@ def test_messages_go_on(stack: Stack) -> None:
     assert (4, 3, "\U0001f600") == (sent.id, sent.pts, sent.text)
     assert sent == stack.messages.send_message(1, Peer.user(2), "again", 99)
     assert [42] == [message.pts for message in stack.messages.get_messages_by_gt_pts(2, 41)]
-    assert [3] == [d.unread_count for d in stack.dialogs.get_dialogs_by_user_id_and_type(2, PeerType.EMPTY)]
+    assert [3] == [
+        d.unread_count for d in stack.dialogs.get_dialogs_by_user_id_and_type(2, PeerType.EMPTY)
+    ]
     assert 3 == stack.messages.send_message(1, Peer.user(2), "history only", 23).id
     assert 5 == stack.messages.create_history_message_service(1, Peer.chat(1), 7, "x")
     assert 43 == stack.messages.create_message_boxes(2, 1, Peer.chat(1), True, 5)
     assert 2 == len(stack.messages.get_messages_by_user_id_peer_offset_limit(1, Peer.user(2), 4))
-    assert [2] == [m.id for m in stack.messages.get_messages_by_peer_and_message_id_list(1, Peer.user(2), [2, 3])]
+    assert [2] == [
+        m.id
+        for m in stack.messages.get_messages_by_peer_and_message_id_list(1, Peer.user(2), [2, 3])
+    ]
 
 
 def test_chats_accounts_and_dialogs(stack: Stack) -> None:
@@ -105,7 +121,9 @@ def test_chats_accounts_and_dialogs(stack: Stack) -> None:
 
 
 def test_emoji_that_would_be_lost(stack: Stack) -> None:
-    """An emoji is refused before it reaches a column of at most 3 bytes a character; what fits is stored."""
+    """An emoji is refused before it reaches a column of at most 3 bytes a character; what fits is
+    stored.
+    """
     for write in (
         lambda: stack.users.create_user("865", "\U0001f600"),
         lambda: stack.chats.create_chat(1, "Lunch \U0001f35c", []),
@@ -119,7 +137,9 @@ def test_emoji_that_would_be_lost(stack: Stack) -> None:
 
 
 def test_sequences_on_myisam(stack: Stack, url: str) -> None:
-    """Without transactions numbers are still nobody's twice, in processes too; a rollback leaves a gap, as is said."""
+    """Without transactions numbers are still nobody's twice, in processes too; a rollback leaves a
+    gap, as is said.
+    """
     assert 42 == stack.sequences.next_id("2")
     with stack.sequences.transaction() as connection:
         assert 43 == stack.sequences.next_id("2", connection=connection)
@@ -130,7 +150,9 @@ def test_sequences_on_myisam(stack: Stack, url: str) -> None:
 
 
 def test_a_column_that_drifted_away(stack: Stack) -> None:
-    """A missing column is one clear error, and nothing is half written; a required one that imlib lacks, too."""
+    """A missing column is one clear error, and nothing is half written; a required one that imlib
+    lacks, too.
+    """
     with stack.clients.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE user_dialogs DROP COLUMN unread_mentions_count"))
         connection.execute(sa.text("ALTER TABLE devices ADD COLUMN shard int NOT NULL"))

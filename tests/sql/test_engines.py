@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imlib.engines import make_engine, masked_url, ping, translate
 from imlib.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -21,7 +20,8 @@ from imlib.errors import (
     UnsupportedServerError,
 )
 from imlib.schema import create_all
-from tests.mariadb import PrivateMariaDB
+from imlib.servers.sql import make_engine, masked_url, ping, translate
+from tests.private_servers.mariadb import PrivateMariaDB
 from tests.sql.stack import open_stack
 
 
@@ -35,7 +35,10 @@ from tests.sql.stack import open_stack
         ("mysql://u:hush@h", ConfigurationError),
         ("mysql+nodriver://u:hush@h/im", ConfigurationError),
         ("mysql+pymysql://u:hush@h/im?bogus=1", ConfigurationError),
-        ("mysql+pymysql://u:hush@127.0.0.1:1/im?ssl_check_hostname=false&connect_timeout=1", UnavailableError),
+        (
+            "mysql+pymysql://u:hush@127.0.0.1:1/im?ssl_check_hostname=false&connect_timeout=1",
+            UnavailableError,
+        ),
         ("sqlite:////no/such/folder/im.db", UnavailableError),
         ("mysql://u:hush@127.0.0.1:1/im", UnavailableError),
     ],
@@ -67,7 +70,9 @@ def test_reading_makes_no_file(tmp_path: Path) -> None:
 
 
 def test_wrong_names_and_passwords(mariadb: PrivateMariaDB) -> None:
-    """A database or user that MariaDB does not know, or a wrong password, is one clear error each."""
+    """A database or user that MariaDB does not know, or a wrong password, is one clear
+    error each.
+    """
     good = make_engine(mariadb.new_database())
     assert ping(good).startswith(("MariaDB ", "MySQL "))
     good.dispose()
@@ -89,7 +94,9 @@ def test_a_server_that_dies_and_returns(mariadb: PrivateMariaDB) -> None:
         assert 1 == stack.sequences.next_id("x")
         mariadb.stop()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # pymysql drops the socket it could not connect
+            warnings.simplefilter(
+                "ignore", ResourceWarning
+            )  # pymysql drops the socket it could not connect
             with pytest.raises(UnavailableError):
                 stack.sequences.next_id("x")
             gc.collect()

@@ -9,7 +9,7 @@ import pytest
 
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.errors import InvalidValueError, NotFoundError, ReadOnlyError
-from imlib.models.body import decode_body, encode_body
+from imlib.message_body import decode_body, encode_body
 from imlib.models.records import Peer
 from tests.sql.stack import NOW, Stack, open_stack
 
@@ -20,17 +20,33 @@ def sent_by(stack: Stack, user_id: int) -> list[tuple[int, bool, int]]:
 
 
 def test_a_message_to_a_user(stack: Stack) -> None:
-    """One message makes one row of history, a box for each side, a dialog for each side and a pts for each."""
+    """One message makes one row of history, a box for each side, a dialog for each side and a pts
+    for each.
+    """
     ann, ben = stack.add_users(2)
     message = stack.messages.send_message(ann, Peer.user(ben), "hello", 77)
-    assert ("hello", True, 1, NOW, ann) == (message.text, message.out, message.pts, message.date2, message.user_id)
+    assert ("hello", True, 1, NOW, ann) == (
+        message.text,
+        message.out,
+        message.pts,
+        message.date2,
+        message.user_id,
+    )
     assert [77] == [row["random_id"] for row in stack.rows("messages")]
-    boxes = [(b["user_id"], b["message_box_type"], b["peer_id"], b["pts"]) for b in stack.rows("message_boxes")]
+    boxes = [
+        (b["user_id"], b["message_box_type"], b["peer_id"], b["pts"])
+        for b in stack.rows("message_boxes")
+    ]
     assert [(ann, MessageBoxType.OUTGOING, ben, 1), (ben, MessageBoxType.INCOMING, ann, 1)] == boxes
     (mine,) = stack.dialogs.get_dialogs_by_user_id_and_type(ann, PeerType.EMPTY)
     (theirs,) = stack.dialogs.get_dialogs_by_user_id_and_type(ben, PeerType.USER)
     assert (ben, message.id, 0) == (mine.peer_id, mine.top_message, mine.unread_count)
-    assert (ann, message.id, 1, NOW) == (theirs.peer_id, theirs.top_message, theirs.unread_count, theirs.date2)
+    assert (ann, message.id, 1, NOW) == (
+        theirs.peer_id,
+        theirs.top_message,
+        theirs.unread_count,
+        theirs.date2,
+    )
     assert [1, 1] == [stack.sequences.current(str(user_id)) for user_id in (ann, ben)]
 
 
@@ -40,9 +56,15 @@ def test_a_message_to_a_chat(stack: Stack) -> None:
     chat = stack.chats.create_chat(ann, "Lunch", [ben, cy, dee])
     stack.chats.delete_chat_user(chat.id, dee)
     message = stack.messages.send_message(ben, Peer.chat(chat.id), "noon?", mentions=[ann, dee])
-    owners = {row["user_id"]: row["message_box_type"] for row in stack.rows("message_boxes", peer_id=chat.id)}
+    owners = {
+        row["user_id"]: row["message_box_type"]
+        for row in stack.rows("message_boxes", peer_id=chat.id)
+    }
     assert {ann: 0, ben: 1, cy: 0} == owners
-    counts = {d["user_id"]: (d["unread_count"], d["unread_mentions_count"]) for d in stack.rows("user_dialogs")}
+    counts = {
+        d["user_id"]: (d["unread_count"], d["unread_mentions_count"])
+        for d in stack.rows("user_dialogs")
+    }
     assert {ann: (1, 1), ben: (0, 0), cy: (1, 0)} == counts
     assert [] == stack.messages.get_messages_by_id_list(dee, [message.id])
     with pytest.raises(NotFoundError, match=f"user {dee} is not in chat"):
@@ -67,12 +89,20 @@ def test_a_text_that_is_none(stack: Stack, text: Any) -> None:
 
 
 def test_the_same_random_id_again(stack: Stack) -> None:
-    """The same sender and random_id return the first message and write nothing; another sender's is another message."""
+    """The same sender and random_id return the first message and write nothing; another sender's is
+    another message.
+    """
     ann, ben = stack.add_users(2)
     first = stack.messages.send_message(ann, Peer.user(ben), "hello", 77)
-    before = [stack.rows(name) for name in ("messages", "message_boxes", "user_dialogs", "seq_updates_ngen")]
+    before = [
+        stack.rows(name)
+        for name in ("messages", "message_boxes", "user_dialogs", "seq_updates_ngen")
+    ]
     assert first == stack.messages.send_message(ann, Peer.user(ben), "something else", 77)
-    assert before == [stack.rows(name) for name in ("messages", "message_boxes", "user_dialogs", "seq_updates_ngen")]
+    assert before == [
+        stack.rows(name)
+        for name in ("messages", "message_boxes", "user_dialogs", "seq_updates_ngen")
+    ]
     assert first.id != stack.messages.send_message(ben, Peer.user(ann), "hello", 77).id
 
 
@@ -85,7 +115,11 @@ def test_unread_counts_and_answers(stack: Stack) -> None:
     assert 3 == dialog.unread_count
     answer = stack.messages.send_message(ben, Peer.user(ann), "d")
     (dialog,) = stack.dialogs.get_dialogs_by_user_id_and_type(ben, PeerType.UNKNOWN)
-    assert (0, answer.id, answer.id) == (dialog.unread_count, dialog.top_message, dialog.read_inbox_max_id)
+    assert (0, answer.id, answer.id) == (
+        dialog.unread_count,
+        dialog.top_message,
+        dialog.read_inbox_max_id,
+    )
 
 
 def test_history_alone(stack: Stack) -> None:
@@ -94,7 +128,9 @@ def test_history_alone(stack: Stack) -> None:
     first = stack.messages.create_history_message(ann, Peer.user(ben), 5, "hello")
     assert first == stack.messages.create_history_message(ann, Peer.user(ben), 5, "hello again")
     notice = stack.messages.create_history_message_service(ann, Peer.chat(1), 6, "joined")
-    assert [MessageType.MESSAGE, MessageType.MESSAGE_SERVICE] == [r["message_type"] for r in stack.rows("messages")]
+    assert [MessageType.MESSAGE, MessageType.MESSAGE_SERVICE] == [
+        r["message_type"] for r in stack.rows("messages")
+    ]
     assert [first, notice] == [row["id"] for row in stack.rows("messages")]
     assert [] == stack.rows("message_boxes")
     sent = stack.messages.send_message(ann, Peer.user(ben), "hello", 5)
@@ -105,7 +141,10 @@ def test_boxes_one_by_one(stack: Stack) -> None:
     """A box gets its owner's next pts; a message or user that does not exist gets none."""
     ann, ben = stack.add_users(2)
     message_id = stack.messages.create_history_message(ann, Peer.user(ben), 5, {"any": "JSON"})
-    pts = [stack.messages.create_message_boxes(ben, ann, Peer.user(ann), True, message_id) for _ in range(2)]
+    pts = [
+        stack.messages.create_message_boxes(ben, ann, Peer.user(ann), True, message_id)
+        for _ in range(2)
+    ]
     assert [1, 2] == pts
     assert 1 == stack.messages.create_message_boxes(ann, ann, Peer.user(ben), False, message_id)
     assert [(1, True, message_id)] == sent_by(stack, ann)
@@ -128,9 +167,14 @@ def test_pts_end_at_their_width(stack: Stack) -> None:
 
 
 def test_reading_by_pts(stack: Stack) -> None:
-    """Updates come oldest first, after the given pts and not with it; the last pts is the state's."""
+    """Updates come oldest first, after the given pts and not with it; the last pts is
+    the state's.
+    """
     ann, ben = stack.add_users(2)
-    assert (0, 1) == (stack.messages.get_last_pts_by_user_id(ben), stack.updates.get_state(1, ben).pts)
+    assert (0, 1) == (
+        stack.messages.get_last_pts_by_user_id(ben),
+        stack.updates.get_state(1, ben).pts,
+    )
     for text in "abcd":
         stack.messages.send_message(ann, Peer.user(ben), text)
     assert ["c", "d"] == [m.text for m in stack.messages.get_messages_by_gt_pts(ben, 2)]
@@ -141,25 +185,33 @@ def test_reading_by_pts(stack: Stack) -> None:
 
 
 def test_reading_a_conversation(stack: Stack) -> None:
-    """A conversation is read newest first, below the offset, and 0 starts at the newest; others' stay out of it."""
+    """A conversation is read newest first, below the offset, and 0 starts at the newest; others'
+    stay out of it.
+    """
     ann, ben, cy = stack.add_users(3)
     ids = [stack.messages.send_message(ann, Peer.user(ben), text).id for text in "abcd"]
     other = stack.messages.send_message(ann, Peer.user(cy), "x").id
 
     def page(offset: int, limit: int) -> list[int]:
-        found = stack.messages.get_messages_by_user_id_peer_offset_limit(ann, Peer.user(ben), offset, limit)
+        found = stack.messages.get_messages_by_user_id_peer_offset_limit(
+            ann, Peer.user(ben), offset, limit
+        )
         return [message.id for message in found]
 
     assert ids[:1:-1] == page(0, 2)
     assert ids[1::-1] == page(ids[2], 5)
     assert [] == page(ids[0], 5)
     assert [] == page(0, 0)
-    found = stack.messages.get_messages_by_peer_and_message_id_list(ann, Peer.user(ben), [other, ids[3], ids[0]])
+    found = stack.messages.get_messages_by_peer_and_message_id_list(
+        ann, Peer.user(ben), [other, ids[3], ids[0]]
+    )
     assert [ids[3], ids[0]] == [message.id for message in found]
 
 
 def test_missing_messages_shift_nothing(stack: Stack) -> None:
-    """A list of ids with missing ones pairs each message with its own box, in the order asked for."""
+    """A list of ids with missing ones pairs each message with its own box, in the order
+    asked for.
+    """
     ann, ben = stack.add_users(2)
     first = stack.messages.send_message(ann, Peer.user(ben), "a").id
     second = stack.messages.send_message(ben, Peer.user(ann), "b").id
@@ -170,11 +222,18 @@ def test_missing_messages_shift_nothing(stack: Stack) -> None:
 
 
 def test_a_body_that_is_no_json(stack: Stack) -> None:
-    """A body that is no JSON comes back as raw bytes with its reason, and hides no other message."""
+    """A body that is no JSON comes back as raw bytes with its reason, and hides no
+    other message.
+    """
     ann, ben = stack.add_users(2)
     good = stack.messages.send_message(ann, Peer.user(ben), "\U0001f600 hello").id
     bad = stack.put(
-        "messages", sender_user_id=ann, peer_type=2, peer_id=ben, random_id=1, message_data="#1 übel \U0001f600"
+        "messages",
+        sender_user_id=ann,
+        peer_type=2,
+        peer_id=ben,
+        random_id=1,
+        message_data="#1 übel \U0001f600",
     )
     stack.messages.create_message_boxes(ben, ann, Peer.user(ann), True, bad)
     first, second = stack.messages.get_messages_by_id_list(ben, [good, bad])
@@ -223,7 +282,9 @@ def test_bodies() -> None:
         (lambda s: s.dialogs.get_dialogs_by_user_id_and_type(1, 9), InvalidValueError),
     ],
 )
-def test_what_is_refused(stack: Stack, send: Callable[[Stack], object], expected: type[Exception]) -> None:
+def test_what_is_refused(
+    stack: Stack, send: Callable[[Stack], object], expected: type[Exception]
+) -> None:
     """What cannot be sent or read is one clear error, and nothing is written."""
     stack.add_users(2)
     with pytest.raises(expected):
@@ -239,28 +300,43 @@ def test_the_longest_text(stack: Stack) -> None:
 
 
 def test_dialogs_in_order(stack: Stack) -> None:
-    """Dialogs come newest first, before the offset date and not at it; pinned ones can be had alone or left out."""
+    """Dialogs come newest first, before the offset date and not at it; pinned ones can be had alone
+    or left out.
+    """
     (ann,) = stack.add_users(1)
     for peer_id, date, pinned in [(1, 100, 0), (2, 300, 1), (3, 200, 0)]:
-        stack.put("user_dialogs", user_id=ann, peer_type=2, peer_id=peer_id, date2=date, is_pinned=pinned)
+        stack.put(
+            "user_dialogs", user_id=ann, peer_type=2, peer_id=peer_id, date2=date, is_pinned=pinned
+        )
     stack.put("user_dialogs", user_id=ann, peer_type=3, peer_id=1, date2=50)
 
     def peers(exclude_pinned: bool, offset_date: int, limit: int) -> list[int]:
-        return [d.date2 for d in stack.dialogs.get_dialogs_by_offset_date(ann, exclude_pinned, offset_date, limit)]
+        return [
+            d.date2
+            for d in stack.dialogs.get_dialogs_by_offset_date(
+                ann, exclude_pinned, offset_date, limit
+            )
+        ]
 
     assert [300, 200, 100, 50] == peers(False, 0, 10)
     assert [200, 100, 50] == peers(True, 0, 10)
     assert [100] == peers(False, 200, 1)
     assert [200, 100, 50] == peers(False, 201, 10)
     assert [2] == [d.peer_id for d in stack.dialogs.get_pinned_dialogs(ann)]
-    assert [1] == [d.peer_id for d in stack.dialogs.get_dialogs_by_user_id_and_type(ann, PeerType.CHAT)]
+    assert [1] == [
+        d.peer_id for d in stack.dialogs.get_dialogs_by_user_id_and_type(ann, PeerType.CHAT)
+    ]
 
 
 def test_a_dialog_counts_by_itself(stack: Stack) -> None:
-    """create_or_update_by_last_message begins at 1 unread and adds 1 each time, mentions only where there is one."""
+    """create_or_update_by_last_message begins at 1 unread and adds 1 each time, mentions only where
+    there is one.
+    """
     (ann,) = stack.add_users(1)
     for message_id, mention in [(5, False), (6, True), (7, False)]:
-        dialog = stack.dialogs.create_or_update_by_last_message(ann, PeerType.USER, 2, message_id, mention)
+        dialog = stack.dialogs.create_or_update_by_last_message(
+            ann, PeerType.USER, 2, message_id, mention
+        )
     assert (3, 1, 7, NOW) == (
         dialog.unread_count,
         dialog.unread_mentions_count,

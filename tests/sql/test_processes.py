@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from imlib.constants import MessageBoxType
-from tests.servers import private_redis
+from tests.private_servers.redis import private_redis
 from tests.sql.stack import open_stack
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,9 @@ def outcome(process: subprocess.Popen[str]) -> Any:
 
 @pytest.mark.parametrize("operation", ["send_message", "send_message_to_chat", "create_chat"])
 def test_killed_between_any_two_statements(url: str, operation: str) -> None:
-    """A process killed at any statement of an operation, its commit among them, leaves nothing; the last one all."""
+    """A process killed at any statement of an operation, its commit among them, leaves nothing; the
+    last one all.
+    """
     with open_stack(url) as stack:
         stack.add_users(3)
         if operation == "send_message_to_chat":
@@ -44,16 +46,27 @@ def test_killed_between_any_two_statements(url: str, operation: str) -> None:
     nothing = outcomes[0]["rows"]
     assert [nothing] * (len(outcomes) - 1) == [each["rows"] for each in outcomes[:-1]]
     assert {-9} == {each["exit"] for each in outcomes[:-1]}
-    grown = {table: n - nothing[table] for table, n in outcomes[-1]["rows"].items() if n != nothing[table]}
+    grown = {
+        table: n - nothing[table]
+        for table, n in outcomes[-1]["rows"].items()
+        if n != nothing[table]
+    }
     people = 3 if operation == "send_message_to_chat" else 2
-    sent = {"messages": 1, "message_boxes": people, "user_dialogs": people, "seq_updates_ngen": people}
+    sent = {
+        "messages": 1,
+        "message_boxes": people,
+        "user_dialogs": people,
+        "seq_updates_ngen": people,
+    }
     assert ({"chats": 1, "chat_users": 3} if operation == "create_chat" else sent) == grown
     with open_stack(url) as stack:
         assert all(row["seq"] == 1 for row in stack.rows("seq_updates_ngen"))
 
 
 def test_eight_processes_send_to_one_user(url: str) -> None:
-    """8 processes sending to one user at once: unread counts, mentions, pts and dialogs are exact."""
+    """8 processes sending to one user at once: unread counts, mentions, pts and dialogs
+    are exact.
+    """
     processes, each = 8, 12
     with private_redis() as redis, open_stack(url, Redis.from_url(redis.url)) as stack:
         ann, *others = stack.add_users(1 + processes)
@@ -82,7 +95,9 @@ def test_eight_processes_send_to_one_user(url: str) -> None:
 
 
 def test_one_random_id_from_eight_processes(url: str) -> None:
-    """The same message sent by 8 processes at once is stored once, and all of them get the same one."""
+    """The same message sent by 8 processes at once is stored once, and all of them get the same
+    one.
+    """
     with private_redis() as redis, open_stack(url, Redis.from_url(redis.url)) as stack:
         stack.add_users(2)
         ids = outcome(start("once", url, redis.url, "8"))
@@ -93,7 +108,9 @@ def test_one_random_id_from_eight_processes(url: str) -> None:
 
 
 def test_many_processes_and_a_redis_that_comes_and_goes(url: str) -> None:
-    """16 processes get each number once, while Redis is flushed, set back, stopped and started under them."""
+    """16 processes get each number once, while Redis is flushed, set back, stopped and started
+    under them.
+    """
     processes, each = 16, 25
     with private_redis() as server, open_stack(url) as stack:
         redis = Redis.from_url(server.url)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
-from imlib.engines import make_engine
 from imlib.schema import create_all, references, tables
 from imlib.schema_check import SchemaReport, check_schema
+from imlib.servers.sql import make_engine
 from tests.sql.stack import Stack
 
 
@@ -25,7 +25,10 @@ def engine(url: str) -> Iterator[sa.Engine]:
 def test_twenty_tables() -> None:
     """There are 20 tables, each with a line that says what it is for, and ids that count up."""
     assert 20 == len(tables)
-    assert all(table.comment and [column.name for column in table.primary_key] == ["id"] for table in tables.values())
+    assert all(
+        table.comment and [column.name for column in table.primary_key] == ["id"]
+        for table in tables.values()
+    )
     assert 209 == sum(len(table.c) for table in tables.values())
 
 
@@ -42,7 +45,11 @@ def test_empty_then_made_then_made_again(engine: sa.Engine) -> None:
 def test_what_exists_is_not_altered(engine: sa.Engine) -> None:
     """A table that exists stays as it is, and the report names what differs."""
     with engine.begin() as connection:
-        connection.execute(sa.text("CREATE TABLE users (id INTEGER PRIMARY KEY, mood INTEGER NOT NULL, hue INTEGER)"))
+        connection.execute(
+            sa.text(
+                "CREATE TABLE users (id INTEGER PRIMARY KEY, mood INTEGER NOT NULL, hue INTEGER)"
+            )
+        )
         connection.execute(sa.text("CREATE TABLE moods (id INTEGER PRIMARY KEY)"))
     create_all(engine)
     report = check_schema(engine)
@@ -57,18 +64,25 @@ def test_what_exists_is_not_altered(engine: sa.Engine) -> None:
 
 
 def test_a_plain_index_is_no_unique_one(engine: sa.Engine) -> None:
-    """Where the key that upserts go by is gone, an index of the same columns is no substitute; another order is."""
+    """Where the key that upserts go by is gone, an index of the same columns is no substitute;
+    another order is.
+    """
     columns = "(user_id, peer_type, peer_id)"
     create_all(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP TABLE user_dialogs"))
-        kinds = {one.name: "INTEGER PRIMARY KEY" if one.primary_key else "INTEGER" for one in tables["user_dialogs"].c}
+        kinds = {
+            one.name: "INTEGER PRIMARY KEY" if one.primary_key else "INTEGER"
+            for one in tables["user_dialogs"].c
+        }
         declared = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
         connection.execute(sa.text(f"CREATE TABLE user_dialogs ({declared})"))
         connection.execute(sa.text(f"CREATE INDEX plain ON user_dialogs {columns}"))
     assert f"user_dialogs{columns} unique" in check_schema(engine).missing_indexes
     with engine.begin() as connection:
-        connection.execute(sa.text("CREATE UNIQUE INDEX strict ON user_dialogs (peer_id, user_id, peer_type)"))
+        connection.execute(
+            sa.text("CREATE UNIQUE INDEX strict ON user_dialogs (peer_id, user_id, peer_type)")
+        )
     assert [] == [one for one in check_schema(engine).missing_indexes if "unique" in one]
 
 
@@ -85,7 +99,9 @@ def test_moments_are_utc_and_never_is_none(stack: Stack) -> None:
     stack.put("auth_keys", auth_id=1, body="", created_at=moment)
     stack.put("auth_keys", auth_id=2, body="")
     with stack.clients.engine.begin() as connection:
-        connection.execute(sa.text("UPDATE auth_keys SET deleted_at = '0000-00-00 00:00:00' WHERE auth_id = 2"))
+        connection.execute(
+            sa.text("UPDATE auth_keys SET deleted_at = '0000-00-00 00:00:00' WHERE auth_id = 2")
+        )
     first, second = stack.rows("auth_keys")
     assert (moment, None) == (first["created_at"], first["deleted_at"])
     assert second["deleted_at"] is None
@@ -96,4 +112,6 @@ def test_updated_at_follows(stack: Stack) -> None:
     """A row that imlib updates has an updated_at; one that it only inserted has none."""
     stack.sequences.next_ids("x", 2)
     stack.put("seq_updates_ngen", seq_name="y", seq=1)
-    assert [True, False] == [row["updated_at"] is not None for row in stack.rows("seq_updates_ngen")]
+    assert [True, False] == [
+        row["updated_at"] is not None for row in stack.rows("seq_updates_ngen")
+    ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,8 +12,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from imlib.errors import InvalidValueError
-from tests.mariadb import PrivateMariaDB
-from tests.servers import PrivateRedis, private_redis
+from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.sql.stack import Stack, open_stack
 
 KEY = "seq_updates_ngen_x"
@@ -51,9 +49,13 @@ def test_redis_ahead_without_a_row(stack: Stack) -> None:
     assert range(43, 45) == stack.sequences.next_ids("x", 2)
 
 
-@pytest.mark.parametrize("held", [None, b"0", b"3", b"9", b"-5", b"99x", b"", b"9" * 19, b"9" * 30, b"\xff"])
+@pytest.mark.parametrize(
+    "held", [None, b"0", b"3", b"9", b"-5", b"99x", b"", b"9" * 19, b"9" * 30, b"\xff"]
+)
 def test_redis_behind_or_beside_itself(stack: Stack, held: bytes | None) -> None:
-    """A mirror that is lost, behind or no number costs nothing; what is no number stays as it is."""
+    """A mirror that is lost, behind or no number costs nothing; what is no number stays
+    as it is.
+    """
     stack.put("seq_updates_ngen", seq_name="x", seq=10)
     if held is not None:
         stack.clients.redis.set(KEY, held)
@@ -70,8 +72,13 @@ def test_redis_with_another_type(stack: Stack) -> None:
 
 
 def test_redis_is_never_lowered(stack: Stack) -> None:
-    """A mirror that was raised by somebody faster stays where it is, beyond what a double can tell apart too."""
-    for held, row, expected in [(b"12", 9, b"12"), (b"9007199254740993", 9007199254740991, b"9007199254740993")]:
+    """A mirror that was raised by somebody faster stays where it is, beyond what a double can tell
+    apart too.
+    """
+    for held, row, expected in [
+        (b"12", 9, b"12"),
+        (b"9007199254740993", 9007199254740991, b"9007199254740993"),
+    ]:
         stack.put("seq_updates_ngen", seq_name=f"x{row}", seq=row)
         key = f"seq_updates_ngen_x{row}"
         with stack.sequences.transaction() as connection:
@@ -81,7 +88,9 @@ def test_redis_is_never_lowered(stack: Stack) -> None:
 
 
 def test_a_transaction_keeps_or_gives_back(stack: Stack) -> None:
-    """A number is part of the caller's transaction: kept by its commit, given back by its rollback."""
+    """A number is part of the caller's transaction: kept by its commit, given back by
+    its rollback.
+    """
     with stack.sequences.transaction() as connection:
         assert 1 == stack.sequences.next_id("x", connection=connection)
         assert None is stack.clients.redis.get(KEY)
@@ -100,7 +109,11 @@ def test_a_transaction_keeps_or_gives_back(stack: Stack) -> None:
     assert b"1" == stack.clients.redis.get(KEY)
     with stack.clients.engine.begin() as connection:
         assert 2 == stack.sequences.next_id("x", connection=connection)
-    assert (b"1", 3, b"3") == (stack.clients.redis.get(KEY), stack.sequences.next_id("x"), stack.clients.redis.get(KEY))
+    assert (b"1", 3, b"3") == (
+        stack.clients.redis.get(KEY),
+        stack.sequences.next_id("x"),
+        stack.clients.redis.get(KEY),
+    )
 
 
 def _fail_after_a_number(stack: Stack) -> None:
@@ -110,7 +123,9 @@ def _fail_after_a_number(stack: Stack) -> None:
 
 
 def test_names(stack: Stack) -> None:
-    """Names are 1 to 255 of the characters that MySQL and Redis agree on; any other is refused before it is stored."""
+    """Names are 1 to 255 of the characters that MySQL and Redis agree on; any other is refused
+    before it is stored.
+    """
     for name in ("a", "0" * 255, "-2147483648", "a.b_c-d"):
         assert 1 == stack.sequences.next_id(name)
     for bad in ("", "0" * 256, "A", "é", "a b", "a\n", b"a", 7, None):
@@ -140,7 +155,8 @@ def test_threads(stack: Stack) -> None:
     """8 threads of one process get each number once."""
     got: list[int] = []
     threads = [
-        threading.Thread(target=lambda: got.extend(stack.sequences.next_id("x") for _ in range(10))) for _ in range(8)
+        threading.Thread(target=lambda: got.extend(stack.sequences.next_id("x") for _ in range(10)))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -150,16 +166,15 @@ def test_threads(stack: Stack) -> None:
 
 
 def test_redis_that_does_not_answer(url: str, redis_server: PrivateRedis) -> None:
-    """A Redis that accepts and is silent costs time and no number, and is raised once it answers again."""
+    """A Redis that accepts and is silent costs time and no number, and is raised once it answers
+    again.
+    """
     redis = Redis.from_url(redis_server.url)
     redis.flushall()
     with open_stack(url, redis) as stack:
         assert 1 == stack.sequences.next_id("x")
-        os.kill(redis_server.pid, signal.SIGSTOP)
-        try:
+        with redis_server.paused():
             assert [2, 3] == [stack.sequences.next_id("x") for _ in range(2)]
-        finally:
-            os.kill(redis_server.pid, signal.SIGCONT)
         assert (4, b"4") == (stack.sequences.next_id("x"), redis.get(KEY))
 
 
@@ -206,8 +221,8 @@ def _live(stack: Stack, redis: Redis, server: PrivateRedis, events: list[tuple[s
         elif up and what == "roll back by":
             redis.set(key, max(0, last - n))
         elif up and what == "run ahead by":
-            # What a deployed server handed out and did not live to save: promised, so never again, and heeded here
-            # by the next number, which is asked for while Redis still has it.
+            # What a deployed server handed out and did not live to save: promised, so never again,
+            # and heeded here by the next number, which is asked for while Redis still has it.
             last += n
             redis.set(key, last)
             assert last + 1 == stack.sequences.next_id(name)
@@ -219,9 +234,15 @@ def _live(stack: Stack, redis: Redis, server: PrivateRedis, events: list[tuple[s
 
 @pytest.mark.parametrize(("database", "examples"), [("sqlite", 60), ("mariadb", 25)])
 def test_redis_lost_at_any_point(
-    database: str, examples: int, request: pytest.FixtureRequest, tmp_path: Any, redis_server: PrivateRedis
+    database: str,
+    examples: int,
+    request: pytest.FixtureRequest,
+    tmp_path: Any,
+    redis_server: PrivateRedis,
 ) -> None:
-    """Redis flushed, set back, stopped or restarted anywhere in a run: every number once, in order, none left out."""
+    """Redis flushed, set back, stopped or restarted anywhere in a run: every number once, in order,
+    none left out.
+    """
     if database == "sqlite":
         url = f"sqlite:///{tmp_path / 'im.db'}"
     else:

@@ -1,4 +1,5 @@
-"""How Sphinx makes the site: pages that need no network, from notebooks that have run and from docstrings.
+"""How Sphinx makes the site: pages that need no network, from notebooks that have run and from
+docstrings.
 
 `tools.site` lays out the sources beside a copy of this file.
 """
@@ -16,20 +17,25 @@ project = "imlib"
 version = release = imlib.__version__
 extensions = [
     "myst_nb",
-    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "numpydoc",
     "sphinx_copybutton",
 ]
 
-# Outputs are those that the notebooks have: whoever builds the site has run them, or means those that were committed.
+# Outputs are those that the notebooks have: whoever builds the site has run them, or means those
+# that were committed.
 nb_execution_mode = "off"
-# By default a page with a widget fetches scripts from a CDN; the picture beside the widget is what stays.
+# By default a page with a widget fetches scripts from a CDN; the picture beside the widget is what
+# stays.
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 # Anchors are Jupyter's, so that one link works in both.
 myst_heading_anchors = 4
 myst_heading_slug_func = "tools.course.anchor"
 
+templates_path = ["_templates"]
+# Named, for a page that shows the text of the list would be read as one.
+autosummary_generate = ["reference/index.rst"]
 # In docstrings `name` links to what is documented under that name.
 default_role = "py:obj"
 autodoc_typehints_format = "short"
@@ -61,9 +67,15 @@ copybutton_prompt_is_regexp = True
 
 
 def _readable(_app: Sphinx, *about: Any) -> tuple[str, str] | None:
-    """Spell a default that is made anew each time so that the signature can be parsed, and its types link."""
+    """Spell a default that is made anew each time so that the signature can be parsed, and its
+    types link.
+    """
     signature, returned = about[-2:]
-    return (signature.replace("<factory>", "..."), returned) if "<factory>" in (signature or "") else None
+    return (
+        (signature.replace("<factory>", "..."), returned)
+        if "<factory>" in (signature or "")
+        else None
+    )
 
 
 def setup(app: Sphinx) -> None:

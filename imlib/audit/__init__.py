@@ -1,0 +1,6 @@
+"""What is wrong in a snapshot, said as findings."""
+
+from imlib.audit.checks import CHECKS
+from imlib.audit.runner import audit, known
+
+__all__ = ["CHECKS", "audit", "known"]

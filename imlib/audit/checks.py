@@ -1,0 +1,350 @@
+"""The checks of an audit: each finds one kind of fault in a snapshot, and says how to see more of
+it.
+
+A check is registered under its function's name, with its severity and with the columns of tables
+that it needs whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, MessageBoxType, PeerType
+from imlib.session_status import Layout
+
+if TYPE_CHECKING:
+    from imlib.snapshot.snapshot import Snapshot
+
+ALLOWED_SKEW_S: Final = int(CHECK_ONLINE_TIMEOUT) - int(ONLINE_TIMEOUT)
+
+Found = tuple[str, str, str]
+"""Subject, what was found, a query that shows more of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check, from a snapshot to what it finds; it needs all rows of some tables, and some of
+    their columns.
+    """
+
+    severity: str
+    """``info``, ``warning`` or ``error``: what a finding of it is."""
+    about: str
+    """What it looks for, in a sentence."""
+    needs: dict[str, tuple[str, ...]]
+    run: Callable[[Snapshot], Iterable[Found]]
+
+
+CHECKS: Final[dict[str, Check]] = {}
+"""Every check by name, in the order in which they run."""
+
+
+def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterable[Found]]], None]:
+    """Register a check under its function's name; ``needs`` names the columns of each table that it
+    reads.
+    """
+
+    def register(run: Callable[[Snapshot], Iterable[Found]]) -> None:
+        tables = {table: tuple(columns.split()) for table, columns in needs.items()}
+        CHECKS[run.__name__.lstrip("_")] = Check(severity, (run.__doc__ or "").strip(), tables, run)
+
+    return register
+
+
+def _each(frame: pd.DataFrame) -> Iterator[Any]:
+    """Return a frame's rows with their columns as attributes; Any, because no stub knows which
+    those are.
+    """
+    return iter(frame.itertuples())
+
+
+def _read(snapshot: Snapshot, table: str, *columns: str) -> pd.DataFrame:
+    """Return columns of a table, without the rows in which one is NULL: where that is allowed, it
+    names nothing.
+    """
+    return snapshot.tables[table][[*columns]].dropna()
+
+
+def _select(frame: str, *conditions: str, **where: object) -> str:
+    """Return a query, to be shown, for the rows of a frame that meet conditions and have these
+    values.
+    """
+    values = {
+        name: "'" + one.replace("'", "''") + "'" if isinstance(one, str) else one
+        for name, one in where.items()
+    }
+    terms = [*(f"{name} = {value}" for name, value in values.items()), *conditions]
+    condition = " AND ".join(terms)
+    return f"SELECT * FROM {frame} WHERE {condition}"  # noqa: S608 - only a reader runs it
+
+
+def _entry(row: Any) -> str:
+    """Return a session's key and field, as Redis has them."""
+    return f"online_{row.user_id} {row.auth_key_id}{Layout(row.layout).separator}{row.session_id}"
+
+
+def _sessions_of(row: Any) -> str:
+    return _select(
+        "sessions", user_id=row.user_id, auth_key_id=row.auth_key_id, session_id=row.session_id
+    )
+
+
+@_check("info")
+def _ghost(snapshot: Snapshot) -> Iterator[Found]:
+    """A session past its lease whose field is still there: a sibling keeps its key, or the key
+    never expires.
+    """
+    sessions = snapshot.sessions
+    for row in _each(sessions[~sessions["online"]]):
+        what = (
+            f"last reported {row.age_s:.0f} s ago on server {row.server_id}; it counts for "
+            f"{CHECK_ONLINE_TIMEOUT} s"
+        )
+        yield _entry(row), what, _sessions_of(row)
+
+
+@_check("warning")
+def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
+    """A presence key that never expires: a crash between HSET and EXPIRE leaves one."""
+    sessions, what = snapshot.sessions, "it has no time to live, and stays for ever"
+    for user_id in sessions.loc[sessions["key_ttl_s"].isna(), "user_id"].unique():
+        yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
+    for user_id in snapshot.info.get(
+        "never_expire", []
+    ):  # those that hold nothing but what is malformed
+        yield f"online_{user_id}", what, _select("malformed", key=f"online_{user_id}")
+
+
+@_check("warning")
+def _malformed(snapshot: Snapshot) -> Iterator[Found]:
+    """A key or field from which nothing can be read."""
+    for row in _each(snapshot.malformed):
+        subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
+        yield subject, row.reason, _select("malformed", key=row.key)
+    if more := snapshot.info.get("malformed_not_kept"):
+        yield (
+            "more",
+            f"{more} more were counted and not kept",
+            "SELECT reason, count(*) FROM malformed GROUP BY reason",
+        )
+
+
+@_check("info")
+def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
+    """A user whose sessions are in both layouts: servers of two kinds serve them."""
+    kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
+    # One session that is written twice is one row of the frame.
+    for user_id in sorted({*kinds.index[kinds > 1], *snapshot.info.get("in_both_layouts", [])}):
+        yield (
+            f"online_{user_id}",
+            "sessions stand in it in both layouts",
+            _select("sessions", user_id=user_id),
+        )
+
+
+@_check("warning")
+def _future_session(snapshot: Snapshot) -> Iterator[Found]:
+    """A session reported later than now: its server's clock is ahead, and it will look online too
+    long.
+    """
+    sessions = snapshot.sessions
+    for row in _each(sessions[sessions["age_s"] < -ALLOWED_SKEW_S]):
+        ahead = (
+            f"reported {-row.age_s:.0f} s from now: the clock of server {row.server_id} is "
+            "ahead by at least that"
+        )
+        yield (
+            _entry(row),
+            f"{ahead}; {ALLOWED_SKEW_S} s are allowed",
+            _select("sessions", server_id=row.server_id),
+        )
+
+
+@_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
+def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
+    """A session whose user is not in users, or whose auth key is in none of auth_keys, auth_users
+    and auths.
+    """
+    sessions, tables = snapshot.sessions, snapshot.tables
+    unknown = ~sessions["user_id"].isin(tables["users"]["id"])
+    # As Python's own integers: pandas would meet a table that drifted to unsigned as floats.
+    known = {
+        int(one)
+        for name in ("auth_keys", "auth_users", "auths")
+        for one in tables[name]["auth_id"].dropna()
+    }
+    lacks = pd.DataFrame(
+        {"user": unknown, "auth key": [one not in known for one in sessions["auth_key_id"]]}
+    )
+    for row in _each(sessions.join(lacks.any(axis=1).rename("orphan")).query("orphan")):
+        who = [str(name) for name in lacks if lacks.at[row.Index, name]]
+        what = f"its {' and '.join(who)} {'is' if len(who) == 1 else 'are'} in no table"
+        yield _entry(row), what, _sessions_of(row)
+
+
+@_check("error", message_boxes="user_id pts")
+def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
+    """A number that none of a user's boxes has, between two that have theirs: clients ask for it
+    again and again.
+    """
+    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
+    boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
+    before = boxes["pts"].shift(fill_value=0)
+    gaps = (
+        (boxes["user_id"] == boxes["user_id"].shift(fill_value=0))
+        & (boxes["pts"] - before > 1)
+        & (boxes.index > 0)
+    )
+    for row in _each(boxes.assign(first=before + 1)[gaps]):
+        missing = f"{row.first}" if row.first == row.pts - 1 else f"{row.first} to {row.pts - 1}"
+        query = _select(
+            "message_boxes", f"pts BETWEEN {row.first - 1} AND {row.pts}", user_id=row.user_id
+        )
+        yield f"user {row.user_id} pts {missing}", "no box has it", query
+
+
+@_check("error", message_boxes="user_id pts")
+def _pts_duplicate(snapshot: Snapshot) -> Iterator[Found]:
+    """One pts in several boxes of a user: a client takes the second for one that it has."""
+    boxes = snapshot.tables["message_boxes"]
+    for (user_id, pts), rows in _repeated(boxes, ["user_id", "pts"]):
+        query = _select("message_boxes", user_id=user_id, pts=pts)
+        yield f"user {user_id} pts {pts}", f"{len(rows)} boxes have it", query
+
+
+def _repeated(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Return the values of some columns that stand in more than one row, each with its rows."""
+    return iter(frame[frame.duplicated(columns, keep=False)].groupby(columns))
+
+
+@_check("error")
+def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
+    """Redis short of the row: a deployed server would hand out numbers twice."""
+    sequences = snapshot.sequences
+    for row in _each(sequences[sequences["state"] == "behind"]):
+        what = f"Redis was still at {row.redis_after} after its row, {row.row}, was read"
+        yield row.name, what, _select("sequences", name=row.name)
+
+
+@_check("warning")
+def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
+    """Redis beyond the row: numbers were handed out that MySQL does not know of."""
+    sequences = snapshot.sequences
+    for row in _each(sequences[sequences["state"].isin(["ahead", "redis only"])]):
+        there = "where there is none" if pd.isna(row.row) else row.row
+        what = f"Redis was at {row.redis_before} already before its row, {there}, was read"
+        yield row.name, what, _select("sequences", name=row.name)
+
+
+@_check(
+    "error",
+    user_dialogs="user_id peer_type peer_id top_message unread_count read_inbox_max_id",
+    message_boxes="user_id peer_type peer_id message_id message_box_type",
+)
+def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
+    """A dialog whose newest message or unread count is not what its boxes say."""
+    key = ["user_id", "peer_type", "peer_id"]
+    # Where nothing makes a dialog unique there may be two of it.
+    dialogs = _read(
+        snapshot, "user_dialogs", *key, "top_message", "unread_count", "read_inbox_max_id"
+    )
+    first = dialogs.drop_duplicates(key)
+    boxes = _read(snapshot, "message_boxes", *key, "message_id", "message_box_type").merge(
+        first, on=key
+    )
+    incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
+    boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
+    counted = (
+        boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum")).reset_index()
+    )
+    both = dialogs.merge(counted, on=key, how="left").fillna({"newest": 0, "unread": 0})
+    both = both.astype({"newest": "int64", "unread": "int64"})
+    wrong = (both["top_message"] != both["newest"]) | (both["unread_count"] != both["unread"])
+    for row in _each(both[wrong]):
+        what = []
+        if row.top_message != row.newest:
+            what.append(f"top_message is {row.top_message}, its newest box has {row.newest}")
+        if row.unread_count != row.unread:
+            what.append(
+                f"unread_count is {row.unread_count}, and {row.unread} of its boxes are unread"
+            )
+        where = "message_boxes" if row.newest else "user_dialogs"
+        query = _select(where, user_id=row.user_id, peer_type=row.peer_type, peer_id=row.peer_id)
+        yield f"user {row.user_id} peer {_peer(row)}", "; ".join(what), query
+
+
+def _peer(row: Any) -> str:
+    known = row.peer_type in set(PeerType)
+    return f"{PeerType(row.peer_type).name.lower() if known else row.peer_type} {row.peer_id}"
+
+
+@_check("error", message_boxes="user_id message_id", messages="id")
+def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
+    """A box whose message is not there."""
+    boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
+    for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
+        query = _select("message_boxes", user_id=row.user_id, message_id=row.message_id)
+        yield (
+            f"user {row.user_id} message {row.message_id}",
+            "its box is there, and the message in no table",
+            query,
+        )
+
+
+@_check("error", chat_users="chat_id user_id", chats="id", users="id")
+def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
+    """A participant who is no user, or of what is no chat."""
+    participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
+    for column, table in (("chat_id", "chats"), ("user_id", "users")):
+        for row in _each(participants[~participants[column].isin(tables[table]["id"])]):
+            query = _select("chat_users", chat_id=row.chat_id, user_id=row.user_id)
+            yield (
+                f"user {row.user_id} chat {row.chat_id}",
+                f"the {column[:-3]} is not in {table}",
+                query,
+            )
+
+
+@_check("error", messages="id sender_user_id random_id")
+def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
+    """One sender's random_id on several messages: a retry was stored as a message of its own."""
+    messages = snapshot.tables["messages"]
+    for (sender, random_id), rows in _repeated(messages, ["sender_user_id", "random_id"]):
+        ids = ", ".join(map(str, sorted(rows["id"])))
+        query = _select("messages", sender_user_id=sender, random_id=random_id)
+        yield f"user {sender} messages {ids}", f"all have random_id {random_id}", query
+
+
+@_check("warning", messages="id message_data")
+def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
+    """A body that is no JSON: as an older server wrote it, or damaged. It was judged before it was
+    masked.
+    """
+    facts = snapshot.info["tables"]["messages"]
+    for message_id in facts["not_json"]:
+        yield f"message {message_id}", "its body is no JSON", _select("messages", id=message_id)
+    if more := facts["not_json_more"]:
+        yield (
+            "more",
+            f"{more} more were counted and not kept",
+            "take a snapshot with a where-clause on messages.id",
+        )
+
+
+@_check("info")
+def _missing_index(snapshot: Snapshot) -> Iterator[Found]:
+    """An index that imlib's own tables have and this one lacks: reads scan the table, or doubles
+    are not refused.
+    """
+    for index in snapshot.info["missing_indexes"] or ():
+        unique = index.endswith(" unique")
+        what = (
+            "nothing refuses a second row of the same key"
+            if unique
+            else "reads that would use it scan the table"
+        )
+        yield index, what, "imlib.schema_check.check_schema(deployment.engine)"

@@ -1,0 +1,235 @@
+"""The commands over snapshots: take one, audit one, compare two."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.errors import ConfigurationError, SnapshotError
+
+if TYPE_CHECKING:
+    from imlib.snapshot import Snapshot
+    from imlib.snapshot.info import TableFacts
+
+_ROWS = 1_000_000
+
+
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add ``snapshot``, ``audit`` and ``diff``; ``command(name, run, summary, detail)`` makes a
+    parser.
+    """
+    snapshot = command(
+        "snapshot",
+        _snapshot,
+        "read everything into frames, and keep them in a folder",
+        "Read Redis and all tables, print what was read, and keep it as a folder of Parquet files "
+        "if one is named.\n"
+        "Nothing is written to the servers. What is secret or personal is masked; with "
+        "IMLIB_MASK_KEY (16 bytes or\n"
+        "more) in the environment two snapshots mask alike, so that their masked columns can be "
+        "compared.\n\n"
+        "Exit code 0: whole; 1: incomplete (--keep-incomplete); 2: it failed, and nothing was "
+        "kept.\n\n"
+        "examples:\n  imlib snapshot\n  imlib snapshot monday\n"
+        "  imlib snapshot tuesday --limit 5000000\n"
+        "  imlib snapshot --user 7 --user 8 --format json\n"
+        "  imlib snapshot --tables users,devices --unmask users.phone\n  imlib snapshot --sample",
+    )
+    snapshot.add_argument(
+        "folder", metavar="FOLDER", nargs="?", type=Path, help="where to keep it; must not exist"
+    )
+    _add_choice(snapshot)
+    snapshot.add_argument(
+        "--user",
+        metavar="ID",
+        type=int,
+        action="append",
+        help="only what is about this user; may come several times",
+    )
+    snapshot.add_argument(
+        "--unmask",
+        metavar="TABLE.COLUMN",
+        action="append",
+        default=[],
+        help="show this one; may come several times",
+    )
+    snapshot.add_argument(
+        "--keep-incomplete",
+        action="store_true",
+        help="keep what was read when the database fails, marked as such",
+    )
+
+    audit = command(
+        "audit",
+        _audit,
+        "look for faults: ghosts, gaps, duplicates, orphans, what disagrees",
+        "Run checks over the servers as they are now, or over a snapshot that was kept.\n\n"
+        "Exit code 0: nothing of severity warning or error; 1: something; 2: it failed, or "
+        "nothing was found\n"
+        "and a check was skipped (which, and why, is in the output).\n\n"
+        "examples:\n  imlib audit\n  imlib audit monday --format csv\n"
+        "  imlib audit --check pts_gap --check pts_duplicate\n  imlib audit --list\n"
+        "  imlib audit --sample",
+    )
+    audit.add_argument(
+        "folder", metavar="FOLDER", nargs="?", type=Path, help="a snapshot that was kept"
+    )
+    audit.add_argument(
+        "--check", metavar="NAME", action="append", help="only this check; may come several times"
+    )
+    audit.add_argument(
+        "--list", action="store_true", help="say which checks there are; no server is needed"
+    )
+    _add_choice(audit)
+
+    diff = command(
+        "diff",
+        _diff,
+        "what changed between two snapshots that were kept",
+        "Compare two folders: sessions that came, went and moved, rows that were added, removed "
+        "and changed.\n"
+        "What cannot be compared is named on stderr.\n\n"
+        "Exit code 0: no difference; 1: some; 2: it failed, or no difference was found and "
+        "something besides\n"
+        "masked columns could not be compared.\n\n"
+        "examples:\n  imlib diff monday tuesday\n  imlib diff monday tuesday --format json",
+    )
+    diff.add_argument("earlier", metavar="EARLIER", type=Path)
+    diff.add_argument("later", metavar="LATER", type=Path)
+    add_format(diff)
+
+
+def _add_choice(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tables",
+        metavar="NAMES",
+        help="only these tables, with commas between; '' for none (default: all)",
+    )
+    command.add_argument(
+        "--limit", metavar="ROWS", type=int, default=_ROWS, help=f"a table (default: {_ROWS:,})"
+    )
+    add_format(command)
+    add_sample(command)
+
+
+def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
+    tables = (
+        None
+        if options.tables is None
+        else [name.strip() for name in options.tables.split(",") if name.strip()]
+    )
+    if not (options.sample or os.environ.get("IMLIB_DATABASE_URL")):
+        if tables:
+            raise ConfigurationError(
+                "--tables names tables, and no database is named: set IMLIB_DATABASE_URL"
+            )
+        tables = []  # the private database would be empty, and that is no answer
+    with connected(options) as deployment:
+        return deployment.snapshot(tables=tables, limit=options.limit, progress=True, **more)
+
+
+def _snapshot(options: argparse.Namespace) -> int:
+    if options.folder is not None and os.path.lexists(
+        options.folder
+    ):  # said before the work, not after it
+        raise SnapshotError(
+            f"{options.folder} exists: a snapshot is saved under a new name and never over another"
+        )
+    mask_key = os.environ.get("IMLIB_MASK_KEY")
+    snapshot = _take(
+        options,
+        user_ids=options.user,
+        unmask=options.unmask,
+        mask_key=mask_key.encode() if mask_key else None,
+        keep_incomplete=options.keep_incomplete,
+    )
+    info = snapshot.info
+    if options.folder is not None:
+        snapshot.save(options.folder)
+    rows = []
+    for frame, count in info["rows"].items():
+        facts: TableFacts = info["tables"].get(info["table_of"].get(frame, ""), {})
+        masked = ", ".join(facts.get("masked", []))
+        rows.append({"frame": frame, "rows": count, "masked": masked, "notes": _notes(facts)})
+    show(rows, ["frame", "rows", "masked", "notes"], options.format)
+    for name, reason in info["left_out"].items():
+        complain(f"{name} is left out: {reason}")
+    if info["malformed_not_kept"]:
+        complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
+    if options.folder is not None:
+        complain(f"kept in {options.folder}")
+    if info["incomplete"]:
+        complain(f"INCOMPLETE: {info['incomplete']}")
+    return NO if info["incomplete"] else YES
+
+
+def _notes(facts: TableFacts) -> str:
+    notes = [word for word in ("truncated", "filtered", "not_at_same_instant") if facts.get(word)]
+    notes += [f"{column} {reason}" for column, reason in facts.get("could_not_carry", {}).items()]
+    return "; ".join(notes)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from imlib.audit import CHECKS, audit, known
+    from imlib.snapshot import Snapshot
+
+    if options.list:
+        columns = ["check", "severity", "about", "needs"]
+        rows = [
+            (name, check.severity, check.about, ", ".join(check.needs))
+            for name, check in CHECKS.items()
+        ]
+        show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
+        return YES
+    known(options.check)  # said before the work, not after it
+    if options.folder is not None and (
+        options.sample or options.tables is not None or options.limit != _ROWS
+    ):
+        raise ConfigurationError(
+            f"--tables, --limit and --sample are of a snapshot taken now, not of {options.folder}"
+        )
+    snapshot = _take(options) if options.folder is None else Snapshot.load(options.folder)
+    found = audit(snapshot, options.check)
+    skipped = found["severity"] == "skipped"
+    columns = list(found.columns)
+    if options.format == "table":  # what is left out of it would make it too wide to read
+        for reason, some in found[skipped].groupby("what", sort=False)["check"]:
+            complain(f"skipped {', '.join(some)}: {reason}")
+        found, columns = found[~skipped], columns[:-1]
+    show(found[columns].to_dict("records"), columns, options.format)
+    if found["severity"].isin(["warning", "error"]).any():
+        return NO
+    return FAILED if skipped.any() else YES
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from imlib.snapshot import Snapshot
+
+    columns = ["frame", "change", "key", "what"]
+    rows: list[tuple[str, ...]] = []
+    difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
+    for change in ("came", "went", "moved"):
+        for one in getattr(difference, change).to_dict("records"):
+            key = {name: one[name] for name in ("user_id", "auth_key_id", "session_id")}
+            servers = {
+                name: number for name, number in one.items() if str(name).startswith("server_")
+            }
+            rows.append(("sessions", change, _words(key), _words(servers)))
+    for table, frame in difference.tables.items():
+        for row in frame.to_dict("records"):
+            change, what = row.pop("change"), row.pop("columns")
+            rows.append((table, change, _words(row), what))
+    show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
+    for name, reason in difference.left_out.items():
+        complain(f"{name} was not compared: {reason}")
+    if not difference:
+        complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
+    return NO if difference else YES if difference.whole else FAILED
+
+
+def _words(values: dict[Any, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

@@ -1,0 +1,301 @@
+"""What the SQL models share: transactions, upserts, locks, and the checks before a value reaches a
+database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, sqlite
+
+from imlib.constants import PeerType
+from imlib.context import Context
+from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
+from imlib.models.records import Peer, Record
+from imlib.schema import bits, tables
+from imlib.servers.sql import CONTENDED, WRITING, driver_said, translate, translate_errors
+from imlib.validation import check_int
+
+AFTER_COMMIT: Final = "imlib_after_commit"
+"""The execution option that holds what is to be called when a transaction of imlib's own has ended
+well.
+"""
+STEERED: Final = "imlib_steered"
+"""The execution option of a transaction that a caller steers, who may take back what was done in
+it.
+"""
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+_ATTEMPTS: Final = 10
+_TEXT_BYTES: Final = 65_535
+_IDS_A_QUERY: Final = 5_000
+_TALKS: Final = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
+
+
+class Model:
+    """Reads and transactions of one deployment's SQL side; SQLAlchemy's errors leave it as imlib's.
+
+    Parameters
+    ----------
+    context : Context
+
+    Raises
+    ------
+    InvalidValueError
+        By every operation: an argument that its column could not hold. Ids of users, chats and
+        messages are int32, auth keys and a client's own marks (``random_id``) int64, texts as long
+        as the records say.
+    NotFoundError
+        By writes: a user, chat or message that they name does not exist. Nothing was written then.
+    ReadOnlyError, UnavailableError, AccessDeniedError, SchemaError
+        As the deployment is connected, and as the database answers.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    @property
+    def _now(self) -> int:
+        """The deployment's clock, whole Unix seconds."""
+        return int(self._context.clock())
+
+    @contextmanager
+    def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
+        """Give a connection for plain reads: the replica's where there is one, and `primary` is not
+        asked for.
+        """
+        engine = self._context.engine if primary else self._context.replica
+        with translate_errors(engine), engine.connect() as connection:
+            yield connection
+
+    def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
+        with self._reading() as connection:
+            return [kind.from_row(row) for row in connection.execute(statement)]
+
+    @contextmanager
+    def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
+        """Give a writing transaction on the primary: committed at the end, rolled back by any
+        exception.
+        """
+        self._context.check_writable(f"{type(self).__name__}.{operation}")
+        after: list[Callable[[], object]] = []
+        options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
+        with (
+            self._context.engine.connect().execution_options(**options) as connection,
+            connection.begin(),
+        ):
+            yield connection
+        for call in after:
+            call()
+
+    def _write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
+        """Run `work` in a transaction, again if others' locks undid it."""
+        for attempt in itertools.count(1):
+            try:
+                with self._transaction(operation) as connection:
+                    return work(connection)
+            except sa.exc.SQLAlchemyError as error:
+                if driver_said(error)[0] not in CONTENDED or attempt == _ATTEMPTS:
+                    raise translate(error, self._context.engine) from error
+            time.sleep(
+                random.uniform(0, 0.005 * attempt)
+            )  # those who met once would meet again in step
+        raise AssertionError("the last attempt returns or raises")
+
+
+def insert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:
+    """Check and insert a row, and return its id."""
+    check_values(connection, table, values)
+    key = connection.execute(table.insert().values(values)).inserted_primary_key
+    if key is None:
+        raise SchemaError(
+            f"{table.name} has no auto-increment id; imlib cannot work with this table"
+        )
+    return int(key[0])
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, Any]],
+    update: Callable[[Any], dict[str, Any]],
+) -> None:
+    """Insert rows; where the table's unique key is taken, update that row instead: one statement of
+    the database's own.
+
+    Parameters
+    ----------
+    connection : sqlalchemy.Connection
+    table : sqlalchemy.Table
+        One that has a single unique key beside its id.
+    rows : sequence of mappings
+        All with the same columns.
+    update : callable
+        Given the row that was to be inserted, returns the columns to set. Without bound values,
+        which drivers cannot repeat when they join many rows into one statement.
+    """
+    for row in rows:
+        check_values(connection, table, row)
+    touched = {
+        "updated_at": sa.func.current_timestamp()
+    }  # an upsert's update knows nothing of `onupdate`
+    if connection.dialect.name == "sqlite":
+        (unique,) = (key for key in table.constraints if isinstance(key, sa.UniqueConstraint))
+        lite = sqlite.insert(table)
+        statement: Any = lite.on_conflict_do_update(
+            unique.columns, set_=update(lite.excluded) | touched
+        )
+    else:
+        my = mysql.insert(table)
+        statement = my.on_duplicate_key_update(update(my.inserted) | touched)
+    connection.execute(statement, [dict(row) for row in rows])
+
+
+def lock_users(
+    connection: sa.Connection, user_ids: Collection[int], required: Collection[int] | None = None
+) -> None:
+    """Lock users' rows in the order of their ids until the transaction ends.
+
+    Raises
+    ------
+    NotFoundError
+        One of `required`, by default of all, has no row.
+    """
+    users = tables["users"]
+    wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
+    statement = (
+        sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
+    )
+    if missing := set(wanted if required is None else required) - set(
+        connection.scalars(statement)
+    ):
+        raise absent("users", *sorted(missing), writing=True)
+
+
+def by_ids(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    column: sa.Column[Any],
+    ids: Collection[int],
+) -> list[sa.Row[Any]]:
+    """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones
+    left out.
+    """
+    wanted = list(dict.fromkeys(check_int(_argument(column), each) for each in ids))
+    found: dict[int, list[Any]] = {}
+    for start in range(0, len(wanted), _IDS_A_QUERY):
+        rows = connection.execute(statement.where(column.in_(wanted[start : start + _IDS_A_QUERY])))
+        for row in rows:
+            found.setdefault(row._mapping[column.name], []).append(row)
+    return [row for each in wanted for row in found.get(each, ())]
+
+
+def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
+    """Return the condition that integer columns have these values, each of which its column can
+    hold.
+    """
+    columns = {table.c[name]: value for name, value in values.items()}
+    return sa.and_(
+        *(
+            column == check_int(_argument(column), value, bits(column))
+            for column, value in columns.items()
+        )
+    )
+
+
+def _argument(column: sa.Column[Any]) -> str:
+    """Return what callers call a column's value: ``id`` of ``chats`` is a ``chat_id``, whoever's id
+    a ``user_id``.
+    """
+    name = f"{column.table.name[:-1]}_id" if column.name == "id" else column.name
+    return "user_id" if name.endswith("user_id") else name
+
+
+def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
+    """Return the error that says which rows are not there; where something was to be written, that
+    nothing was.
+    """
+    names = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+    nothing = ", nothing was written" if writing else ""
+    return NotFoundError(
+        f"no such {table[:-1]}: {names}; the table {table} has no row with this id{nothing}",
+        table=table,
+        ids=ids,
+    )
+
+
+def new_random_id() -> int:
+    """Return a number that nobody has: 63 random bits."""
+    return secrets.randbits(63)
+
+
+def check_random_id(random_id: int | None) -> int:
+    """Return a client's own number, an int64, or a new one where the client gave none."""
+    return new_random_id() if random_id is None else check_int("random_id", random_id, 64)
+
+
+def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
+    """Return a peer whose type is one of `allowed`, by default of what one talks to; else
+    `InvalidValueError`.
+    """
+    if not isinstance(peer, Peer) or peer.peer_type not in allowed:
+        kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in allowed)
+        raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer of type {kinds}")
+    check_int("peer_id", peer.peer_id)
+    return peer
+
+
+def check_values(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:
+    """Raise `InvalidValueError` for a value that its column would refuse, cut off or change."""
+    for name, value in values.items():
+        what, kind = f"{table.name}.{name}", table.c[name].type
+        if isinstance(kind, sa.Integer):
+            check_int(what, value, bits(table.c[name]))
+        elif isinstance(kind, sa.String):
+            _check_text(connection, what, kind.length, value)
+
+
+def _check_text(connection: sa.Connection, what: str, length: int | None, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{what} is {type(value).__name__}; allowed is str")
+    if length is not None and len(value) > length:
+        raise InvalidValueError(
+            f"{what} has {len(value)} characters; allowed are {length}: shorten it"
+        )
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        why = f"{what} holds half a surrogate pair at {error.start}; allowed is valid Unicode"
+        raise InvalidValueError(why) from None
+    if length is None and size > _TEXT_BYTES:
+        raise InvalidValueError(
+            f"{what} takes {size} bytes in UTF-8; allowed are {_TEXT_BYTES}: shorten it"
+        )
+    wide = next((character for character in value if character > "\uffff"), None)
+    if (
+        wide is not None
+        and connection.dialect.name != "sqlite"
+        and not _four_bytes(connection, *what.split("."))
+    ):
+        raise InvalidValueError(
+            f"{what} holds {wide!r} (U+{ord(wide):X}), which this column's character set of at "
+            "most 3 bytes cannot; "
+            "leave it out, or convert the table to utf8mb4"
+        )
+
+
+def _four_bytes(connection: sa.Connection, table: str, column: str) -> bool:
+    query = (
+        "SELECT character_set_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND table_name = :table AND column_name = :column"
+    )
+    charset = connection.scalar(sa.text(query), {"table": table, "column": column})
+    return charset in {"utf8mb4", "utf16", "utf32"}

@@ -1,0 +1,1 @@
+"""The servers under a deployment: opening them, talking to them, starting private ones."""

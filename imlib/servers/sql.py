@@ -1,0 +1,309 @@
+"""SQLAlchemy engines as imlib needs them, and what their errors mean in imlib's own words.
+
+Every SQL connection of imlib comes from `make_engine`: UTC, a strict ``sql_mode`` that still admits
+the zero dates of deployed tables, utf8mb4, writers on SQLite that queue instead of failing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator
+from inspect import signature
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from pymysql.connections import Connection as Driver
+from sqlalchemy import event
+
+from imlib.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    ImlibError,
+    InvalidValueError,
+    ReadOnlyError,
+    SchemaError,
+    UnavailableError,
+    UnsupportedServerError,
+    shortened,
+)
+from imlib.servers.urls import ServerUrl
+
+WRITING: Final = "imlib_writing"
+"""The execution option that makes a SQLite transaction take the write lock when it begins."""
+CONTENDED: Final = frozenset({1213, 1205, 1020})
+"""Deadlock, lock wait timeout, "record has changed since last read": undone by the server, and
+worth another go.
+"""
+
+_CONNECT_TIMEOUT_S: Final = 10
+_SQLITE_BUSY_TIMEOUT_S: Final = 30
+_TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
+"""What SQLAlchemy takes in a URL beside the driver's own options."""
+_OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
+# Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
+# tables have.
+_SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+
+_TABLES_ADVICE: Final = (
+    "imlib.schema_check.check_schema(engine) lists every difference, "
+    "imlib.schema.create_all(engine) makes the tables that are absent"
+)
+_REFUSED: Final = "the database refused the value, nothing was written"
+# What MySQL's error numbers mean, and what to do then.
+_CODES: Final[tuple[tuple[frozenset[int], type[ImlibError], str], ...]] = (
+    (
+        frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698}),
+        AccessDeniedError,
+        "check user, password and grants",
+    ),
+    (
+        frozenset({1036, 1290, 1792, 1836}),
+        ReadOnlyError,
+        "this connection or server takes no writes",
+    ),
+    (frozenset({1049}), ConfigurationError, "create the database, or correct the URL"),
+    (frozenset({1054, 1136, 1146, 1364, 1412}), SchemaError, _TABLES_ADVICE),
+    (
+        frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690}),
+        InvalidValueError,
+        _REFUSED,
+    ),
+    (
+        CONTENDED,
+        UnavailableError,
+        "other transactions hold the rows, nothing was written; try again",
+    ),
+)
+# The same for SQLite, whose driver has words alone.
+_WORDS: Final[tuple[tuple[str, type[ImlibError], str], ...]] = (
+    ("readonly", ReadOnlyError, "this connection or file takes no writes"),
+    ("^no such table|^no such column|^NOT NULL|has no column", SchemaError, _TABLES_ADVICE),
+    ("constraint failed", InvalidValueError, _REFUSED),
+    (
+        "not a database|malformed",
+        UnsupportedServerError,
+        "the file is no SQLite database, or a damaged one",
+    ),
+    (
+        "locked|busy",
+        UnavailableError,
+        "another process is writing, nothing was written here; try again",
+    ),
+    ("", UnavailableError, "is the path right, and is there room on the disk?"),
+)
+
+
+def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
+    """Return an engine for a SQL URL; nothing is connected yet.
+
+    Parameters
+    ----------
+    url : str or sqlalchemy.URL
+        ``sqlite:///file`` or ``mysql+pymysql://user:password@host/database``; ``mysql://`` and
+        ``mariadb://`` mean the pymysql driver too.
+    read_only : bool
+        The database itself then refuses writes from this engine's connections.
+
+    Raises
+    ------
+    ConfigurationError
+        The URL cannot be read, names no file or database, or another kind of database.
+    UnavailableError
+        ``read_only`` and there is no such SQLite file.
+    """
+    parsed = None
+    with contextlib.suppress(
+        sa.exc.ArgumentError, ValueError
+    ):  # their texts may hold a password: not even chained
+        parsed = sa.make_url(url)
+    # Such a "host" is the end of a password, which the driver would repeat in its error.
+    if parsed is None or "@" in (parsed.host or ""):
+        forms = "mysql+pymysql://user:password@host/database or sqlite:///file"
+        encoded = "in a password, / and @ have to be percent-encoded"
+        raise ConfigurationError(f"the database URL cannot be read; write {forms} ({encoded})")
+    backend = parsed.get_backend_name()
+    if parsed.drivername in {"mysql", "mariadb"}:
+        parsed = parsed.set(drivername=f"{backend}+pymysql")
+    if backend == "sqlite":
+        return _sqlite_engine(parsed, read_only)
+    if backend in {"mysql", "mariadb"}:
+        return _mysql_engine(parsed, read_only)
+    raise ConfigurationError(
+        f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file"
+    )
+
+
+def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
+    """Make an engine and connect it once; raise what `make_engine` and `ping` raise."""
+    engine = make_engine(url, read_only=read_only)
+    try:
+        ping(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
+    if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
+        raise ConfigurationError(
+            "SQLite in memory would be another for each connection; give a file: sqlite:///file"
+        )
+    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
+        raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
+    engine = sa.create_engine(
+        url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S}
+    )
+
+    def connected(dbapi_connection: Any, _record: Any) -> None:
+        # The driver would begin on its own, deferred and late; `begun` decides instead.
+        dbapi_connection.isolation_level = None
+        if read_only:
+            dbapi_connection.execute("PRAGMA query_only = ON")
+
+    def begun(connection: sa.Connection) -> None:
+        # A deferred BEGIN that writes after it has read fails at once when another process wrote in
+        # between.
+        writing = connection.get_execution_options().get(WRITING) and not read_only
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
+    if not url.database:
+        raise ConfigurationError(
+            f"{masked_url(url)} names no database; add it after the host: …/database"
+        )
+    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
+    pymysql = url.drivername.endswith("+pymysql")
+    if pymysql:
+        arguments["read_timeout"] = _CONNECT_TIMEOUT_S
+        if unknown := sorted(
+            url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS
+        ):
+            raise ConfigurationError(
+                f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's"
+            )
+    try:
+        engine = sa.create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments
+        )
+    except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
+        lacks = f"the driver of {masked_url(url)} is not installed"
+        raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
+
+    def connected(dbapi_connection: Any, _record: Any) -> None:
+        if pymysql:
+            # The limit was for the handshake with something silent; a long query is no fault.
+            dbapi_connection._read_timeout = None
+        with dbapi_connection.cursor() as cursor:
+            cursor.execute(f"SET time_zone = '+00:00', sql_mode = '{_SQL_MODE}'")
+            if read_only:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+    # Before SQLAlchemy looks at sql_mode, and quotes names and backslashes by what it finds.
+    event.listen(engine, "connect", connected, insert=True)
+    return engine
+
+
+def masked_url(url: str | sa.URL | sa.Engine) -> str:
+    """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
+
+    Examples
+    --------
+    >>> masked_url("mysql+pymysql://im:secret@db/im")
+    'mysql+pymysql://im:***@db/im'
+    """
+    parsed = url.url if isinstance(url, sa.Engine) else sa.make_url(url)
+    return ServerUrl(parsed.render_as_string(hide_password=False)).masked()
+
+
+def ping(engine: sa.Engine) -> str:
+    """Connect once, and return the server's name and version, such as ``MariaDB 10.11.6``.
+
+    Raises
+    ------
+    ImlibError
+        What `translate` makes of a failure; `UnsupportedServerError` for a version that is too old.
+    """
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                # BEGIN alone opens no file; only reading it shows that it is a database.
+                connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+    except (sa.exc.SQLAlchemyError, RuntimeError) as error:
+        raise translate(error, engine) from error
+    kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
+    name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
+    numbers = tuple(
+        part for part in engine.dialect.server_version_info or () if isinstance(part, int)
+    )
+    version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
+    if numbers < _OLDEST[kind]:
+        raise UnsupportedServerError(
+            f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
+        )
+    return f"{name} {version}"
+
+
+@contextlib.contextmanager
+def translate_errors(engine: sa.Engine) -> Iterator[None]:
+    """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
+    try:
+        yield
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+        raise translate(error, engine) from error
+
+
+def driver_said(error: BaseException) -> tuple[int | None, str]:
+    """Return the number, which SQLite's errors have not, and the text of a driver's error."""
+    original = getattr(error, "orig", None) or error
+    code, *rest = original.args or (None,)
+    return (code, str(rest[0]) if rest else "") if isinstance(code, int) else (None, str(original))
+
+
+def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibError:
+    """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the
+    original.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was caught. An `ImlibError` is returned as it is.
+    engine : sqlalchemy.Engine, sqlalchemy.URL or str
+        Whose error it is; the message names its URL without the password.
+    """
+    if isinstance(error, ImlibError):
+        return error
+    where = masked_url(engine)
+    original = getattr(error, "orig", None) or error
+    code, text = driver_said(error)
+    kind: type[ImlibError] = UnavailableError
+    said = shortened(text)
+    if isinstance(error, sa.exc.TimeoutError):
+        said, advice = "every connection of the pool is in use", "close some"
+    elif code is not None:
+        said = f"{said if text else 'the connection is gone'} (error {code})"
+        lost = (UnavailableError, "is the server up, and is this its address?")
+        kind, advice = next(
+            ((kind, advice) for codes, kind, advice in _CODES if code in codes), lost
+        )
+    elif type(original).__module__ == "sqlite3":
+        kind, advice = next(
+            (kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text)
+        )
+    elif isinstance(original, RuntimeError) and "cryptography" in text:
+        kind, said = (
+            UnsupportedServerError,
+            "this account's way of authentication needs the package cryptography",
+        )
+        advice = "install it"
+    else:
+        said, advice = f"{type(original).__name__}: {said}", "please report this"
+    return kind(f"{where}: {said}; {advice}", server=where)

@@ -1,0 +1,132 @@
+"""How a database's tables and columns are described, and the exact pandas dtype that follows for
+each column.
+
+A dtype follows from the column's definition alone, so that it is the same with and without rows:
+NOT NULL ``int`` is int32, nullable Int32; DECIMAL is Arrow's, to the last digit; TIMESTAMP is
+datetime64[us, UTC], DATE and DATETIME datetime64[us]; TIME timedelta64[us]; BIT an unsigned
+integer; text str; binary Arrow's large_binary. No id passes through a float, and no NULL gets lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+TEXT, BYTES = pa.large_string(), pa.large_binary()
+NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
+NUMBERS: Final[dict[pa.DataType, Any]] = {
+    pa.int8(): pd.Int8Dtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.uint8(): pd.UInt8Dtype(),
+    pa.uint16(): pd.UInt16Dtype(),
+    pa.uint32(): pd.UInt32Dtype(),
+    pa.uint64(): pd.UInt64Dtype(),
+    pa.float32(): pd.Float32Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+}
+"""Arrow's integers and floats, each with pandas' dtype for those that may be NULL."""
+
+
+@dataclass
+class TableDescription:
+    """One table as the database describes it.
+
+    Parameters
+    ----------
+    name : str
+    columns : dict of str to str
+        Each column's declared type.
+    required : set of str
+        SQLite's columns that cannot be NULL; MySQL says it with each result.
+    key : list of str
+        The primary key.
+    at_same_instant : bool
+        Whether its engine has transactions, so that all tables can be read as of one instant.
+    """
+
+    name: str
+    columns: dict[str, str] = field(default_factory=dict)
+    required: set[str] = field(default_factory=set)
+    key: list[str] = field(default_factory=list)
+    at_same_instant: bool = True
+
+    @cached_property
+    def clause(self) -> sa.TableClause:
+        """It for a statement, every name quoted: a table or column may be named like a keyword."""
+        names = (sa.quoted_name(name, quote=True) for name in self.columns)
+        return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
+
+
+Listing = tuple[dict[str, TableDescription], dict[str, str]]
+"""The tables by name, and why the others are left out."""
+
+
+class Carrier(StrEnum):
+    """The form in which a column's values are read."""
+
+    DECLARED = ""
+    """As the column's declaration says."""
+    TEXT = "text"
+    BYTES = "bytes"
+    INT64 = "int64"
+    LITERAL = "literal"
+    """Python literals, for values of several types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column of a result: how its values arrive, ``dtype`` in Arrow's words, and whether NULL
+    may be among them.
+    """
+
+    name: str
+    dtype: pa.DataType
+    nullable: bool
+    carrier: Carrier = Carrier.DECLARED
+    mysql_type: int = -1
+    """MySQL's own code of the type (`pymysql.constants.FIELD_TYPE`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a column cannot be carried as it is declared, and the carrier that can hold it.
+
+    With `Carrier.DECLARED` it is a remark: the column stays as it is, and its reader has to know
+    this.
+    """
+
+    reason: str
+    carrier: Carrier = Carrier.DECLARED
+
+
+ZERO_DATE: Final = Problem("holds zero dates, which are NaT here as NULL is")
+"""Both mean never; where a column is NOT NULL, NaT says it alone."""
+
+
+def held_by_arrow(dtype: pa.DataType) -> pd.ArrowDtype | None:
+    """Return the pandas dtype of decimals and binary, else None: a ``types_mapper`` for reading
+    Parquet back.
+    """
+    return pd.ArrowDtype(dtype) if pa.types.is_decimal(dtype) or dtype == BYTES else None
+
+
+def series(field: Field, chunks: pa.ChunkedArray) -> pd.Series[Any]:
+    """Return a column for pandas, with the dtype that its definition asks for."""
+    dtype: Any = held_by_arrow(field.dtype)
+    if field.dtype in NUMBERS and (field.nullable or chunks.null_count):
+        dtype = NUMBERS[field.dtype]
+    elif field.dtype == TEXT:
+        dtype = pd.StringDtype(na_value=np.nan)
+    column: pd.Series[Any] = chunks.to_pandas(
+        types_mapper=None if dtype is None else lambda _: dtype
+    )
+    return column

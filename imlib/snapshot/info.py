@@ -1,0 +1,124 @@
+"""How a snapshot was taken: the facts beside its frames. Plain dicts, for JSON and for people, with
+typed keys.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class TableFacts(TypedDict, total=False):
+    """How one table was read.
+
+    Parameters
+    ----------
+    rows : int
+    truncated : bool
+        There were more than the limit.
+    filtered : bool
+        Only a part of the rows was asked for.
+    primary_key : list of str
+    masked : list of str
+        Columns whose values are tokens.
+    not_at_same_instant : bool
+        Its engine has no snapshots.
+    could_not_carry : dict of str to str
+        Columns that are carried as another type than declared, each with the reason; also where a
+        nullable column has zero dates.
+    not_json : list of int
+        For ``messages``: the ids of those whose bodies are no JSON, at most 1,000.
+    not_json_more : int
+        How many there are beyond those.
+    """
+
+    rows: int
+    truncated: bool
+    filtered: bool
+    primary_key: list[str]
+    masked: list[str]
+    not_at_same_instant: bool
+    could_not_carry: dict[str, str]
+    not_json: list[int]
+    not_json_more: int
+
+
+class TablesInfo(TypedDict, total=False):
+    """How the tables were read.
+
+    Parameters
+    ----------
+    database : str or None
+        Kind and version.
+    database_skew_s : float
+        This machine's clock less the database's.
+    started_at : float
+        Unix seconds: the instant of all tables.
+    limit : int
+        Rows per table, at the most.
+    mask_key_id : str
+        Equal for equal keys.
+    tables : dict of str to TableFacts
+    left_out : dict of str to str
+        Tables that were not read, each with the reason.
+    incomplete : str or None
+        Why reading ended early.
+    """
+
+    database: str | None
+    database_skew_s: float
+    started_at: float
+    limit: int
+    mask_key_id: str
+    tables: dict[str, TableFacts]
+    left_out: dict[str, str]
+    incomplete: str | None
+
+
+class SnapshotInfo(TablesInfo, total=False):
+    """How a snapshot was taken.
+
+    Parameters
+    ----------
+    taken_at : float
+        Unix seconds, by ``clock``.
+    clock : str
+        Whose clock sessions are judged by.
+    skew_s : float
+        This machine's clock less Redis's; NaN where Redis's could not be asked.
+    redis, redis_at, database_at : str
+        Kinds, versions and places of the servers, without passwords.
+    lease : str
+    user_ids : list of int or None
+        The users who were asked for; None: all.
+    where : list of str
+        The tables that have a condition.
+    missing_indexes : list of str or None
+        None where it could not be told.
+    in_both_layouts, never_expire : list of int
+        Users with a session in both layouts; users whose key never expires and has no session to
+        show it by. At most 1,000 each.
+    malformed_not_kept : int
+        How many malformed entries there were beyond those in ``malformed``.
+    rows : dict of str to int
+        Of each frame.
+    table_of : dict of str to str
+        For the name of each table's frame, the table.
+    duration_s : float
+    """
+
+    taken_at: float
+    clock: str
+    skew_s: float
+    redis: str
+    redis_at: str
+    database_at: str
+    lease: str
+    user_ids: list[int] | None
+    where: list[str]
+    missing_indexes: list[str] | None
+    in_both_layouts: list[int]
+    never_expire: list[int]
+    malformed_not_kept: int
+    rows: dict[str, int]
+    table_of: dict[str, str]
+    duration_s: float

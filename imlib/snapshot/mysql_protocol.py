@@ -1,0 +1,173 @@
+"""Rows of MySQL and MariaDB in their binary form, many at a time, over a connection of pymysql's.
+
+What a prepared statement returns holds an integer in its own bytes, a FLOAT with every bit and a
+blob unescaped. The text that a plain query returns has a FLOAT's first six digits; columns joined
+into one text by the server become NULL beyond its max_allowed_packet; both cost the server more.
+Login, TLS and errors stay pymysql's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from pymysql import err
+from pymysql.constants import COMMAND, CR
+from pymysql.cursors import Cursor
+from pymysql.protocol import FieldDescriptorPacket
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PADDING: Final = 16
+"""Zero bytes behind the last row: a decoder may look so far past a value's first byte."""
+
+_BATCH_BYTES: Final = 2 << 20
+_RECEIVE_BYTES: Final = 1 << 20
+_HEADER_BYTES: Final = 4
+_CONTINUED: Final = 0xFFFFFF
+_END, _ERROR = 0xFE, 0xFF
+
+
+class Rows(NamedTuple):
+    """Some rows: ``buffer`` has their bytes and `PADDING` more, ``starts`` says where each begins
+    in it.
+    """
+
+    buffer: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+
+
+class BinaryCursor(Cursor):
+    """A cursor whose ``execute`` takes one SELECT, and whose rows come from `batches`.
+
+    Attributes
+    ----------
+    fields : list of pymysql.protocol.FieldDescriptorPacket
+        What the server says of each column: name, type_code, flags, length, scale, charsetnr.
+    """
+
+    fields: list[Any]
+    _wire: Any  # the connection: its types leave out what pymysql's own cursors call
+    _statement: int | None
+    _drained: bool
+
+    def execute(self, query: str, args: object = None) -> int:
+        """Prepare and execute a SELECT; its parameters are bound by pymysql, as in any cursor of
+        its own.
+        """
+        self._wire = self.connection
+        self._statement = None
+        self._drained = True
+        self._wire._execute_command(COMMAND.COM_STMT_PREPARE, self.mogrify(query, args))
+        answer = self._wire._read_packet().get_all_data()
+        self._statement, columns, parameters = struct.unpack_from("<IHH", answer, 1)
+        for described in (parameters, columns):
+            self._read_fields(described)
+        if parameters:
+            raise err.ProgrammingError(
+                CR.CR_PARAMS_NOT_BOUND, "the statement holds a ? where SQL takes a parameter"
+            )
+        self._wire._execute_command(
+            COMMAND.COM_STMT_EXECUTE, struct.pack("<IBI", self._statement, 0, 1)
+        )
+        self._wire._read_packet()
+        self.fields = self._read_fields(columns)
+        self._drained = False
+        self.description = tuple(field.description() for field in self.fields)
+        return -1
+
+    def _read_fields(self, count: int) -> list[Any]:
+        fields = [self._wire._read_packet(FieldDescriptorPacket) for _ in range(count)]
+        if count and not self._wire._read_packet().is_eof_packet():
+            raise err.InternalError(
+                CR.CR_MALFORMED_PACKET, "the server's description of the columns does not end"
+            )
+        return fields
+
+    def batches(self) -> Iterator[Rows]:
+        """Give all rows, about two megabytes at a time; a row that is larger comes alone.
+
+        Raises
+        ------
+        pymysql.err.MySQLError
+            The server's refusal in the middle, or 2013 where it went away.
+        """
+        buffer, at = bytearray(), 0
+        starts: list[int] = []
+        while True:
+            size = len(buffer)
+            length = 0
+            while at + _HEADER_BYTES < size:
+                length = buffer[at] | buffer[at + 1] << 8 | buffer[at + 2] << 16
+                after = at + _HEADER_BYTES + length
+                if after > size or length == _CONTINUED:
+                    break
+                if buffer[at + _HEADER_BYTES]:  # a row begins with a zero byte
+                    self._drained = True
+                    if starts:
+                        yield _rows(buffer[:at], starts)
+                    self._check_end(bytes(buffer[at + _HEADER_BYTES : after]))
+                    return
+                starts.append(at + _HEADER_BYTES)
+                at = after
+            if starts and (at >= _BATCH_BYTES or length == _CONTINUED):
+                buffer, done = buffer[at:], buffer[:at]
+                yield _rows(done, starts)
+                starts, at = [], 0
+            if length == _CONTINUED:
+                buffer, row = self._long_row(buffer)
+                yield _rows(row, [0])
+            else:
+                buffer += self._received()
+
+    def _long_row(self, buffer: bytearray) -> tuple[bytearray, bytearray]:
+        """Return what follows a row that is too long for one packet, and the row put together."""
+        row, length = bytearray(), _CONTINUED
+        while length == _CONTINUED:
+            while len(buffer) < _HEADER_BYTES:
+                buffer += self._received()
+            length = int.from_bytes(buffer[:3], "little")
+            while len(buffer) < _HEADER_BYTES + length:
+                buffer += self._received()
+            row += memoryview(buffer)[_HEADER_BYTES : _HEADER_BYTES + length]
+            buffer = buffer[_HEADER_BYTES + length :]
+        return buffer, row
+
+    def _received(self) -> bytes:
+        try:
+            received: bytes = self._wire._rfile.read1(_RECEIVE_BYTES)
+        except OSError as problem:
+            raise err.OperationalError(
+                CR.CR_SERVER_LOST, f"the connection broke in the middle ({problem})"
+            ) from None
+        if not received:
+            raise err.OperationalError(
+                CR.CR_SERVER_LOST, "the server closed the connection in the middle"
+            )
+        return received
+
+    def _check_end(self, packet: bytes) -> None:
+        if packet[0] == _ERROR:
+            err.raise_mysql_exception(packet)
+        if packet[0] != _END:
+            raise err.InternalError(
+                CR.CR_MALFORMED_PACKET, "neither a row nor an end where one of them must be"
+            )
+
+    def close(self) -> None:
+        """Free the statement at the server; where rows were left unread, end the connection."""
+        if not self._drained:
+            self._wire._force_close()
+        elif self._statement is not None and self._wire.open:
+            self._wire._execute_command(COMMAND.COM_STMT_CLOSE, struct.pack("<I", self._statement))
+        self._statement = None
+        self._drained = True
+
+
+def _rows(buffer: bytearray, starts: list[int]) -> Rows:
+    return Rows(
+        np.frombuffer(buffer + bytes(PADDING), dtype=np.uint8), np.array(starts, dtype=np.int64)
+    )

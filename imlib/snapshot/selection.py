@@ -1,0 +1,192 @@
+"""What a snapshot is asked for: which tables and columns, and which of their rows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.sql import visitors
+
+from imlib.constants import PeerType
+from imlib.errors import InvalidValueError, shortened
+from imlib.snapshot.description import TableDescription
+
+Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
+Chosen = dict[str, list[str]]
+"""The columns to read, by table."""
+
+
+class Link(NamedTuple):
+    """What leads from users to rows that don't name them: a table's column, and the one beside it
+    that names a user.
+    """
+
+    table: str
+    column: str
+    user_column: str
+
+
+_AUTH_KEYS: Final = Link("auth_users", "auth_id", "user_id")
+_MESSAGES: Final = Link("message_boxes", "message_id", "user_id")
+_CHATS: Final = Link("chat_users", "chat_id", "user_id")
+_PHONES: Final = Link("users", "phone", "id")
+LINKS: Final = (_AUTH_KEYS, _MESSAGES, _CHATS, _PHONES)
+_LED_TO: Final = {
+    "auth_id": _AUTH_KEYS,
+    "auth_key_id": _AUTH_KEYS,
+    "messages.id": _MESSAGES,
+    "chats.id": _CHATS,
+    "phone_number": _PHONES,
+    "phone": _PHONES,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotRequest:
+    """What is asked of a snapshot; the parameters are those of `imlib.Deployment.snapshot`.
+
+    Raises
+    ------
+    InvalidValueError
+        One of them is not of the allowed kind.
+    """
+
+    tables: Collection[str] | Mapping[str, Collection[str]] | None = None
+    where: Mapping[str, Where] = field(default_factory=dict)
+    limit: int = 1_000_000
+    user_ids: list[int] | None = None
+    unmask: Collection[str] = ()
+    mask_key: bytes | None = field(default=None, repr=False)
+    keep_incomplete: bool = False
+
+    def __post_init__(self) -> None:
+        # One more is asked for, and SQL and Arrow count in 64 bits.
+        if type(self.limit) is not int or not 1 <= self.limit < 1 << 62:
+            raise InvalidValueError(
+                f"limit is {shortened(self.limit)}; allowed is 1 or more rows per table"
+            )
+        if not isinstance(self.where, Mapping):
+            raise InvalidValueError(
+                f"where is {type(self.where).__name__}: allowed is a mapping of table to condition"
+            )
+        for argument, given in (("tables", self.tables), ("unmask", self.unmask)):
+            if isinstance(given, str):
+                raise InvalidValueError(
+                    f"{argument} is {given!r}: allowed is a list of names, as [{given!r}]"
+                )
+
+
+def choose(
+    request: SnapshotRequest, listed: Mapping[str, TableDescription], left_out: Mapping[str, str]
+) -> Chosen:
+    """Return the columns to read of each table; a name that doesn't exist is refused, one that is
+    left out is not.
+    """
+    tables, columns = (
+        request.tables,
+        {f"{one.name}.{column}" for one in listed.values() for column in one.columns},
+    )
+    names = [name for name in (listed if tables is None else tables) if name not in left_out]
+    _check_names("where", [name for name in request.where if name not in left_out], listed)
+    _check_names(
+        "unmask",
+        [name for name in request.unmask if name.partition(".")[0] not in left_out],
+        columns,
+    )
+    _check_names("tables", names, listed)
+    if not isinstance(tables, Mapping):
+        return {name: list(listed[name].columns) for name in names}
+    if none := [name for name in names if not tables[name]]:
+        raise InvalidValueError(
+            f"tables names no column of {', '.join(none)}: allowed are one or more of each"
+        )
+    _check_names(
+        "tables", [f"{name}.{column}" for name in names for column in tables[name]], columns
+    )
+    return {name: list(dict.fromkeys(tables[name])) for name in names}
+
+
+def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=3)
+            there = (
+                f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
+            )
+            raise InvalidValueError(f"{argument} names {name!r}: {there}")
+
+
+def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
+    """Return what a caller asks of a table's rows as part of a statement over
+    `TableDescription.clause`.
+    """
+    ours = table.clause
+    match where:
+        case str():
+            return condition(table, (where, {}))
+        case (str(text), Mapping() as values):
+            return sa.text(f"({text}\n)").bindparams(**values)  # the new line ends a comment
+        case sa.ClauseElement():
+            pass
+        case _:
+            given = f"where for table {table.name!r} is of type {type(where).__name__}"
+            raise InvalidValueError(
+                f"{given}: allowed is SQL, (SQL, values of its :names), or a SQLAlchemy expression"
+            )
+
+    def adapted(element: Any, **_: Any) -> Any:
+        # The caller's columns may belong to a table object of imlib.schema's; a second one would be
+        # joined.
+        mine = (
+            isinstance(element, sa.ColumnClause)
+            and getattr(element.table, "name", table.name) == table.name
+        )
+        return ours.c.get(element.name) if mine else None
+
+    expression = visitors.replacement_traverse(where, {}, adapted)
+    if sa.select(sa.literal(1)).select_from(ours).where(expression).get_final_froms() != [ours]:
+        # The database would give every row once for each of the other table's.
+        named = "names columns that it has not, or another table outside of a subquery"
+        raise InvalidValueError(f"where for table {table.name!r} {named}")
+    return expression
+
+
+def about_users(
+    table: TableDescription, user_ids: Collection[int], found: Mapping[Link, Collection[Any]]
+) -> sa.ColumnElement[bool] | None:
+    """Return which rows of a table are about users, or None where nothing in it leads to one.
+
+    ``found`` has for each of `LINKS` the values that its column has in the users' rows.
+    """
+    columns = table.clause.c
+    chosen = []
+    for name in table.columns:
+        link = _LED_TO.get(name) or _LED_TO.get(f"{table.name}.{name}")
+        if re.fullmatch(r"(.*_)?user_id", name) or (table.name, name) == ("users", "id"):
+            chosen.append(among(columns[name], user_ids))
+        elif link and (table.name, name) != ("users", "phone"):  # its own id says as much
+            chosen.append(among(columns[name], found[link], personal=link is _PHONES))
+        elif name == "seq_name":
+            chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
+        elif name == "peer_id" and "peer_type" in columns:
+            chosen.append(
+                (columns["peer_type"] == int(PeerType.USER)) & among(columns[name], user_ids)
+            )
+    return sa.or_(*chosen) if chosen else None
+
+
+def among(
+    column: sa.ColumnElement[Any], values: Collection[Any], *, personal: bool = False
+) -> sa.ColumnElement[bool]:
+    """Return that a column has one of the values.
+
+    They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for
+    an error shows the statement.
+    """
+    return column.in_(
+        sa.bindparam(None, list(values), expanding=True, literal_execute=not personal)
+    )

@@ -1,0 +1,112 @@
+"""Taking a snapshot: Redis, then the tables, then Redis's sequences once more."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+import pandas as pd
+import sqlalchemy as sa
+from tqdm.auto import tqdm
+
+from imlib.context import Context
+from imlib.errors import ImlibError
+from imlib.presence import measure_skew
+from imlib.schema_check import check_schema
+from imlib.servers.redis_pipeline import server_address
+from imlib.servers.sql import masked_url
+from imlib.snapshot.info import SnapshotInfo, TableFacts
+from imlib.snapshot.selection import SnapshotRequest
+from imlib.snapshot.sequences import compare_sequences, read_mirror
+from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
+from imlib.snapshot.snapshot import Snapshot, frame_names
+from imlib.snapshot.tables import TablesRead, read_tables
+
+_LARGEST = (1 << 63) - 1
+_NAMED = 1000
+"""Users whom info names at the most."""
+
+
+def take_snapshot(
+    context: Context, request: SnapshotRequest, *, progress: bool = False
+) -> Snapshot:
+    """Take a snapshot; ``progress`` shows a bar in a terminal or notebook."""
+    began = time.monotonic()
+    users, clock = request.user_ids, context.reader_clock
+    client, engine = context.redis, context.replica
+    with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
+        skew, redis_clock = measure_skew(client)
+        before, _ = read_mirror(client, users)
+        presence = read_sessions(client, clock, users, bar.update)
+        read = read_tables(engine, request, lambda _, rows: bar.update(rows))
+        after, of_mirror = read_mirror(client, users)
+    malformed = presence.malformed + of_mirror
+    frames = {
+        "sessions": presence.sessions,
+        "sequences": _sequences(before, read, after, request),
+        "malformed": malformed_frame(malformed[:MALFORMED_KEPT]),
+    }
+    table_of = frame_names(read.frames)
+    tables = {name: read.frames[table] for name, table in table_of.items()}
+    info: SnapshotInfo = {
+        "taken_at": redis_clock if clock is None else clock(),
+        "clock": _whose_clock(turned=clock is not None, skew=skew),
+        "skew_s": skew,
+        "redis": f"{context.server.name} {context.server.version}",
+        "redis_at": server_address(client),
+        "database_at": masked_url(engine),
+        "lease": str(context.lease),
+        "user_ids": users,
+        "where": sorted(request.where),
+        **read.info,
+        "missing_indexes": _missing_indexes(engine, read.info["tables"]),
+        "in_both_layouts": presence.in_both_layouts[:_NAMED],
+        "never_expire": presence.never_expire[:_NAMED],
+        "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),
+        "rows": {name: len(frame) for name, frame in (frames | tables).items()},
+        "table_of": table_of,
+        "duration_s": time.monotonic() - began,
+    }
+    return Snapshot(**frames, tables=read.frames, info=info)
+
+
+def _whose_clock(*, turned: bool, skew: float) -> str:
+    if turned:
+        return "turned"
+    if math.isnan(skew):
+        return "by a key's deadline, else this machine's: TIME is not allowed to this user"
+    return "Redis"
+
+
+def _sequences(
+    before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
+) -> pd.DataFrame:
+    table, facts = (
+        read.frames.get("seq_updates_ngen"),
+        read.info["tables"].get("seq_updates_ngen", {}),
+    )
+    if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
+        return compare_sequences(before, None, after)
+    if (
+        not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any()
+    ):  # not as it was made
+        return compare_sequences(before, None, after)
+    names = None if request.user_ids is None else {str(user_id) for user_id in request.user_ids}
+    pairs = zip(table["seq_name"], table["seq"], strict=True)
+    rows = {
+        str(name): int(seq)
+        for name, seq in pairs
+        if pd.notna(seq) and (names is None or name in names)
+    }
+    whole = not facts["truncated"] and "seq_updates_ngen" not in request.where
+    return compare_sequences(before, rows, after, whole=whole)
+
+
+def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
+    """Return the indexes that tables of a snapshot lack; None where that could not be told."""
+    try:
+        missing = check_schema(engine).missing_indexes if facts else []
+    except ImlibError:
+        return None
+    return [index for index in missing if index.partition("(")[0] in facts]

@@ -1,0 +1,1 @@
+"""What the lessons have in common: plots, a simulation and its explorer, layers, style."""

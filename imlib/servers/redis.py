@@ -10,7 +10,13 @@ from weakref import WeakValueDictionary
 
 from imlib.errors import ConfigurationError, UnsupportedServerError
 from imlib.servers.redis_pipeline import round_trip
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    parse_options,
+    plain_url,
+    refused,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -25,6 +31,19 @@ FAKEREDIS = "fakeredis://"
 OLDEST_REDIS = (6, 0)
 TIMEOUT_SECONDS = 5
 """How long a connection or one reply may take."""
+
+# What a URL may choose. All other arguments of redis-py are no text, or imlib's own choice.
+_OPTIONS = {
+    "number": "db health_check_interval max_connections",
+    "text": "username password",
+    "word": "client_name",
+    "seconds": "socket_timeout socket_connect_timeout",
+}
+_TLS_OPTIONS = {
+    "text": f"{_OPTIONS['text']} ssl_ca_certs ssl_ca_path ssl_certfile ssl_keyfile ssl_password",
+    "check": "ssl_cert_reqs",
+    "boolean": "ssl_check_hostname",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,57 +114,59 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
 def _client(url: str) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
     from redis.retry import Retry
 
-    problem = _problem_of(url)
+    url = plain_url(url)
     try:
-        client = Redis.from_url(
-            url,
+        address, options = _parsed(url)
+        limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
+        return Redis.from_url(
+            address,
             # One shape of reply from every server, and no HELLO, which old ones and proxies lack.
             protocol=2,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(
-                NoBackoff(), 0
-            ),  # nothing is sent twice: only the caller knows whether it may be
+            # Nothing is sent twice: only the caller knows whether it may be.
+            retry=Retry(NoBackoff(), 0),
+            **limits | options,
         )
-        pool = client.connection_pool
-        pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
-        pool.connection_class(
-            **pool.connection_kwargs
-        )  # connects nowhere, but refuses options that it does not know
-    except (ValueError, TypeError, RedisError) as refusal:
-        # Its own words, unless they may hold a part of the password.
-        problem = problem or str(refusal).rpartition("() ")[2].rstrip(".")
-    if problem is None:
-        return client
-    # Outside the except block: the original, which may hold the whole URL, is not even its context.
-    raise ConfigurationError(
-        f"redis_url {ServerUrl(url)!r} is not understood: {problem}. Allowed are "
-        "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket "
-        "and "
-        f"{EMBEDDED} for a private server."
+    except ValueError as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that the original error is not even the context.
+    raise refused(
+        url,
+        f"{problem}. Allowed are redis://[user:password@]host[:port][/db], rediss://... for TLS, "
+        f"unix:///path/to/socket and {EMBEDDED} for a private server",
     )
 
 
-def _problem_of(url: str) -> str | None:
-    """Say what is wrong with a URL where redis-py would look away, or would quote what may be a
-    password.
+def _parsed(url: str) -> tuple[str, dict[str, Any]]:
+    """Return a URL without its options, and the options as redis-py's arguments.
+
+    Raises
+    ------
+    ValueError
+        redis-py would misread the URL, or quote what may be a password.
     """
+    address = url.partition("?")[0].replace("#", "%23")  # urlsplit would drop what follows a #
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        return (
-            "host and port cannot be read (in a password, / ? # [ ] and @ have to be "
-            "percent-encoded)"
-        )
+        raise ValueError(
+            "host and port cannot be read (in a password, write / ? # [ ] and @ as %2F and so on)"
+        ) from None
+    database = parts.path.strip("/")
     if parts.scheme == "unix":
-        return None if parts.path else "it names no socket"
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        return "what follows the host is the number of a database"
-    return None
+        if not database:
+            raise ValueError("it names no socket")
+    elif database and ("db=" in url or not database.isdecimal()):
+        raise ValueError("what follows the host is the number of a database, and it stands once")
+    if parts.scheme != "rediss":
+        return address, parse_options(url, **_OPTIONS)
+    # With a password, if only an empty one: without one OpenSSL asks for it at the terminal.
+    options = {"ssl_password": ""} | parse_options(url, **_OPTIONS | _TLS_OPTIONS)
+    files = "ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_password"
+    check_certificates(*map(options.get, files))
+    return address, options
 
 
 def _look_at(client: Redis) -> RedisServer:

@@ -11,12 +11,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from pymysql.connections import Connection as Driver
 from sqlalchemy import event
 
 from imlib.errors import (
@@ -30,7 +28,13 @@ from imlib.errors import (
     UnsupportedServerError,
     shortened,
 )
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    parse_options,
+    plain_url,
+    refused,
+)
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
@@ -39,10 +43,22 @@ CONTENDED: Final = frozenset({1213, 1205, 1020})
 worth another go.
 """
 
+_LAST_PORT: Final = 65_535
 _CONNECT_TIMEOUT_S: Final = 10
 _SQLITE_BUSY_TIMEOUT_S: Final = 30
-_TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
-"""What SQLAlchemy takes in a URL beside the driver's own options."""
+# What a URL may choose. All other arguments of the drivers are no text, or imlib's own choice.
+_CERTIFICATES: Final = "ssl_ca ssl_capath ssl_cert ssl_key"
+_MYSQL_OPTIONS: Final = {
+    "text": f"unix_socket program_name {_CERTIFICATES}",
+    "whole_seconds": "connect_timeout read_timeout write_timeout",
+    "charset": "charset",
+    "boolean": "ssl_check_hostname ssl_disabled",
+}
+_SQLITE_OPTIONS: Final = {
+    "seconds": "timeout",
+    "boolean": "uri",
+    "text": "mode cache immutable nolock vfs",
+}
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
@@ -115,25 +131,16 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     UnavailableError
         ``read_only`` and there is no such SQLite file.
     """
-    parsed = None
-    with contextlib.suppress(
-        sa.exc.ArgumentError, ValueError
-    ):  # their texts may hold a password: not even chained
-        parsed = sa.make_url(url)
-    # Such a "host" is the end of a password, which the driver would repeat in its error.
-    if parsed is None or "@" in (parsed.host or ""):
-        forms = "mysql+pymysql://user:password@host/database or sqlite:///file"
-        encoded = "in a password, / and @ have to be percent-encoded"
-        raise ConfigurationError(f"the database URL cannot be read; write {forms} ({encoded})")
-    backend = parsed.get_backend_name()
-    if parsed.drivername in {"mysql", "mariadb"}:
-        parsed = parsed.set(drivername=f"{backend}+pymysql")
-    if backend == "sqlite":
-        return _sqlite_engine(parsed, read_only)
-    if backend in {"mysql", "mariadb"}:
-        return _mysql_engine(parsed, read_only)
-    raise ConfigurationError(
-        f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file"
+    whole = plain_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
+    try:
+        return _engine(whole, read_only)
+    except ValueError as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
+    # the context.
+    raise refused(
+        whole,
+        f"{problem}. Allowed are mysql+pymysql://user:password@host/database and sqlite:///file",
     )
 
 
@@ -148,15 +155,32 @@ def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
-def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
-    if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
-        raise ConfigurationError(
-            "SQLite in memory would be another for each connection; give a file: sqlite:///file"
-        )
-    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
+def _engine(whole: str, read_only: bool) -> sa.Engine:
+    """Make an engine; raise ValueError, with text that shows no password, if the URL is wrong."""
+    try:
+        url = sa.make_url(whole)
+    except (sa.exc.ArgumentError, ValueError):
+        raise ValueError("it cannot be read") from None
+    if (url.port or 0) > _LAST_PORT:
+        raise ValueError(f"its port is above {_LAST_PORT}")
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return _sqlite_engine(url, parse_options(whole, **_SQLITE_OPTIONS), read_only)
+    if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
+        return _mysql_engine(url, parse_options(whole, **_MYSQL_OPTIONS), read_only)
+    raise ValueError(f"database or driver {url.drivername!r} is none that imlib knows")
+
+
+def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
+    if url.host or url.username or not url.database:
+        raise ValueError("a file's path follows sqlite:///")
+    if ":memory:" in url.database or options.get("mode") == "memory":
+        raise ValueError("SQLite in memory would be another for each connection")
+    if read_only and not options.get("uri") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
     engine = sa.create_engine(
-        url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S}
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": options.get("timeout", _SQLITE_BUSY_TIMEOUT_S)},
     )
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
@@ -176,33 +200,31 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     return engine
 
 
-def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
+def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
     if not url.database:
-        raise ConfigurationError(
-            f"{masked_url(url)} names no database; add it after the host: …/database"
-        )
-    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
-    pymysql = url.drivername.endswith("+pymysql")
-    if pymysql:
-        arguments["read_timeout"] = _CONNECT_TIMEOUT_S
-        if unknown := sorted(
-            url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS
-        ):
-            raise ConfigurationError(
-                f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's"
-            )
-    try:
-        engine = sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments
-        )
-    except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
-        lacks = f"the driver of {masked_url(url)} is not installed"
-        raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
+        raise ValueError("it names no database; add it after the host: …/database")
+    # SQLAlchemy hands these to the driver, which would load them only when it connects.
+    files = [options.pop(name, None) for name in _CERTIFICATES.split()]
+    check_certificates(*files, "")
+    options.pop("ssl_check_hostname", None)
+    arguments: dict[str, Any] = {
+        "connect_timeout": _CONNECT_TIMEOUT_S,
+        "read_timeout": _CONNECT_TIMEOUT_S,
+        "charset": "utf8mb4",
+        **options,
+        # As bytes, because pymysql would send text as Latin-1.
+        "password": (url.password or "").encode(),
+    }
+    engine = sa.create_engine(
+        url.set(drivername=f"{url.get_backend_name()}+pymysql"),
+        hide_parameters=True,
+        pool_pre_ping=True,
+        connect_args=arguments,
+    )
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
-        if pymysql:
-            # The limit was for the handshake with something silent; a long query is no fault.
-            dbapi_connection._read_timeout = None
+        # The limit was for the handshake with something silent; a long query is no fault.
+        dbapi_connection._read_timeout = options.get("read_timeout")
         with dbapi_connection.cursor() as cursor:
             cursor.execute(f"SET time_zone = '+00:00', sql_mode = '{_SQL_MODE}'")
             if read_only:
@@ -223,7 +245,7 @@ def masked_url(url: str | sa.URL | sa.Engine) -> str:
     'mysql+pymysql://im:***@db/im'
     """
     parsed = url.url if isinstance(url, sa.Engine) else sa.make_url(url)
-    return ServerUrl(parsed.render_as_string(hide_password=False)).masked()
+    return str(ServerUrl(parsed.render_as_string(hide_password=False)))
 
 
 def ping(engine: sa.Engine) -> str:

@@ -41,6 +41,20 @@ def decode_body(raw: bytes) -> tuple[object, str | None]:
         return raw, f"no JSON: {shortened(str(problem))[1:-1]}"
 
 
+def is_same_body(stored: bytes, other: str) -> bool:
+    """Return whether two bodies say the same once decoded, however they are written.
+
+    Examples
+    --------
+    >>> is_same_body(b'{ "message": "hi" }', '{"message":"hi"}')
+    True
+    """
+    body, problem = decode_body(stored)
+    # As text: to Python, 1 equals True.
+    one, two = (json.dumps(each, sort_keys=True, default=str) for each in (body, json.loads(other)))
+    return problem is None and one == two
+
+
 def is_json(stored: object) -> bool:
     """Return whether a stored body, as text or bytes, is JSON."""
     return decode_body(stored if isinstance(stored, bytes) else str(stored).encode())[1] is None

@@ -50,3 +50,17 @@ def not_json(bodies: Sequence[object]) -> list[int]:
         if stored is not None and decode_body(raw)[1] is not None:
             found.append(at)
     return found
+
+
+def is_same_body(stored: bytes, other: str) -> bool:
+    """Return whether two bodies say the same once decoded, however they are written.
+
+    Examples
+    --------
+    >>> is_same_body(b'{ "message": "hi" }', '{"message":"hi"}')
+    True
+    """
+    body, problem = decode_body(stored)
+    # As text: to Python, 1 equals True.
+    one, two = (json.dumps(each, sort_keys=True, default=str) for each in (body, json.loads(other)))
+    return problem is None and one == two

@@ -7,12 +7,15 @@ the zero dates of deployed tables, utf8mb4, writers on SQLite that queue instead
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -43,26 +46,42 @@ CONTENDED: Final = frozenset({1213, 1205, 1020})
 worth another go.
 """
 
-_LAST_PORT: Final = 65_535
+ANSWER_S: Final = 10
+"""Seconds that a statement of imlib's own may wait for its answer, and for each packet of it."""
+BULK_S: Final = 60
+"""The same for snapshots, and where tables are made."""
+LOCK_WAIT_S: Final = 5
+"""Seconds that it may wait for others' locks on a row or a table."""
+CONTENDED_S: Final = 15
+"""Seconds after which work that others' locks undid is not tried again."""
+
 _CONNECT_TIMEOUT_S: Final = 10
-_SQLITE_BUSY_TIMEOUT_S: Final = 30
-# What a URL may choose. All other arguments of the drivers are no text, or imlib's own choice.
-_CERTIFICATES: Final = "ssl_ca ssl_capath ssl_cert ssl_key"
+_LAST_PORT: Final = 65_535
+# What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
 _MYSQL_OPTIONS: Final = {
-    "text": f"unix_socket program_name {_CERTIFICATES}",
-    "whole_seconds": "connect_timeout read_timeout write_timeout",
-    "charset": "charset",
-    "boolean": "ssl_check_hostname ssl_disabled",
+    ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
+    "a number of whole seconds": "connect_timeout read_timeout write_timeout",
+    "utf8mb4": "charset",
+    "true or false": "ssl_check_hostname ssl_disabled",
 }
 _SQLITE_OPTIONS: Final = {
-    "seconds": "timeout",
-    "boolean": "uri",
-    "text": "mode cache immutable nolock vfs",
+    ".+": "mode cache immutable nolock vfs",
+    "a number of seconds": "timeout",
+    "true or false": "uri",
 }
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+# What the meaning of our statements depends on; servers may have other values for all.
+_SETTINGS: Final = (
+    f"SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '{_SQL_MODE}', "
+    f"sql_select_limit = {2**64 - 1}"
+)
+_OURS: Final = "imlib_ours"
+"""In a pooled connection's `info`: whether its settings are for imlib's own statements."""
+_limit: Final[ContextVar[float | None]] = ContextVar("imlib_limit", default=None)
+"""The limit of the connection that is being taken; callers of an engine take theirs without."""
 
 _TABLES_ADVICE: Final = (
     "imlib.schema_check.check_schema(engine) lists every difference, "
@@ -134,7 +153,7 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     whole = plain_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
     try:
         return _engine(whole, read_only)
-    except ValueError as refusal:
+    except (OSError, ValueError) as refusal:
         problem = str(refusal)
     # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
     # the context.
@@ -155,8 +174,53 @@ def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
+def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) -> sa.Connection:
+    """Return a connection for imlib's own statements, none of which waits without end.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+    limit_s : float, optional
+        Seconds without a byte after which the server counts as gone; `ANSWER_S` by default. A
+        ``read_timeout`` in the URL replaces it. SQLite answers at once, or has its own limit.
+    **options
+        SQLAlchemy's execution options.
+    """
+    token = _limit.set(ANSWER_S if limit_s is None else limit_s)
+    try:
+        return engine.connect().execution_options(**options)
+    finally:
+        _limit.reset(token)
+
+
+_engines: Final[WeakSet[sa.Engine]] = WeakSet()
+_drivers: Final[WeakSet[Any]] = WeakSet()
+
+
+def _before_fork() -> None:
+    """Close SQLite's idle connections: a child could not even close them without harm."""
+    for engine in list(_engines):
+        if engine.dialect.name == "sqlite":
+            engine.pool.dispose()
+
+
+def _in_child() -> None:
+    """Leave the parent's connections to the parent, whatever in the child still refers to them."""
+    for driver in list(_drivers):
+        if driver._sock:
+            # Closed without a word to the server. The file over it closes by itself: its lock may
+            # be held by a thread that the child has not.
+            driver._sock.close()
+            driver._sock = driver._rfile = None
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+
+
 def _engine(whole: str, read_only: bool) -> sa.Engine:
-    """Make an engine; raise ValueError, with text that shows no password, if the URL is wrong."""
+    """Make an engine, or raise ValueError or OSError with a text that shows no password."""
     try:
         url = sa.make_url(whole)
     except (sa.exc.ArgumentError, ValueError):
@@ -164,23 +228,21 @@ def _engine(whole: str, read_only: bool) -> sa.Engine:
     if (url.port or 0) > _LAST_PORT:
         raise ValueError(f"its port is above {_LAST_PORT}")
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite_engine(url, parse_options(whole, **_SQLITE_OPTIONS), read_only)
+        return _sqlite_engine(url, parse_options(whole, _SQLITE_OPTIONS), read_only)
     if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
-        return _mysql_engine(url, parse_options(whole, **_MYSQL_OPTIONS), read_only)
-    raise ValueError(f"database or driver {url.drivername!r} is none that imlib knows")
+        return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
+    raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
 
 
 def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
     if url.host or url.username or not url.database:
         raise ValueError("a file's path follows sqlite:///")
-    if ":memory:" in url.database or options.get("mode") == "memory":
+    if ":memory:" in url.database or "mode=memory" in f"{url}":
         raise ValueError("SQLite in memory would be another for each connection")
-    if read_only and not options.get("uri") and not Path(url.database).exists():
+    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
     engine = sa.create_engine(
-        url,
-        hide_parameters=True,
-        connect_args={"timeout": options.get("timeout", _SQLITE_BUSY_TIMEOUT_S)},
+        url, hide_parameters=True, connect_args={"timeout": options.get("timeout", CONTENDED_S)}
     )
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
@@ -197,41 +259,60 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+    _engines.add(engine)
     return engine
 
 
 def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
     if not url.database:
         raise ValueError("it names no database; add it after the host: …/database")
-    # SQLAlchemy hands these to the driver, which would load them only when it connects.
-    files = [options.pop(name, None) for name in _CERTIFICATES.split()]
-    check_certificates(*files, "")
-    options.pop("ssl_check_hostname", None)
-    arguments: dict[str, Any] = {
-        "connect_timeout": _CONNECT_TIMEOUT_S,
-        "read_timeout": _CONNECT_TIMEOUT_S,
-        "charset": "utf8mb4",
-        **options,
-        # As bytes, because pymysql would send text as Latin-1.
-        "password": (url.password or "").encode(),
-    }
+    check_certificates(*map(options.get, ("ssl_ca", "ssl_cert", "ssl_key")))
+    limits = {"connect_timeout": _CONNECT_TIMEOUT_S, "read_timeout": _CONNECT_TIMEOUT_S, **options}
     engine = sa.create_engine(
         url.set(drivername=f"{url.get_backend_name()}+pymysql"),
         hide_parameters=True,
         pool_pre_ping=True,
-        connect_args=arguments,
+        connect_args={
+            # SQLAlchemy hands the certificates on.
+            **{name: limits[name] for name in limits if "ssl_" not in name},
+            "charset": "utf8mb4",
+            # As bytes, because pymysql would send text as Latin-1.
+            "password": (url.password or "").encode(),
+        },
     )
 
-    def connected(dbapi_connection: Any, _record: Any) -> None:
-        # The limit was for the handshake with something silent; a long query is no fault.
-        dbapi_connection._read_timeout = options.get("read_timeout")
-        with dbapi_connection.cursor() as cursor:
-            cursor.execute(f"SET time_zone = '+00:00', sql_mode = '{_SQL_MODE}'")
-            if read_only:
+    def connected(driver: Any, record: Any) -> None:
+        _drivers.add(driver)
+        settle(driver, record, ours=True)
+        if read_only:
+            with driver.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+    def settle(driver: Any, record: Any, *, ours: bool) -> None:
+        if record.info.get(_OURS) != ours:
+            wait = LOCK_WAIT_S if ours else "DEFAULT"
+            with driver.cursor() as cursor:
+                cursor.execute(
+                    f"{_SETTINGS}, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
+                )
+            record.info[_OURS] = ours
+
+    def limit(driver: Any, seconds: float | None) -> None:
+        if driver is not None:
+            for name in ("read_timeout", "write_timeout"):
+                setattr(driver, f"_{name}", options.get(name, seconds))
+
+    def taken(driver: Any, record: Any, _proxy: Any) -> None:
+        seconds = _limit.get()
+        settle(driver, record, ours=seconds is not None)
+        limit(driver, seconds)
 
     # Before SQLAlchemy looks at sql_mode, and quotes names and backslashes by what it finds.
     event.listen(engine, "connect", connected, insert=True)
+    event.listen(engine, "checkout", taken)
+    # What asks whether a connection still lives, before it is taken again, has our limit.
+    event.listen(engine, "checkin", lambda driver, _record: limit(driver, ANSWER_S))
+    _engines.add(engine)
     return engine
 
 

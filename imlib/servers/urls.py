@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
-from collections.abc import Callable
-from typing import Any, Final, Self
-from urllib.parse import unquote, unquote_plus
+from typing import Any, Self
+from urllib.parse import parse_qsl
 
-from imlib.errors import ConfigurationError, shortened
+from imlib.errors import ConfigurationError
 
-_MASK: Final = "***"
-# Scheme, login and the rest. Not by urlsplit: if somebody forgot to encode a / ? # or @ in a
-# password, urlsplit would take a part of the password for the host, the path or an option.
-_PARTS: Final = re.compile(r"((?:[\w+.-]+://)?)((?:[^@/?#]*@)?)(.*)", re.DOTALL)
-# The path of a file or a socket may hold an @; elsewhere one @ ends the login.
-_CLEAR: Final = re.compile(
+# The path of a file or a socket may hold an @. Elsewhere one @ ends the login. Not by urlsplit: if
+# somebody forgot to encode a / ? # or @ in a password, it would take a part of that for the host,
+# the path or an option.
+_CLEAR = re.compile(
     r"(?:sqlite[\w+]*|unix)://(?:[^@/?#]*@)?/.*|(?:[\w+.-]+://)?(?:[^@/?#]*@)?[^@]*", re.DOTALL
 )
+_LOGIN = re.compile(r"^((?:[\w+.-]+://)?[^:@/?#]*:)[^@/?#]*@")
 # A port that is no number: perhaps a password, and the host was forgotten.
-_NO_PORT: Final = re.compile(r"((?!\[)[^:/?#]*:)(?!\d+(?:[/?#]|$)).*", re.DOTALL)
-_SECRET_OPTION: Final = re.compile("(?:pass|pwd|secret|key|token)[^=]*=", re.IGNORECASE)
+_NO_PORT = re.compile(r"^([\w+.-]+://[^:@/?#[]*:)(?!\d+(?:[/?#]|$))[^@]*$")
+# A name with a % may be any name. What follows without a = is perhaps the rest of a password.
+_SECRET_OPTION = re.compile(
+    r"([?&][^=&]*(?:%|pass|pwd|secret|key|token)[^=&]*=)[^&]*(?:&[^=&]*(?![^&]))*", re.IGNORECASE
+)
 
-# The kinds of option: what fits, how it is parsed, and what to say where nothing fits.
-_KINDS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
-    "text": (r"[^\0]+", str, "some text"),
-    "word": ("[!-~]+", str, "ASCII without spaces"),
-    "seconds": (r"(?=.*[1-9])\d{1,7}(\.\d+)?", float, "a number of seconds above 0"),
-    "whole_seconds": (r"0*[1-9]\d{0,6}", int, "a number of whole seconds above 0"),
-    "number": (r"\d{1,9}", int, "a whole number"),
-    "boolean": ("(?i:true|false)", lambda value: value.lower() == "true", "true or false"),
-    "charset": ("utf8mb4", str, "utf8mb4"),
-    "check": ("none|optional|required", str, "none, optional or required"),
+# What the values of options look like that are no text.
+_KINDS = {
+    "a number of seconds": r"(?=.*[1-9])(?:0|[1-9]\d{0,6})(?:\.\d+)?",
+    "a number of whole seconds": r"[1-9]\d{0,6}",
+    "a whole number": r"0|[1-9]\d{0,8}",
+    "true or false": "(?i:true|false)",
 }
 
 
@@ -73,23 +71,11 @@ class ServerUrl(str):
 
 def _masked(url: str) -> str:
     """Mask every password of a URL; where it is unclear what is one, mask more."""
-    _, scheme, login, rest, _ = _PARTS.split(url, maxsplit=1)
     if not _CLEAR.fullmatch(url):
-        return f"{scheme}{_MASK}"
-    user, colon, _ = login.partition(":")
-    if colon:
-        login = f"{user}:{_MASK}@"
-    elif scheme and not login:
-        rest = _NO_PORT.sub(rf"\1{_MASK}", rest)
-    address, mark, options = rest.partition("?")
-    return f"{scheme}{login}{address}{mark}{re.sub('[^&]+', _masked_option, options)}"
-
-
-def _masked_option(option: re.Match[str]) -> str:
-    name, equals, _ = option[0].partition("=")
-    if not equals:  # perhaps what follows an & in a password
-        return _MASK
-    return f"{name}={_MASK}" if _SECRET_OPTION.search(unquote(option[0])) else option[0]
+        return f"{url.partition(':')[0]}://***"
+    for pattern in (_SECRET_OPTION, _LOGIN, _NO_PORT):
+        url = pattern.sub(r"\1***" + "@" * (pattern is _LOGIN), url)
+    return url
 
 
 def refused(url: str, problem: str) -> ConfigurationError:
@@ -116,50 +102,40 @@ def plain_url(url: str) -> str:
     return whole
 
 
-def parse_options(url: str, **allowed: str) -> dict[str, Any]:
+def parse_options(url: str, allowed: dict[str, str]) -> dict[str, Any]:
     """Parse what follows the ``?`` of a URL.
 
     Parameters
     ----------
     url : str
-    **allowed : str
-        The names of the options that this kind of URL may have, by the kind of their values.
+    allowed : dict of str to str
+        The names of the options that this kind of URL may have, by what their values have to be:
+        one of `_KINDS`, or a pattern for text.
 
     Raises
     ------
     ValueError
-        An option is unknown or given twice, or its value is wrong. The text names the option, and
-        shows no value.
+        An option is unknown or given twice, or its value is wrong. The text shows no value.
     """
-    kinds = {name: _KINDS[kind] for kind, names in allowed.items() for name in names.split()}
+    kinds = {name: kind for kind, names in allowed.items() for name in names.split()}
     options: dict[str, Any] = {}
-    for option in filter(None, url.partition("?")[2].split("&")):
-        name, equals, value = map(unquote_plus, option.partition("="))
-        if not equals:
-            raise ValueError("an option is name=value, and & in a value is %26")
+    for name, value in parse_qsl(url.partition("?")[2], keep_blank_values=True):
         if name not in kinds or name in options:
-            known = ", ".join(kinds)
-            raise ValueError(f"{shortened(name)} is no option, or given twice; there are {known}")
-        pattern, parse, words = kinds[name]
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"the option {name} has to be {words}")
-        options[name] = parse(value)
+            raise ValueError(f"its options are {', '.join(kinds)}, each at most once")
+        kind = kinds[name]
+        if not re.fullmatch(_KINDS.get(kind, kind), value):
+            raise ValueError(f"the option {name} has to be {kind}")
+        options[name] = json.loads(value.lower()) if kind in _KINDS else value
     return options
 
 
 def check_certificates(
-    ca: str | None, folder: str | None, certificate: str | None, key: str | None, password: str
+    ca: str | None, certificate: str | None, key: str | None, *, password: str = ""
 ) -> None:
-    """Load certificates once, for errors that come before anything is connected.
-
-    Raises
-    ------
-    ValueError
-        A file is not there or holds no certificate or key, or the key's password is wrong.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca, capath=folder)
-        if certificate or key:
-            context.load_cert_chain(certificate or "", key, password)
-    except (OSError, ValueError) as problem:
-        raise ValueError(f"certificates or key cannot be loaded: {problem}") from None
+    """Load certificates, so that an OSError tells what is wrong before anything is connected."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca:
+        context.load_verify_locations(ca)
+    if certificate or key:
+        # With a password, if only an empty one: without one OpenSSL asks for it at the terminal.
+        context.load_cert_chain(certificate or "", key, password)

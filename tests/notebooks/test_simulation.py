@@ -227,6 +227,6 @@ def test_every_scenario_can_be_told(scenario: Scenario) -> None:
 )
 def test_a_scenario_refuses_what_it_cannot_tell(setting: dict[str, Any], message: str) -> None:
     """A number out of its range, or a lease that there is not, is refused by name."""
-    with pytest.raises(imlib.errors.ConfigurationError) as refusal:
+    with pytest.raises(imlib.errors.InvalidValueError) as refusal:
         Scenario(**setting)
     assert message == str(refusal.value)

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,8 @@ class Owner:
 
 @contextmanager
 def owner(then: str = WAIT, *, prologue: str = PROLOGUE, **environment: str) -> Iterator[Owner]:
-    """Start a process that connects and then runs `then`; it is killed at the end if it
-    still runs.
+    """Start a process that connects and then runs `then`; what still runs of it and of its children
+    is killed at the end.
     """
     require("a server to embed", found=find_server() is not None)
     process = subprocess.Popen(
@@ -99,7 +99,9 @@ def owner(then: str = WAIT, *, prologue: str = PROLOGUE, **environment: str) -> 
         assert parent is not None
         yield Owner(process, server, parent, **said)
     finally:
-        process.kill()
+        # Its children hold its pipes: nothing would come to an end without theirs.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -238,28 +240,25 @@ def test_a_living_child_keeps_nothing_alive(fork: str) -> None:
     with owner(then) as one:
         assert one.process.stdout is not None
         child = psutil.Process(int(one.process.stdout.readline()))
-        try:
-            one.process.kill()
-            one.process.wait()
-            assert one.leaves_nothing()
-            assert runs(child)
-        finally:
-            child.kill()
+        one.process.kill()
+        one.process.wait()
+        assert one.leaves_nothing()
+        assert runs(child)
 
 
 @pytest.mark.parametrize("fork", FORKS)
 def test_closed_beside_a_living_child(fork: str) -> None:
     """A child that holds the watchdog's pipe does not hold up the owner's close()."""
     then = FORKS[fork].format(child="time.sleep(600)")
-    then += "deployment.close()\nprint(child, flush=True)" + WAIT
+    then += "sys.stdin.readline()\ndeployment.close()\nprint(child, flush=True)" + WAIT
     with owner(then) as one:
+        assert one.process.stdin is not None
         assert one.process.stdout is not None
+        one.process.stdin.write("close\n")
+        one.process.stdin.flush()
         child = psutil.Process(int(one.process.stdout.readline()))
-        try:
-            assert one.has_left_nothing()
-            assert runs(child)
-        finally:
-            child.kill()
+        assert one.has_left_nothing()
+        assert runs(child)
 
 
 def test_started_in_a_thread_that_ends() -> None:

@@ -67,16 +67,17 @@ def test_both(order: str, child: str) -> None:
         with owner(then + "print(child, flush=True)" + WAIT, TMPDIR=str(folder)) as one:
             assert one.process.stdout is not None
             pid = int(one.process.stdout.readline())
+            children = [psutil.Process(pid)] if pid else []
             # Stopped it notices nothing: as if both were killed at once.
             one.watchdog.suspend()
-            try:
-                for whom in order.split():
-                    kill(one, whom)
-                assert until(lambda: not one.serves())
-                assert one.folder.exists()
-            finally:
-                if pid:
-                    psutil.Process(pid).kill()
+            for whom in order.split():
+                kill(one, whom)
+            assert until(lambda: not one.serves())
+            assert one.folder.exists()
+            # A child that lives still holds the folder's lock.
+            for each in children:
+                each.kill()
+            assert until(lambda: not any(map(runs, children)))
         with owner(TMPDIR=str(folder)) as other:
             assert until(lambda: not one.folder.exists())
             assert other.is_alive()

@@ -129,15 +129,16 @@ def _client(url: str) -> Redis:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    url = plain_url(url)
+    address, _, _ = plain_url(url).partition("?")
+    address = address.replace("#", "%23")  # redis-py would drop what follows a #
     try:
         return Redis.from_url(
-            url.partition("?")[0].replace("#", "%23"),  # redis-py would drop what follows a #
+            address,
             # One shape of reply from every server, and no HELLO, which old ones and proxies lack.
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
-            **_arguments(url),
+            **_arguments(url, address),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
@@ -149,8 +150,8 @@ def _client(url: str) -> Redis:
     )
 
 
-def _arguments(url: str) -> dict[str, Any]:
-    """Return redis-py's arguments for the options of a URL.
+def _arguments(url: str, address: str) -> dict[str, Any]:
+    """Return redis-py's arguments for the options of a URL, and check its address.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def _arguments(url: str) -> dict[str, Any]:
         A certificate or key cannot be loaded.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError:
         raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None

@@ -57,6 +57,7 @@ CONTENDED_S: Final = 15
 
 _CONNECT_TIMEOUT_S: Final = 10
 _LAST_PORT: Final = 65_535
+_TLS_OPTIONS: Final = {"ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_check_hostname"}
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
 _MYSQL_OPTIONS: Final = {
     ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
@@ -64,11 +65,8 @@ _MYSQL_OPTIONS: Final = {
     "utf8mb4": "charset",
     "true or false": "ssl_check_hostname ssl_disabled",
 }
-_SQLITE_OPTIONS: Final = {
-    ".+": "mode cache immutable nolock vfs",
-    "a number of seconds": "timeout",
-    "true or false": "uri",
-}
+_SQLITE_OPTIONS: Final = {"a number of seconds": "timeout"}
+_SQLITE_URI_OPTIONS: Final = {"true": "uri", ".+": "mode cache immutable nolock vfs"}
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
@@ -223,20 +221,22 @@ def _engine(whole: str, read_only: bool) -> sa.Engine:
     """Make an engine, or raise ValueError or OSError with a text that shows no password."""
     try:
         url = sa.make_url(whole)
+        (url.host or "").encode("idna")  # as the driver does, too late
     except (sa.exc.ArgumentError, ValueError):
         raise ValueError("it cannot be read") from None
     if (url.port or 0) > _LAST_PORT:
         raise ValueError(f"its port is above {_LAST_PORT}")
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite_engine(url, parse_options(whole, _SQLITE_OPTIONS), read_only)
+        more = _SQLITE_URI_OPTIONS if "uri" in url.query else {}
+        return _sqlite_engine(url, parse_options(whole, _SQLITE_OPTIONS | more), read_only)
     if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
         return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
     raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
 
 
 def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
-    if url.host or url.username or not url.database:
-        raise ValueError("a file's path follows sqlite:///")
+    if url.host or url.username or not url.database or "\0" in url.database:
+        raise ValueError("after sqlite:/// stands a file's path")
     if ":memory:" in url.database or "mode=memory" in f"{url}":
         raise ValueError("SQLite in memory would be another for each connection")
     if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
@@ -273,8 +273,8 @@ def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.E
         hide_parameters=True,
         pool_pre_ping=True,
         connect_args={
-            # SQLAlchemy hands the certificates on.
-            **{name: limits[name] for name in limits if "ssl_" not in name},
+            # SQLAlchemy hands certificates on by itself.
+            **{name: limits[name] for name in limits.keys() - _TLS_OPTIONS},
             "charset": "utf8mb4",
             # As bytes, because pymysql would send text as Latin-1.
             "password": (url.password or "").encode(),

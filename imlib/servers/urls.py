@@ -123,7 +123,7 @@ def parse_options(url: str, allowed: dict[str, str]) -> dict[str, Any]:
         if name not in kinds or name in options:
             raise ValueError(f"its options are {', '.join(kinds)}, each at most once")
         kind = kinds[name]
-        if not re.fullmatch(_KINDS.get(kind, kind), value):
+        if "\0" in value or not re.fullmatch(_KINDS.get(kind, kind), value):
             raise ValueError(f"the option {name} has to be {kind}")
         options[name] = json.loads(value.lower()) if kind in _KINDS else value
     return options

@@ -1,6 +1,4 @@
-"""The way in: `connect`, and the specification's eight accessors over the deployment that was
-connected last.
-"""
+"""The way in: `connect`, and the specification's eight accessors to the last deployment."""
 
 from __future__ import annotations
 
@@ -49,6 +47,9 @@ def connect(
 ) -> Deployment:
     """Connect to a deployment; without URLs, to a private real server and a SQLite file of its own.
 
+    In a URL's user and password, characters such as ``/ ? # @`` are percent-encoded. A `ServerUrl`
+    counts with its password.
+
     Parameters
     ----------
     redis_url : str, optional
@@ -57,43 +58,44 @@ def connect(
         this process.
     database_url : str, optional
         ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else
-        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that goes with this process.
+        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that this process removes at its end.
     replica_url : str, optional
-        A replica for plain reads; else IMLIB_REPLICA_URL, where the database is
-        IMLIB_DATABASE_URL's; else none.
+        A replica for plain reads. Without it, IMLIB_REPLICA_URL is used if the database is
+        IMLIB_DATABASE_URL's.
     read_only : bool
         Refuse every write of every model with `ReadOnlyError`.
     scratch : bool
-        For lessons: refuse servers that are not empty, and empty them at close.
+        For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
-        What is written: ``documented``, or ``deployed`` beside telegramd's own servers. Both are
-        read.
+        The layout that is written: ``documented``, or ``deployed`` beside telegramd's own servers.
+        Both are read.
     lease : Lease or str
-        ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key
-        beside deployed servers, whose HSET would clear it.
+        ``key``, ``field`` or ``auto``. With ``auto`` it is the field lease if the server can give
+        hash fields a time to live, but the key lease beside deployed servers, whose HSET would
+        clear it.
     clock : callable
         Unix seconds, in place of Redis's and this machine's clock; a `ManualClock` in lessons.
 
     Returns
     -------
     Deployment
-        Also the one that `get_online_status_model` and its siblings use from now on. An embedded or
-        scratch database has the twenty tables; in any other imlib makes none by itself.
+        `get_online_status_model` and its siblings use it from now on. An embedded or scratch
+        database has the twenty tables; in any other database imlib makes none by itself.
 
     Raises
     ------
     ConfigurationError
-        An argument or URL is not one of these.
+        An argument or URL is none of these; `url` is the URL that is at fault, masked.
     UnavailableError, AccessDeniedError, UnsupportedServerError
         A server cannot be used; the message says why.
     NotEmptyError
-        ``scratch=True`` and there is something in it.
+        A server that is not empty was given with ``scratch=True``.
 
     Warns
     -----
     FallbackWarning
-        There is less than was asked for: no server program to embed, or no field lease on this
-        server.
+        Less is there than was asked for, such as no server program to embed, or no field lease on
+        this server.
     """
     global _current
     if scratch and read_only:
@@ -110,8 +112,7 @@ def connect(
         if server.link == "down":
             said = f"imlib: what is read may be old: this is {server}."
             warnings.warn(said, FallbackWarning, stacklevel=2)
-        # An embedded database is imlib's own: its tables are made even where the models may only
-        # look.
+        # An embedded database is imlib's own: its tables are made even with read_only.
         own_database = named.database == EMBEDDED
         engine = open_engine(at.database, read_only=read_only and not own_database)
         stack.callback(engine.dispose)
@@ -171,7 +172,7 @@ def _named(redis_url: str | None, database_url: str | None, replica_url: str | N
 
 
 def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
-    """Start what `EMBEDDED` asks for, and return the URLs that it has then."""
+    """Start a private server for each `EMBEDDED`, and return the URLs with theirs."""
     program = None
     if named.redis == EMBEDDED:
         program = find_server()

@@ -167,11 +167,9 @@ def _arguments(url: str, address: str) -> dict[str, Any]:
         raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
     options = parse_options(url, _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {}))
     path = parts.path.strip("/")
-    if parts.scheme == "unix":
-        if not path:
-            raise ValueError("it names no socket")
-    elif path and ("db" in options or not path.isdecimal()):
-        raise ValueError("what follows the host is the number of a database, named once")
+    number = not path or (path.isdecimal() and "db" not in options)
+    if not (path if parts.scheme == "unix" else number):
+        raise ValueError("what follows the host is a socket's path or, once, a database's number")
     check_certificates(
         *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
         password=options.get("ssl_password", ""),

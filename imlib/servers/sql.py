@@ -57,16 +57,14 @@ CONTENDED_S: Final = 15
 
 _CONNECT_TIMEOUT_S: Final = 10
 _LAST_PORT: Final = 65_535
-_TLS_OPTIONS: Final = {"ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_check_hostname"}
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
 _MYSQL_OPTIONS: Final = {
     ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
     "a number of whole seconds": "connect_timeout read_timeout write_timeout",
     "utf8mb4": "charset",
-    "true or false": "ssl_check_hostname ssl_disabled",
+    "true or false": "ssl_check_hostname",
+    "true": "ssl_disabled",
 }
-_SQLITE_OPTIONS: Final = {"a number of seconds": "timeout"}
-_SQLITE_URI_OPTIONS: Final = {"true": "uri", ".+": "mode cache immutable nolock vfs"}
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
@@ -151,6 +149,8 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     whole = plain_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
     try:
         return _engine(whole, read_only)
+    except sa.exc.ArgumentError:
+        problem = "it cannot be read"
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
     # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
@@ -218,17 +218,14 @@ os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
 def _engine(whole: str, read_only: bool) -> sa.Engine:
-    """Make an engine, or raise ValueError or OSError with a text that shows no password."""
-    try:
-        url = sa.make_url(whole)
-        (url.host or "").encode("idna")  # as the driver does, too late
-    except (sa.exc.ArgumentError, ValueError):
-        raise ValueError("it cannot be read") from None
+    """Make an engine, or raise an error that says what is wrong with the URL."""
+    url = sa.make_url(whole)
     if (url.port or 0) > _LAST_PORT:
         raise ValueError(f"its port is above {_LAST_PORT}")
+    (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        more = _SQLITE_URI_OPTIONS if "uri" in url.query else {}
-        return _sqlite_engine(url, parse_options(whole, _SQLITE_OPTIONS | more), read_only)
+        options = parse_options(whole, {"a number of seconds": "timeout"})
+        return _sqlite_engine(url, options, read_only)
     if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
         return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
     raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
@@ -237,9 +234,9 @@ def _engine(whole: str, read_only: bool) -> sa.Engine:
 def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
     if url.host or url.username or not url.database or "\0" in url.database:
         raise ValueError("after sqlite:/// stands a file's path")
-    if ":memory:" in url.database or "mode=memory" in f"{url}":
+    if ":memory:" in url.database:
         raise ValueError("SQLite in memory would be another for each connection")
-    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
+    if read_only and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
     engine = sa.create_engine(
         url, hide_parameters=True, connect_args={"timeout": options.get("timeout", CONTENDED_S)}
@@ -267,14 +264,15 @@ def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.E
     if not url.database:
         raise ValueError("it names no database; add it after the host: …/database")
     check_certificates(*map(options.get, ("ssl_ca", "ssl_cert", "ssl_key")))
-    limits = {"connect_timeout": _CONNECT_TIMEOUT_S, "read_timeout": _CONNECT_TIMEOUT_S, **options}
     engine = sa.create_engine(
         url.set(drivername=f"{url.get_backend_name()}+pymysql"),
         hide_parameters=True,
         pool_pre_ping=True,
         connect_args={
-            # SQLAlchemy hands certificates on by itself.
-            **{name: limits[name] for name in limits.keys() - _TLS_OPTIONS},
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "read_timeout": _CONNECT_TIMEOUT_S,
+            # SQLAlchemy hands on those of TLS by itself.
+            **{name: options[name] for name in options if "ssl_" not in name},
             "charset": "utf8mb4",
             # As bytes, because pymysql would send text as Latin-1.
             "password": (url.password or "").encode(),

@@ -10,15 +10,16 @@ from urllib.parse import parse_qsl
 
 from imlib.errors import ConfigurationError
 
-# The path of a file or a socket may hold an @. Elsewhere one @ ends the login. Not by urlsplit: if
-# somebody forgot to encode a / ? # or @ in a password, it would take a part of that for the host,
-# the path or an option.
+# URLs in which it is clear where the login ends. If somebody forgot to encode a / ? # or @ in a
+# password, or forgot the host, others would take a part of the password for the host, the port, the
+# path or an option. The path of a file or a socket may hold an @.
 _CLEAR = re.compile(
-    r"(?:sqlite[\w+]*|unix)://(?:[^@/?#]*@)?/.*|(?:[\w+.-]+://)?(?:[^@/?#]*@)?[^@]*", re.DOTALL
+    r"(?:sqlite[\w+]*|unix)://(?:[^@/?#]*@)?/.*"
+    r"|[\w+.-]+://(?:[^@/?#]*@)?(?:\[[^@]*|[^@:/?#]*(?::\d+)?(?:[/?#][^@]*)?)"
+    r"|(?![\w+.-]+://)(?:[^@/?#]*@)?[^@]*",
+    re.DOTALL,
 )
 _LOGIN = re.compile(r"^((?:[\w+.-]+://)?[^:@/?#]*:)[^@/?#]*@")
-# A port that is no number: perhaps a password, and the host was forgotten.
-_NO_PORT = re.compile(r"^([\w+.-]+://[^:@/?#[]*:)(?!\d+(?:[/?#]|$))[^@]*$")
 # A name with a % may be any name. What follows without a = is perhaps the rest of a password.
 _SECRET_OPTION = re.compile(
     r"([?&][^=&]*(?:%|pass|pwd|secret|key|token)[^=&]*=)[^&]*(?:&[^=&]*(?![^&]))*", re.IGNORECASE
@@ -59,7 +60,7 @@ class ServerUrl(str):
 
     def __new__(cls, url: str = "") -> Self:
         """Keep a URL whole, beside its masked text."""
-        whole = url.reveal() if isinstance(url, ServerUrl) else url
+        whole: str = getattr(url, "_whole", url)
         self = super().__new__(cls, _masked(whole))
         self._whole = whole
         return self
@@ -73,9 +74,7 @@ def _masked(url: str) -> str:
     """Mask every password of a URL; where it is unclear what is one, mask more."""
     if not _CLEAR.fullmatch(url):
         return f"{url.partition(':')[0]}://***"
-    for pattern in (_SECRET_OPTION, _LOGIN, _NO_PORT):
-        url = pattern.sub(r"\1***" + "@" * (pattern is _LOGIN), url)
-    return url
+    return _LOGIN.sub(r"\1***@", _SECRET_OPTION.sub(r"\1***", url))
 
 
 def refused(url: str, problem: str) -> ConfigurationError:
@@ -90,14 +89,14 @@ def plain_url(url: str) -> str:
     Raises
     ------
     ConfigurationError
-        There is more than one ``@``, or a ``/``, ``?`` or ``#`` before it.
+        There is more than one ``@``, a ``/``, ``?`` or ``#`` before it, or no number as the port.
     """
     whole = ServerUrl(url).reveal()
     if not _CLEAR.fullmatch(whole):
         raise refused(
             url,
-            "it is unclear where its login ends; write / ? # and @ in user and password as %2F, "
-            "%3F, %23 and %40, and an @ after the host as %40",
+            "it is unclear where the login ends and which host follows; write / ? # @ in user and "
+            "password as %2F %3F %23 %40, and an @ after the host as %40",
         )
     return whole
 

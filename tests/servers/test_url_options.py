@@ -41,7 +41,7 @@ MYSQL: dict[str, tuple[str, Any]] = {
     "ssl_cert": ("{pem}", {"cert": "{pem}"}),
     "ssl_key": ("{pem}&ssl_cert={pem}", {"key": "{pem}", "cert": "{pem}"}),
     "ssl_check_hostname": ("false", {"check_hostname": False}),
-    "ssl_disabled": ("True", True),
+    "ssl_disabled": ("true", "true"),
 }
 REDIS: dict[str, tuple[str, Any]] = {
     "db": ("2", 2),

@@ -155,7 +155,7 @@ def test_a_url_is_a_string_without_its_password() -> None:
         ("mysql://h/im?passwd=x", "mysql://h/im?passwd=***"),
         ("mysql://h/im?pwd=x&a_secret=y&tokens=z", "mysql://h/im?pwd=***&a_secret=***&tokens=***"),
         ("unix://ann:x@/a/b@c?db=1", "unix://ann:***@/a/b@c?db=1"),
-        ("redis://ann:/x", "redis://ann:***"),
+        ("redis://ann:/x", "redis://***"),
         ("redis://a@b:x@h:6379/0", "redis://***"),
         ("redis://h/0?password=x@y", "redis://***"),
         ("a:b/c@d", "a://***"),

@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.context import Context
-from imlib.errors import FallbackWarning, ImlibError, NotEmptyError
+from imlib.errors import FallbackWarning, ImlibError, NotEmptyError, UnsupportedServerError
 from imlib.lease import ManualClock
-from imlib.servers.redis_pipeline import parse_time, translate_errors
+from imlib.servers.redis_pipeline import (
+    Command,
+    check_refusals,
+    parse_time,
+    round_trip,
+    translate_errors,
+)
 from imlib.session_status import KEY_PREFIX
 
 if TYPE_CHECKING:
     from redis import Redis
+
+_PREFIX = KEY_PREFIX.encode()
+_NO_LEASE = 2**40
 
 
 def check_empty(context: Context) -> None:
@@ -82,16 +91,13 @@ class DeadlineShifter:
     """
 
     def __init__(self, client: Redis, clock: ManualClock, *, field_lease: bool) -> None:
-        self._client: Any = (
-            client  # Any: redis-py types each command for asynchronous clients as well
-        )
+        self._client = client
         self._clock = clock
         self._field_lease = field_lease
         # The server's clock runs on while the lesson's stands still. What ran since this instant,
         # in the server's milliseconds, is given back at the next advance, so that a slow reader
         # sees what a fast one sees.
-        with translate_errors(client):
-            self._stood_since = self._server_ms()
+        self._stood_since = _ms(self._ask([("TIME",)])[0])
 
     def advance(self, by: float) -> None:
         """Advance the clock by some seconds, and take as much from every deadline; what is past is
@@ -99,42 +105,56 @@ class DeadlineShifter:
 
         Raises
         ------
+        UnsupportedServerError
+            The server is older than Redis 7, and does not tell its keys' deadlines.
         UnavailableError, AccessDeniedError
-            The server does not answer, is older than Redis 7 and knows no PEXPIRETIME, or does not
-            allow it.
         """
         with translate_errors(self._client):
-            server = self._server_ms()
-            for key in set(self._client.scan_iter(count=1000)):  # SCAN may name a key twice
-                ours = key.startswith(KEY_PREFIX.encode())
-                if self._field_lease and ours and self._client.type(key) == b"hash":
-                    self._shift_fields(key, by, server)
-                if (deadline := self._client.pexpiretime(key)) > 0:
-                    left = self._left(deadline, by, ONLINE_TIMEOUT if ours else None)
-                    # What ends now would end a fraction of a millisecond from now.
-                    self._client.pexpireat(key, server + left) if left > 0 else self._client.delete(
-                        key
-                    )
+            keys = list(set(self._client.scan_iter(count=1000)))  # SCAN may name a key twice
+        ours = [key for key in keys if self._field_lease and key.startswith(_PREFIX)]
+        fields = [
+            (key, names)
+            for key, names in zip(ours, self._ask([("HKEYS", key) for key in ours]), strict=True)
+            if isinstance(names, list) and names
+        ]
+        asked: list[Command] = [("TIME",), *(("PEXPIRETIME", key) for key in keys)]
+        asked += [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in fields]
+        told, *deadlines = self._ask(asked)
+        server = _ms(told)
+        moves: list[tuple[Command, Command, int, int]] = [
+            (
+                ("PEXPIREAT", key),
+                (),
+                deadline,
+                ONLINE_TIMEOUT if key.startswith(_PREFIX) else _NO_LEASE,
+            )
+            for key, deadline in zip(keys, deadlines, strict=False)
+        ]
+        moves += [
+            (("HPEXPIREAT", key), ("FIELDS", 1, name), deadline, CHECK_ONLINE_TIMEOUT)
+            for (key, names), ends in zip(fields, deadlines[len(keys) :], strict=True)
+            for name, deadline in zip(names, ends, strict=True)
+        ]
+        changes: list[Command] = []
+        for command, rest, deadline, lease in moves:
+            # No lease had more than its whole. What is past by now goes at once.
+            left = min(deadline - self._stood_since, lease * 1000) - round(by * 1000)
+            if deadline > 0:
+                changes.append((*command, max(1, server + left), *rest))
+        self._ask(changes)
         self._stood_since = server
         self._clock.advance(by)
 
-    def _shift_fields(self, key: bytes, by: float, server: int) -> None:
-        fields = self._client.hkeys(key)
-        for field, deadline in zip(
-            fields, self._client.hpexpiretime(key, *fields) if fields else (), strict=True
-        ):
-            if deadline > 0:
-                left = self._left(deadline, by, CHECK_ONLINE_TIMEOUT)
-                self._client.hpexpireat(
-                    key, server + left, field
-                ) if left > 0 else self._client.hdel(key, field)
+    def _ask(self, commands: list[Command]) -> list[Any]:
+        replies = round_trip(self._client, commands)
+        if any(isinstance(one, Exception) and "unknown command" in str(one) for one in replies):
+            raise UnsupportedServerError(
+                "only Redis 7 or newer, or any Valkey, tells its deadlines (PEXPIRETIME): here a "
+                "lesson's clock cannot be advanced"
+            )
+        check_refusals(self._client, replies)
+        return replies
 
-    def _left(self, deadline: int, by: float, lease: int | None) -> int:
-        """Return the milliseconds to a deadline after the advance; no lease had more than its
-        whole.
-        """
-        left = deadline - self._stood_since
-        return (left if lease is None else min(left, lease * 1000)) - round(by * 1000)
 
-    def _server_ms(self) -> int:
-        return round(parse_time(self._client.time()) * 1000)
+def _ms(told: Any) -> int:
+    return int(parse_time(told) * 1000)

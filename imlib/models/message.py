@@ -289,7 +289,8 @@ class MessageModel(Model):
         message_id: int,
         date: int,
     ) -> dict[str, int]:
-        pts = self._sequences.advance(connection, [str(user_id) for user_id in sorted(boxes)])
+        names = [str(user_id) for user_id in sorted(boxes)]
+        pts = self._sequences.advance(connection, names, largest=2**31 - 1)  # int32 in the table
         rows = []
         for user_id, (peer, kind) in sorted(boxes.items()):
             row = {

@@ -94,9 +94,20 @@ class Batch:
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
     """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come
     twice.
+
+    A hash of more than 1,000 fields takes another for each thousand more.
     """
     wanted = _of_users(user_ids)
-    return _batch(client, wanted, round_trip(client, wanted.reading(ttl=False)), clock)
+    # HSCAN in HGETALL's place: it ends where one HGETALL would hold the server for too long.
+    first = encode_for_each_key(b"HSCAN", wanted.encoded, b"0", b"COUNT", b"%d" % (_LARGE + 1))
+    replies = round_trip(client, [("TIME",), first])
+    with translate_errors(client):
+        for at, reply in enumerate(replies[1:]):
+            if type(reply) is list:
+                cursor, found = reply
+                whole = cursor in (b"0", 0)
+                replies[1 + at] = found if whole else _hash_in_parts(client, wanted.keys[at], reply)
+    return _batch(client, wanted, replies, clock)
 
 
 def scan_batches(
@@ -247,17 +258,24 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     )
 
 
-def _hash_in_parts(client: Redis, key: bytes) -> Any:
+def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -> Any:
     """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it
     came last.
+
+    ``begun`` is the reply to an HSCAN, to go on from there.
     """
     from redis.exceptions import ResponseError
 
+    cursor, found = begun
+    entries: Any = dict(zip(found[::2], found[1::2], strict=True))
     try:
-        return dict(client.hscan_iter(key, count=_LARGE))
+        while cursor:
+            cursor, more = client.hscan(key, max(int(cursor), 0), count=_LARGE)
+            entries |= more
     except ResponseError as refusal:  # no hash any more, or not for this user
         check_refusals(client, [refusal])
         return refusal
+    return entries
 
 
 def online_in(batch: Batch) -> list[list[SessionStatus]]:

@@ -152,9 +152,10 @@ class OnlineStatusModel:
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
         self._context.check_writable("set_offline")
-        key, connection = status.to_key(), (status.server_id, status.netlib_session_id)
-        fields = [status.to_field(layout) for layout in Layout]
-        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, *connection)
+        key, fields = status.to_key(), [status.to_field(layout) for layout in Layout]
+        connection = f"{status.server_id}@{status.netlib_session_id}@".replace("-", "%-")
+        documented = f"@{connection[:-1]}".replace("@", "_")
+        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, documented, connection)
         (reply,) = round_trip(self._context.redis, [("HDEL", key, *fields) if force else goodbye])
         if isinstance(reply, Exception):
             raise self._refusal({key: reply}, 1) from reply
@@ -276,24 +277,21 @@ class OnlineStatusModel:
             yield ("EVAL", self._script, len(by_key), *by_key, *words)
 
     def _refusal(self, refused: dict[str, Exception], keys: int) -> ImlibError:
-        """Return the error that says why keys were not written, and whether others were.
+        """Return the error that says why some of so many keys were not written.
 
         The server's refusal, or one of this user, is told before a key's.
         """
-        reasons = {str(why): why for why in refused.values()}
-        meanings = [translated_error(why, self._context.redis) for why in reasons.values()]
-        meanings.sort(key=lambda one: isinstance(one, WrongTypeError))
+        reasons = sorted(refused.values(), key=lambda why: str(why).startswith("WRONGTYPE"))
+        meaning = translated_error(reasons[0], self._context.redis)
         shown = ", ".join(list(refused)[:5]) + (", …" if len(refused) > 5 else "")
         others = " Every other session was." if len(refused) < keys else ""
-        if not isinstance(meanings[0], WrongTypeError):
-            said = f"{meanings[0]} {shown}: not written.{others}"
-            return type(meanings[0])(said, server=meanings[0].server)
-        return WrongTypeError(
-            f"{shown}: not written, {next(iter(reasons))}.{others} See what the key holds "
-            "with deployment.redis.type(key); imlib deletes nothing it did not write.",
-            server=meanings[0].server,
-            keys=tuple(refused),
-        )
+        said = f"{meaning} {shown}: not written.{others}"
+        if isinstance(meaning, WrongTypeError):
+            said = (
+                f"{shown}: not written, {reasons[0]}.{others} See what the key holds with "
+                "deployment.redis.type(key); imlib deletes nothing it did not write."
+            )
+        return type(meaning)(said, server=meaning.server, keys=tuple(refused))
 
 
 _SCRIPT_SESSIONS = 250
@@ -343,18 +341,16 @@ def _script(lease: Lease, field_lease: str | None) -> str:
     return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]
 
 
-# ARGV: the two fields, then the connection. An entry that no codec would read is of no connection.
-_GOODBYE = """local function of_connection(value, head, tail)
-  local now = value:sub(#head + 1, -#tail - 1)
-  local digits = now:match('^%-?([1-9]%d*)$') or now:match('^0$')
-  return digits and value == head .. now .. tail and (#digits < 19 or #digits == 19
-    and digits <= (now:sub(1, 1) == '-' and '9223372036854775808' or '9223372036854775807'))
-end
-local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
+# ARGV: the fields of both layouts, and patterns of what is beside the time in their values.
+# An entry that the codec refuses is of no connection.
+_GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
 if held.err then return held end
 for i, value in ipairs(held) do
-  if value and of_connection(value, i == 2 and ARGV[3] .. '@' .. ARGV[4] .. '@' or '',
-      i == 1 and '_' .. ARGV[3] .. '_' .. ARGV[4] or '') then
+  local now = value and (i == 1 and value:match('^(%-?%d+)' .. ARGV[3] .. '$')
+    or i == 2 and value:match('^' .. ARGV[4] .. '(%-?%d+)$'))
+  local digits = now and (now:match('^%-?([1-9]%d*)$') or now:match('^0$'))
+  if digits and (#digits < 19 or #digits == 19 and
+      digits <= (now:byte() == 45 and '9223372036854775808' or '9223372036854775807')) then
     gone[#gone + 1] = ARGV[i]
   elseif value then
     left = left + 1

@@ -288,20 +288,20 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
     entries = zip(batch.fields, batch.values, strict=True)
     online = []
     for user_id, size in zip(batch.user_ids, batch.sizes, strict=True):
-        latest: dict[tuple[int, int], tuple[tuple[int, bool], SessionStatus]] = {}
+        latest: dict[tuple[int, int], tuple[SessionStatus, bytes]] = {}
         for field, value in islice(entries, size):
             try:
                 status = SessionStatus.from_key_value(field, value, user_id=user_id)
             except CodecError:
                 continue  # `malformed_in` lists it
             if status.now > cutoff:
-                session, report = (
-                    (status.auth_key_id, status.session_id),
-                    (status.now, b"@" not in field),
-                )
-                if session not in latest or report > latest[session][0]:
-                    latest[session] = report, status
-        online.append([latest[session][1] for session in sorted(latest)])
+                session = status.auth_key_id, status.session_id
+                if session in latest:
+                    known, spelled = latest[session]
+                    if (status.now, b"@" not in field) <= (known.now, b"@" not in spelled):
+                        continue
+                latest[session] = status, field
+        online.append([latest[session][0] for session in sorted(latest)])
     return online
 
 

@@ -17,6 +17,11 @@ _DEVICES, _SETTINGS, _PRIVACY = (
     tables["user_notify_settings"],
     tables["user_privacys"],
 )
+_UNREGISTER = (
+    _DEVICES.update()
+    .where(_DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN]))
+    .values(state=DeviceState.UNREGISTERED.value)
+)
 _NOTIFY_PEERS = tuple(kind for kind in PeerType if kind > PeerType.SELF)
 _DEFAULTS = {"show_previews": 1, "silent": 0, "mute_until": 0, "sound": "default", "is_deleted": 0}
 
@@ -27,8 +32,9 @@ class AccountModel(Model):
     def register_device(
         self, auth_key_id: int, user_id: int, token_type: int, token: str
     ) -> Device:
-        """Have pushes go to a token: a new row, or for a token that is known its new owner and
-        state 1.
+        """Register a push token of an auth key; other auth keys no longer have it.
+
+        A device that is known gets its new user, and state 1.
 
         Parameters
         ----------
@@ -37,35 +43,37 @@ class AccountModel(Model):
         token : str
             1 to 255 characters; a secret.
         """
-        known = _token(token_type, token)
         row = {"auth_id": auth_key_id, "user_id": user_id, "token_type": token_type, "token": token}
 
         def work(connection: sa.Connection) -> Device:
+            same = _token(connection, token_type, token)
             check_values(connection, _DEVICES, row)
             lock_users(connection, [user_id])
-            changes = {
-                "auth_id": auth_key_id,
-                "user_id": user_id,
-                "state": DeviceState.REGISTERED_AGAIN.value,
-            }
-            if not connection.execute(_DEVICES.update().where(known).values(changes)).rowcount:
+            mine = at(_DEVICES, auth_id=auth_key_id)
+            connection.execute(_UNREGISTER.where(same, ~mine))
+            again = {"user_id": user_id, "state": DeviceState.REGISTERED_AGAIN.value}
+            if not connection.execute(_DEVICES.update().where(same, mine).values(again)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
-            devices = Device.select(_DEVICES).where(known).order_by(_DEVICES.c.id).limit(1)
+            devices = Device.select(_DEVICES).where(same, mine).order_by(_DEVICES.c.id).limit(1)
             return Device.from_row(connection.execute(devices).one())
 
         return self._write("register_device", work)
 
-    def unregister_device(self, token_type: int, token: str) -> bool:
-        """Have no more pushes go to a token; return whether it was registered until now.
+    def unregister_device(
+        self, token_type: int, token: str, auth_key_id: int | None = None
+    ) -> bool:
+        """Unregister a push token, of one auth key or of all; return whether it was registered.
 
         Its state becomes `DeviceState.UNREGISTERED`; the deployed server left the token type there.
         """
-        registered = _DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN])
-        update = _DEVICES.update().where(_token(token_type, token), registered)
-        update = update.values(state=DeviceState.UNREGISTERED.value)
-        return self._write(
-            "unregister_device", lambda connection: connection.execute(update).rowcount > 0
-        )
+
+        def work(connection: sa.Connection) -> bool:
+            update = _UNREGISTER.where(_token(connection, token_type, token))
+            if auth_key_id is not None:
+                update = update.where(at(_DEVICES, auth_id=auth_key_id))
+            return connection.execute(update).rowcount > 0
+
+        return self._write("unregister_device", work)
 
     def get_devices(self, user_id: int) -> list[Device]:
         """Return a user's devices, unregistered ones too, in the order in which they came."""
@@ -160,10 +168,17 @@ class AccountModel(Model):
         upsert(connection, _SETTINGS, [row], lambda new: {name: new[name] for name in values})
 
 
-def _token(token_type: int, token: str) -> sa.ColumnElement[bool]:
+def _token(connection: sa.Connection, token_type: int, token: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a device has this token."""
     if token_type not in TokenType.__members__.values():
         kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in TokenType)
         raise InvalidValueError(f"token_type is {shortened(token_type)}; allowed are {kinds}")
     if not token:
         raise InvalidValueError("token is empty; allowed are 1 to 255 characters")
-    return sa.and_(_DEVICES.c.token_type == int(token_type), _DEVICES.c.token == token)
+    check_values(connection, _DEVICES, {"token": token})
+    # The second finds it by an index, under the column's collation; the third compares bytes.
+    return sa.and_(
+        _DEVICES.c.token_type == int(token_type),
+        _DEVICES.c.token == token,
+        sa.cast(_DEVICES.c.token, sa.LargeBinary) == token.encode(),
+    )

@@ -55,40 +55,43 @@ class ChatModel(Model):
         user_ids : collection of int
             The other participants.
         random_id : int, optional
-            The client's own number: the same user and number again return the first chat, and write
-            nothing.
+            The client's own number for this chat, never 0; None: a new one. The same user and
+            number again return the first chat. With another title or other participants they are
+            an error, as far as can be told once the chat has changed.
         """
         _check_title(title)
         random_id, members = check_random_id(random_id), list(dict.fromkeys([user_id, *user_ids]))
+
+        # Unique keys hold one title change and one avatar change per user and random id: creation
+        # counts as both.
+        new = {
+            "creator_user_id": user_id,
+            "create_random_id": random_id,
+            "title_changer_user_id": user_id,
+            "title_change_random_id": random_id,
+            "avatar_changer_user_id": user_id,
+            "avatar_change_random_id": random_id,
+            "title": title,
+            "about": "",
+            "access_hash": new_random_id(),
+            "participant_count": len(members),
+        }
 
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
             first = Chat.select(_CHATS).where(
                 at(_CHATS, creator_user_id=user_id, create_random_id=random_id)
             )
-            if (row := connection.execute(first.order_by(_CHATS.c.id)).first()) is not None:
-                return Chat.from_row(row)
-            # Unique keys hold one title change and one avatar change per user and random id:
-            # creation counts as both.
-            chat_id = insert(
-                connection,
-                _CHATS,
-                {
-                    "creator_user_id": user_id,
-                    "create_random_id": random_id,
-                    "title_changer_user_id": user_id,
-                    "title_change_random_id": random_id,
-                    "avatar_changer_user_id": user_id,
-                    "avatar_change_random_id": random_id,
-                    "title": title,
-                    "about": "",
-                    "access_hash": new_random_id(),
-                    "participant_count": len(members),
-                },
-            )
+            known: list[int] = []
+            if row := connection.execute(first.order_by(_CHATS.c.id)).first():
+                chat_id = row.id
+                known = self._known(connection, Chat.from_row(row), title, members)
+            else:
+                chat_id = insert(connection, _CHATS, new)
             for member in members:
-                rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
-                insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
+                if member not in known:
+                    rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
+                    insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
             return self._locked(connection, chat_id)
 
         return self._write("create_chat", work)
@@ -139,7 +142,7 @@ class ChatModel(Model):
     def edit_chat_title(
         self, chat_id: int, user_id: int, title: str, random_id: int | None = None
     ) -> Chat:
-        """Give a chat another title; the last change's user and random_id again change nothing.
+        """Give a chat another title; the last change, sent again, changes nothing.
 
         Parameters
         ----------
@@ -149,7 +152,7 @@ class ChatModel(Model):
         title : str
             1 to 255 characters.
         random_id : int, optional
-            The client's own number, used for no other chat's title.
+            The client's own number, used for no other title; never 0.
         """
         _check_title(title)
         random_id = check_random_id(random_id)
@@ -159,6 +162,8 @@ class ChatModel(Model):
             if user_id not in self.lock_participants(connection, chat_id):
                 raise not_in_chat(chat_id, user_id, "nothing was changed")
             if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
+                if title != chat.title:
+                    raise _taken(random_id, chat_id, "its title was changed to another")
                 return chat
             changes = {
                 "title": title,
@@ -202,21 +207,36 @@ class ChatModel(Model):
                 for row in by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, chat_ids)
             ]
 
-    def lock_participants(self, connection: sa.Connection, chat_id: int) -> list[int]:
-        """Within a transaction, lock a chat and return the ids of those who are in it: for the
-        other models.
-        """
+    def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
+        """Within a transaction, lock a chat; return who is in it since when: for other models."""
         self._locked(connection, chat_id)
         # A locking read: a plain one would fix what the rest of a MySQL transaction sees before all
         # locks are held.
-        members = sa.select(_PARTICIPANTS.c.user_id).where(
+        since = _PARTICIPANTS.c.joined_at
+        members = sa.select(_PARTICIPANTS.c.user_id, since).where(
             at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
         )
-        return list(
-            dict.fromkeys(
-                connection.scalars(members.order_by(_PARTICIPANTS.c.id).with_for_update())
-            )
-        )
+        # Of several rows for one user the earliest counts, which comes last.
+        rows = connection.execute(members.order_by(since.desc()).with_for_update())
+        return {row.user_id: row.joined_at for row in rows}
+
+    def _known(
+        self, connection: sa.Connection, chat: Chat, title: str, members: list[int]
+    ) -> list[int]:
+        """Return who has a row in a chat that is created again; raise if it was another chat."""
+        rows = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat.id))
+        known = list(dict.fromkeys(connection.scalars(rows.order_by(_PARTICIPANTS.c.id))))
+        marks = (chat.title_changer_user_id, chat.title_change_random_id)
+        same = title == chat.title or marks != (chat.creator_user_id, chat.create_random_id)
+        if chat.version == 1:
+            # A server that died may have left out some.
+            same &= chat.participant_count == len(members) and set(known) <= set(members)
+        else:
+            # Those who came later come later.
+            same &= set(known[: len(members)]) == set(members)
+        if not same:
+            raise _taken(chat.create_random_id, chat.id, "it has another title or others in it")
+        return known
 
     def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
         row = connection.execute(
@@ -260,6 +280,13 @@ def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
     """Return the error that says that a user is not in a chat, and what was not done."""
     said = f"user {user_id} is not in chat {chat_id}; {nothing}"
     return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
+
+
+def _taken(random_id: int, chat_id: int, why: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"random_id {random_id} is chat {chat_id}'s, and {why}; allowed is the same again, or a "
+        "random_id of its own; nothing was written"
+    )
 
 
 def _check_title(title: str) -> None:

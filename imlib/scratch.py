@@ -112,35 +112,23 @@ class DeadlineShifter:
         with translate_errors(self._client):
             keys = list(set(self._client.scan_iter(count=1000)))  # SCAN may name a key twice
         ours = [key for key in keys if self._field_lease and key.startswith(_PREFIX)]
-        fields = [
-            (key, names)
-            for key, names in zip(ours, self._ask([("HKEYS", key) for key in ours]), strict=True)
-            if isinstance(names, list) and names
+        # What can have a deadline: for keys "", for fields "H", then how it is named and its lease.
+        holders: list[tuple[str, bytes, Command, int]] = [
+            ("", key, (), ONLINE_TIMEOUT if key.startswith(_PREFIX) else _NO_LEASE) for key in keys
         ]
-        asked: list[Command] = [("TIME",), *(("PEXPIRETIME", key) for key in keys)]
-        asked += [("HPEXPIRETIME", key, "FIELDS", len(names), *names) for key, names in fields]
-        told, *deadlines = self._ask(asked)
+        for key, names in zip(ours, self._ask([("HKEYS", key) for key in ours]), strict=True):
+            if isinstance(names, list):
+                holders += [("H", key, ("FIELDS", 1, one), CHECK_ONLINE_TIMEOUT) for one in names]
+        asked = [(f"{kind}PEXPIRETIME", key, *rest) for kind, key, rest, _ in holders]
+        told, *deadlines = self._ask([("TIME",), *asked])
         server = _ms(told)
-        moves: list[tuple[Command, Command, int, int]] = [
-            (
-                ("PEXPIREAT", key),
-                (),
-                deadline,
-                ONLINE_TIMEOUT if key.startswith(_PREFIX) else _NO_LEASE,
-            )
-            for key, deadline in zip(keys, deadlines, strict=False)
-        ]
-        moves += [
-            (("HPEXPIREAT", key), ("FIELDS", 1, name), deadline, CHECK_ONLINE_TIMEOUT)
-            for (key, names), ends in zip(fields, deadlines[len(keys) :], strict=True)
-            for name, deadline in zip(names, ends, strict=True)
-        ]
         changes: list[Command] = []
-        for command, rest, deadline, lease in moves:
+        for (kind, key, rest, lease), reply in zip(holders, deadlines, strict=True):
+            deadline = reply[0] if kind else reply
             # No lease had more than its whole. What is past by now goes at once.
             left = min(deadline - self._stood_since, lease * 1000) - round(by * 1000)
             if deadline > 0:
-                changes.append((*command, max(1, server + left), *rest))
+                changes.append((f"{kind}PEXPIREAT", key, max(1, server + left), *rest))
         self._ask(changes)
         self._stood_since = server
         self._clock.advance(by)

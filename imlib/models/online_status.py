@@ -120,8 +120,7 @@ class OnlineStatusModel:
             if isinstance(reply, Exception):
                 refused |= dict.fromkeys(sent, reply)
             else:
-                of_keys = zip(reply[::2], reply[1::2], strict=True)
-                refused |= {sent[at - 1]: why for at, why in of_keys}
+                refused |= {sent[at - 1]: why for at, why in reply}
         if refused:
             every_key = {key for sent in keys for key in sent}
             raise self._refusal(refused, len(every_key)) from next(iter(refused.values()))
@@ -323,8 +322,7 @@ for i, key in ipairs(KEYS) do
   if type(written) == 'number' then
     redis.call('EXPIRE', key, ARGV[1])
   else
-    refused[#refused + 1] = i
-    refused[#refused + 1] = written
+    refused[#refused + 1] = {i, written}
   end
   at = last + 1
 end

@@ -92,10 +92,9 @@ class Batch:
 
 
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
-    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come
-    twice.
+    """Read some users' keys and Redis's clock in one round trip.
 
-    A hash of more than 1,000 fields takes another for each thousand more.
+    No id may come twice. A hash of more than 1,000 fields takes another for each thousand more.
     """
     wanted = _of_users(user_ids)
     # HSCAN in HGETALL's place: it ends where one HGETALL would hold the server for too long.
@@ -127,16 +126,18 @@ def scan_batches(
 def user_batches(
     client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
 ) -> Iterator[Batch]:
-    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may
-    come twice.
+    """Read some users' keys as `scan_batches` reads all, and each key's time to live.
+
+    No id may come twice.
     """
     some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
     return _batches(client, some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
-    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists
-    with a key come.
+    """Walk through the keys that match a pattern, about ``size`` of all keys at a time.
+
+    No list is empty.
     """
     cursor: bytes | int = 0
     keys: list[bytes] = []
@@ -156,9 +157,7 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
 
 
 class _Wanted(NamedTuple):
-    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names
-    no user.
-    """
+    """Keys to be read, their users, which hold large hashes, and keys that name no user."""
 
     keys: list[bytes]
     user_ids: list[int]
@@ -200,8 +199,7 @@ def _of_keys(scanned: list[bytes]) -> _Wanted:
 def _batches(
     client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool
 ) -> Iterator[Batch]:
-    """Read keys so that the server always has something to do: it works on the next while the
-    caller has the last.
+    """Read keys so that the server works on the next ones while the caller has the last.
 
     Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a
     server for 30 ms, so large hashes are read in parts.
@@ -259,10 +257,10 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
 
 
 def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -> Any:
-    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it
-    came last.
+    """Return a large hash as HGETALL would.
 
-    ``begun`` is the reply to an HSCAN, to go on from there.
+    While it changes a field may come twice; the last one counts. ``begun`` is the reply to an
+    HSCAN, to go on from there.
     """
     from redis.exceptions import ResponseError
 
@@ -303,8 +301,9 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
 
 
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:
-    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is
-    decoded already.
+    """Return what no session can be read from in a batch: keys, then entries.
+
+    ``columns`` are its entries, if they are decoded already.
     """
     from imlib.session_columns import decode_columns
 
@@ -323,8 +322,9 @@ def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Ma
 
 
 def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
-    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it,
-    else our own.
+    """Return Redis's clock for a user who may only read, else our own.
+
+    It is a key's deadline less what is left until then.
     """
     replies = round_trip(client, [(name, key) for key in keys for name in ("PEXPIRETIME", "PTTL")])
     for deadline, left in zip(replies[::2], replies[1::2], strict=True):

@@ -1,5 +1,4 @@
-"""A lesson's servers: found empty at the start, emptied at the end; their deadlines follow the
-lesson's clock.
+"""A lesson's servers: empty at the start and at the end; deadlines follow the lesson's clock.
 
 Nobody can advance a server's own clock. But what a lesson's clock gains can be taken from every
 deadline: the server then does in milliseconds what it would have done in seconds, and for the same
@@ -32,9 +31,7 @@ _NO_LEASE = 2**40
 
 
 def check_empty(context: Context) -> None:
-    """Raise `NotEmptyError` unless the Redis database holds no key and the SQL database
-    no table.
-    """
+    """Raise `NotEmptyError` unless Redis holds no key and the SQL database no table."""
     from sqlalchemy import inspect
 
     with translate_errors(context.redis):
@@ -100,8 +97,7 @@ class DeadlineShifter:
         self._stood_since = _ms(self._ask([("TIME",)])[0])
 
     def advance(self, by: float) -> None:
-        """Advance the clock by some seconds, and take as much from every deadline; what is past is
-        removed.
+        """Advance the clock, and take as much from every deadline; what is past is removed.
 
         Raises
         ------

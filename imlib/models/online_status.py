@@ -72,8 +72,9 @@ class OnlineStatusModel:
         self._script = _script(context.lease, context.server.field_lease)
 
     def set_online(self, status: SessionStatus) -> None:
-        """Lease a session, or extend its lease: write it and give its user's key 15 s, in one
-        atomic command.
+        """Lease a session, or extend its lease, in one atomic command.
+
+        The entry is written and its user's key gets 15 s.
 
         The last write wins, whatever the times say: a report that comes late replaces a newer one,
         and one that was on its way while `set_offline` ran brings the session back for 15 s.
@@ -87,8 +88,9 @@ class OnlineStatusModel:
         self.renew([status])
 
     def renew(self, statuses: Iterable[SessionStatus]) -> None:
-        """Lease many sessions, of any users, in one round trip; of two reports of one session the
-        last wins.
+        """Lease many sessions, of any users, in one round trip.
+
+        Of two reports of one session the last wins.
 
         Parameters
         ----------
@@ -208,8 +210,7 @@ class OnlineStatusModel:
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
     ) -> Iterator[tuple[int, list[SessionStatus]]]:
-        """Walk through all users who are online, holding about ``batch`` of them in memory at a
-        time.
+        """Walk through all users who are online, about ``batch`` of them in memory at a time.
 
         A walk takes time while presence changes: a user may be met twice, and one who comes or goes
         meanwhile may be met or not (SCAN promises no more).

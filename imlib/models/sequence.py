@@ -1,5 +1,4 @@
-"""Sequences: numbers that no two callers get and none of which is left out, whatever becomes of
-Redis.
+"""Sequences: no number is handed out twice or left out, whatever becomes of Redis.
 
 The row of ``seq_updates_ngen`` is the truth; the Redis key ``seq_updates_ngen_{name}`` is its
 mirror.
@@ -103,9 +102,7 @@ class SequenceModel(Model):
         return self.next_ids(name, 1, connection=connection)[0]
 
     def next_ids(self, name: str, n: int, *, connection: sa.Connection | None = None) -> range:
-        """Return the next `n` numbers of a sequence, which follow each other; otherwise as
-        `next_id`.
-        """
+        """Return the next `n` numbers of a sequence, without a gap; otherwise as `next_id`."""
         if check_int("n", n, 64) < 1:
             raise InvalidValueError(
                 f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}"
@@ -119,9 +116,7 @@ class SequenceModel(Model):
         return range(last - n + 1, last + 1)
 
     def current(self, name: str) -> int:
-        """Return the last number that was handed out, as the row has it; 0 for a name
-        that is new.
-        """
+        """Return the last number that was handed out, as the row has it; 0 for a new name."""
         with self._reading(primary=True) as connection:
             return int(connection.scalar(_CURRENT, {"name": _check_name(name)}) or 0)
 
@@ -133,8 +128,9 @@ class SequenceModel(Model):
         *,
         largest: int = _LARGEST,
     ) -> dict[str, int]:
-        """Within a transaction, advance each name by `n` and return its last number: for the other
-        models, whose columns may end at a number that is smaller.
+        """Within a transaction, advance each name by `n` and return its last number.
+
+        For the other models: their columns may end at a smaller number, ``largest``.
         """
         self._context.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]

@@ -59,8 +59,7 @@ class RedisServer:
 
 
 def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
-    """Open a Redis client; return it, what its server can do, and the URL by which another process
-    can join.
+    """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
     With ``read_only`` no command is sent that could write.
 

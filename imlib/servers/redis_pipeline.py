@@ -79,7 +79,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     Raises
     ------
     UnavailableError, AccessDeniedError, UnsupportedServerError
-        The round trip itself failed. Nothing is sent twice.
+        The round trip itself failed. No command is sent twice.
     """
     with translate_errors(client), PipelinedConnection(client) as line:
         line.ask(commands)
@@ -87,8 +87,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
 
 
 class PipelinedConnection:
-    """A connection of a client's pool on which a question can be asked before the last one's
-    answers are read.
+    """A connection of a client's pool, where several questions can wait for their answers.
 
     Parameters
     ----------
@@ -116,16 +115,14 @@ class PipelinedConnection:
         self._pool.release(self._connection)
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
-        """Send commands as `exchange` does and don't wait: the server works on them while the
-        caller does.
-        """
+        """Send commands and don't wait: the server works on them while the caller goes on."""
         self._asked.append(0)
         for packed, length in _pieces(commands):
             self._connection.send_packed_command([packed])
             self._asked[-1] += length
 
     def answers(self) -> list[Any]:
-        """Return the replies to the oldest question that waits for them, as `exchange` does."""
+        """Return the replies to the oldest question that waits for them, as `round_trip` does."""
         replies = _read(self._connection, self._asked[0])
         del self._asked[0]
         return replies
@@ -275,11 +272,10 @@ def server_address(client: Redis) -> str:
 
 
 def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
-    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this
-    user.
+    """Raise, as an `ImlibError`, the first reply that refuses, unless it concerns its key alone.
 
-    That a key is of another type is its own trouble and passes. All else would be, taken for a
-    key's, a wrong answer: behind a replica that lost its primary everybody would be offline.
+    A key of another type is passed over. Any other refusal would give a wrong answer if it were
+    taken for a key's: behind a replica that lost its primary everybody would be offline.
     """
     for reply in replies:
         if isinstance(reply, Exception):

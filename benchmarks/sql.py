@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measure import Row, medians
 from imlib.schema import tables
+from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import private_mariadb
 from tests.private_servers.redis import private_redis
-from tests.sql.stack import Stack, open_stack
 
 if TYPE_CHECKING:
     from redis import Redis

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import Row, medians
+from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
 from tests.private_servers.programs import require
-from tests.reading import read_tables
-from tests.sql.stack import Stack, open_stack
+from tests.snapshot.reading import read_tables
 
 SIZES = (10_000, 100_000, 1_000_000)
 FILL = """INSERT INTO message_boxes
@@ -35,8 +35,8 @@ QUERY = "SELECT * FROM message_boxes ORDER BY id"
 MEMORY = """
 import re, resource, sys
 from pathlib import Path
-from tests.reading import read_tables
-from tests.sql.stack import open_stack
+from tests.snapshot.reading import read_tables
+from tests.models.stack import open_stack
 with open_stack(sys.argv[1], tables_too=False) as stack:
     frames = read_tables(stack.clients).frames
 if sys.platform == "linux":

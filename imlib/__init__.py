@@ -123,7 +123,7 @@ __all__ = [
     "system_clock",
 ]
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

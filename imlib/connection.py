@@ -133,7 +133,7 @@ def connect(
             from imlib.schema import create_all
 
             create_all(engine)
-        deployment.own(stack.pop_all())
+        deployment._own(stack.pop_all())
     _current = deployment
     return deployment
 

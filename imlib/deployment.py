@@ -56,7 +56,7 @@ class Deployment(Context):
     _owned: ExitStack = field(default_factory=ExitStack, init=False)
     _owner: int = field(default_factory=os.getpid, init=False)
 
-    def own(self, stack: ExitStack) -> None:
+    def _own(self, stack: ExitStack) -> None:
         """Take over what `close` has to end: clients, and a private server."""
         self._owned = stack
         if self.scratch:

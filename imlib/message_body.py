@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from imlib.errors import InvalidValueError, shortened
 
@@ -41,6 +42,16 @@ def decode_body(raw: bytes) -> tuple[object, str | None]:
         return raw, f"no JSON: {shortened(str(problem))[1:-1]}"
 
 
+def not_json(bodies: Sequence[object]) -> list[int]:
+    """Return the places of stored bodies, text or bytes, that are no JSON; None is not judged."""
+    found = []
+    for at, stored in enumerate(bodies):
+        raw = stored if isinstance(stored, bytes) else str(stored).encode()
+        if stored is not None and decode_body(raw)[1] is not None:
+            found.append(at)
+    return found
+
+
 def is_same_body(stored: bytes, other: str) -> bool:
     """Return whether two bodies say the same once decoded, however they are written.
 
@@ -53,8 +64,3 @@ def is_same_body(stored: bytes, other: str) -> bool:
     # As text: to Python, 1 equals True.
     one, two = (json.dumps(each, sort_keys=True, default=str) for each in (body, json.loads(other)))
     return problem is None and one == two
-
-
-def is_json(stored: object) -> bool:
-    """Return whether a stored body, as text or bytes, is JSON."""
-    return decode_body(stored if isinstance(stored, bytes) else str(stored).encode())[1] is None

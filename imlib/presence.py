@@ -12,7 +12,7 @@ from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import CodecError
-from imlib.lease import Clock, horizon
+from imlib.lease import Clock, cutoff
 from imlib.servers.redis_pipeline import (
     EncodedCommands,
     PipelinedConnection,
@@ -266,17 +266,14 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
     Where one session is written in both layouts, the later report counts; at a tie, the documented
     one.
     """
-    cutoff = horizon(batch.clock)
+    oldest = cutoff(batch.clock)
     entries = zip(batch.fields, batch.values, strict=True)
     online = []
     for user_id, size in zip(batch.user_ids, batch.sizes, strict=True):
         latest: dict[tuple[int, int], tuple[tuple[int, bool], SessionStatus]] = {}
         for field, value in islice(entries, size):
-            try:
-                status = SessionStatus.from_key_value(field, value, user_id=user_id)
-            except CodecError:
-                continue  # `malformed_in` lists it
-            if status.now > cutoff:
+            status = SessionStatus.parse_key_value(field, value, user_id=user_id)
+            if status and status.now > oldest:  # `malformed_in` lists what is no session
                 session, report = (
                     (status.auth_key_id, status.session_id),
                     (status.now, b"@" not in field),

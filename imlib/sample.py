@@ -20,7 +20,7 @@ from imlib.schema import create_all, tables
 from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
 
-__all__ = ["NOW", "PLANTED", "Planted", "folder", "write"]
+__all__ = ["NOW", "PLANTED", "Planted", "folder", "kept_snapshot", "write"]
 
 NOW: Final = 1_512_270_533
 """The instant at which the world is looked at, in Unix seconds."""
@@ -36,10 +36,18 @@ class Planted(NamedTuple):
     sentence: str
 
 
+_INSTALLED: Final = Path(__file__).with_name("_data")
+_DATA: Final = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "data"
+
+
 def folder() -> Path:
     """Return the folder of the files: the wheel's own or, in a checkout, the repository's."""
-    installed = Path(__file__).with_name("_sample")
-    return installed if installed.exists() else Path(__file__).parents[1] / "data" / "sample"
+    return _DATA / "sample"
+
+
+def kept_snapshot() -> Path:
+    """Return the folder of a snapshot of the world, as `imlib.Snapshot.save` wrote it."""
+    return _DATA / "sample-snapshot"
 
 
 def _read(name: str) -> list[dict[str, str]]:

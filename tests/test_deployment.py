@@ -20,8 +20,8 @@ import redis
 
 import imlib
 from imlib.scratch import DeadlineShifter
+from tests.private_servers.process import free_port
 from tests.private_servers.redis import PrivateRedis, private_redis
-from tests.test_connect import unused_port
 
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)
 ACCESSORS = sorted(
@@ -305,7 +305,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def port(certificate: tuple[Path, Path]) -> Iterator[int]:
     """Give the port of a server that speaks TLS alone."""
-    port = unused_port()
+    port = free_port()
     paths = ["--tls-cert-file", str(certificate[0]), "--tls-key-file", str(certificate[1])]
     with private_redis(
         "--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "no", *paths

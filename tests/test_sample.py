@@ -252,7 +252,7 @@ def test_the_wheel_carries_it(installed: Path) -> None:
         command, cwd=installed, env=environment, check=True, capture_output=True, text=True
     )
     where, answer, *sessions = done.stdout.splitlines()
-    assert installed / "imlib" / "_sample" == Path(where)
+    assert installed / "imlib" / "_data" / "sample" == Path(where)
     assert {path.name: path.read_bytes() for path in DATA.iterdir()} == {
         path.name: path.read_bytes() for path in Path(where).iterdir()
     }

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 from imlib import SessionStatus
-from imlib.sample import NOW, PLANTED
+from imlib.sample import NOW, PLANTED, kept_snapshot
 from imlib.schema import tables
+from imlib.snapshot import Snapshot
 from tools.notebook import ROOT
-from tools.sample_world import DATA, World, export, generate
+from tools.sample_world import DATA, World, export, generate, snapshot
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -49,6 +51,18 @@ def test_the_files_are_what_is_generated(tmp_path: Path) -> None:
     expected = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert expected == {path.name: path.read_bytes() for path in DATA.iterdir()}
     assert {f"{name}.csv" for name in tables} | {"planted.csv", "redis.json"} == expected.keys()
+
+
+def test_the_kept_snapshot_is_one_taken_now() -> None:
+    """What `imlib audit --sample` reads is, frame by frame, a snapshot of the world."""
+    kept, now = Snapshot.load(kept_snapshot()), snapshot()
+    assert now.tables.keys() == kept.tables.keys()
+    for name, frame in now._frames().items():
+        assert_frame_equal(frame, kept._frames()[name])
+    drifting = {"database_skew_s", "taken_at"}
+    assert {name: fact for name, fact in now.info.items() if name not in drifting} == {
+        name: fact for name, fact in kept.info.items() if name not in drifting
+    }
 
 
 def test_the_files_hold_their_ids_exactly(world: Tables) -> None:

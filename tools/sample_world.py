@@ -1,4 +1,5 @@
-"""Write the sample world into data/sample: a CSV a table, ``redis.json`` and ``planted.csv``.
+"""Write the sample world into data/sample: a CSV per table, ``redis.json``, ``planted.csv``;
+and a snapshot of it into data/sample-snapshot.
 
 Its history (`tools.sample_history`) is written by imlib's own models, and faults are then planted
 by hand. The same files come out every time; `imlib.sample` reads them.
@@ -9,15 +10,17 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 import imlib
 from imlib import ONLINE_TIMEOUT, PeerType, TokenType
+from imlib.investigation import sample_world
 from imlib.models.records import Peer
 from imlib.sample import NOW, Planted
 from imlib.schema import SEQUENCE_KEY_PREFIX, Moment, tables
@@ -35,9 +38,11 @@ from tools.sample_history import (
     rows_without_a_model,
 )
 
-__all__ = ["DATA", "RedisKey", "World", "export", "generate"]
+if TYPE_CHECKING:
+    from imlib.snapshot import Snapshot
 
 DATA: Final = ROOT / "data" / "sample"
+SNAPSHOT: Final = ROOT / "data" / "sample-snapshot"
 
 Row = dict[str, int | str | None]
 _NULL: Final = "\\N"
@@ -225,6 +230,26 @@ def export(folder: Path) -> None:
     (folder / "redis.json").write_text(json.dumps(keys, indent=1) + "\n", encoding="ascii")
 
 
+def snapshot() -> Snapshot:
+    """Take a snapshot of the world, without what depends on the machine and the moment."""
+    with sample_world() as world:
+        taken = world.snapshot(mask_key=b"the sample world")
+    # What the keys have left at the world's instant; a server's clock goes on meanwhile.
+    left = {key.name: key.ttl_s for key in generate().redis()}
+    keys = "online_" + taken.sessions["user_id"].astype(str)
+    sessions = taken.sessions.assign(key_ttl_s=keys.map(left).astype("float64"))
+    info = taken.info | {
+        "redis": "Valkey",
+        "redis_at": "a private server",
+        "database": "SQLite",
+        "database_at": "a private file",
+        "skew_s": 0.0,
+        "started_at": float(NOW),
+        "duration_s": 0.0,
+    }
+    return replace(taken, sessions=sessions, info=info)
+
+
 def _write_csv(path: Path, names: list[str], rows: list[list[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -235,4 +260,6 @@ def _write_csv(path: Path, names: list[str], rows: list[list[Any]]) -> None:
 if __name__ == "__main__":
     command_line("tools.sample_world", __doc__).parse_args()
     export(DATA)
+    shutil.rmtree(SNAPSHOT, ignore_errors=True)
+    snapshot().save(SNAPSHOT)
     print(f"the sample world, with {len(FAULTS)} planted faults, is in {DATA}")

@@ -186,13 +186,16 @@ def _audit(options: argparse.Namespace) -> int:
         show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
         return YES
     known(options.check)  # said before the work, not after it
-    if options.folder is not None and (
-        options.sample or options.tables is not None or options.limit != _ROWS
-    ):
+    folder, whole = options.folder, options.tables is None and options.limit == _ROWS
+    if folder is not None and (options.sample or not whole):
         raise ConfigurationError(
-            f"--tables, --limit and --sample are of a snapshot taken now, not of {options.folder}"
+            f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
         )
-    snapshot = _take(options) if options.folder is None else Snapshot.load(options.folder)
+    if options.sample and whole:
+        from imlib.sample import kept_snapshot
+
+        folder = kept_snapshot()  # the same as one taken now, without servers
+    snapshot = _take(options) if folder is None else Snapshot.load(folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)

@@ -26,6 +26,7 @@ from imlib.errors import UnavailableError
 from imlib.servers import watchdog
 
 START_SECONDS = 20
+_END_SECONDS = 5
 _SOCKET_PATH_BYTES = 100  # the kernel takes 107; some room is left
 
 
@@ -41,33 +42,46 @@ class Embedded:
     Raises
     ------
     UnavailableError
-        The server did not start; the message ends with its own last words.
+        The server did not start; the message has its last words, or the system's.
     """
 
     def __init__(self, server: Path | None = None) -> None:
-        self.folder = _private_folder()
-        self.socket = self.folder / "redis.sock"
-        command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
-        # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
-        # quickly.
-        self._watchdog = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                watchdog.__file__,
-                str(os.getpid()),
-                str(self.folder),
-                *command,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._end = weakref.finalize(self, _end, os.getpid(), self._watchdog, self.folder)
-        if server is not None:
-            self._wait_until_ready(server)
+        undo = contextlib.ExitStack()
+        self._end = weakref.finalize(self, _end, os.getpid(), undo)
+        try:
+            self.folder = _private_folder()
+            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.socket = self.folder / "redis.sock"
+            command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
+            # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
+            # quickly.
+            self._watchdog = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    watchdog.__file__,
+                    str(os.getpid()),
+                    str(self.folder),
+                    *command,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=_lock(self.folder, undo),
+            )
+            undo.callback(_end_watchdog, self._watchdog)
+            if server is not None:
+                self._wait_until_ready()
+        except OSError as problem:
+            self.close()
+            what = "database" if server is None else f"server {server.name}"
+            raise UnavailableError(
+                f"the embedded {what} did not start: {problem}. See whether TMPDIR has room and "
+                "`ulimit -n` is enough, or name servers of your own: IMLIB_REDIS_URL, "
+                "IMLIB_DATABASE_URL."
+            ) from None
 
     @property
     def redis_url(self) -> str:
@@ -85,22 +99,15 @@ class Embedded:
         """
         self._end()
 
-    def _wait_until_ready(self, server: Path) -> None:
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.socket):
-            if self._watchdog.poll() is not None or time.monotonic() > deadline:
-                said = f"no answer within {START_SECONDS} s"
-                if self._watchdog.poll() is not None:
-                    output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
-                    said = next(
-                        (line for line in reversed(output) if line.strip()),
-                        "it ended without a word",
-                    )
-                self.close()
-                raise UnavailableError(
-                    f"the embedded server {server.name} did not start: {said.strip()}. "
-                    "Name a server of your own: imlib.connect(redis_url=...) or IMLIB_REDIS_URL."
-                )
+            if self._watchdog.poll() is not None:
+                output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
+                words = (line.strip(" \r.") for line in reversed(output) if line.strip())
+                raise ChildProcessError(next(words, "it ended without a word"))
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
         assert self._watchdog.stdin is not None
         os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the start is over
@@ -129,6 +136,23 @@ def _private_folder() -> Path:
     )  # the one short folder that every POSIX system has
 
 
+def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
+    """Hold a lock in a folder, by its name only once it is held; return what is inherited of it."""
+    if os.name != "posix":
+        return []
+    import fcntl
+
+    try:
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+    except OSError:
+        folder.rmdir()  # takes no open file, as rmtree does
+        raise
+    undo.callback(os.close, lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    os.rename(folder / "lock", folder / watchdog.LOCK)
+    return [lock]
+
+
 def _options(folder: Path, socket_path: Path) -> list[str]:
     options = {
         "port": "0",
@@ -143,7 +167,7 @@ def _options(folder: Path, socket_path: Path) -> list[str]:
 
 
 def _answers(path: Path) -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.settimeout(1)
         probe.connect(str(path))
         probe.sendall(b"PING\r\n")
@@ -151,13 +175,14 @@ def _answers(path: Path) -> bool:
     return False
 
 
-def _end(owner: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    if os.getpid() != owner:
-        return  # a forked child: the server is not its to end
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(2 * watchdog.GRACE_SECONDS)
-    if process.stdout is not None:
-        process.stdout.close()
-    shutil.rmtree(folder, ignore_errors=True)  # the watchdog has done so, unless it was killed
+def _end(owner: int, undo: contextlib.ExitStack) -> None:
+    if os.getpid() == owner:  # in a forked child the server is not its to end
+        undo.close()
+
+
+def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
+    with process:
+        process.terminate()  # closing the pipe would not do: a forked child may hold it as well
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        process.kill()  # if it is stopped, say

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, Final
@@ -211,6 +213,7 @@ def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     return engine
 
 
+@cache
 def masked_url(url: str | sa.URL | sa.Engine) -> str:
     """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
 
@@ -240,10 +243,9 @@ def ping(engine: sa.Engine) -> str:
         raise translate(error, engine) from error
     kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
     name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
-    numbers = tuple(
-        part for part in engine.dialect.server_version_info or () if isinstance(part, int)
-    )
-    version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
+    # MariaDB's version has a word among its numbers.
+    numbers = tuple(map(int, re.findall(r"\d+", str(engine.dialect.server_version_info))))
+    version, oldest = ".".join(map(str, numbers)), ".".join(map(str, _OLDEST[kind]))
     if numbers < _OLDEST[kind]:
         raise UnsupportedServerError(
             f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
@@ -253,10 +255,10 @@ def ping(engine: sa.Engine) -> str:
 
 @contextlib.contextmanager
 def translate_errors(engine: sa.Engine) -> Iterator[None]:
-    """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
+    """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
-    except sa.exc.SQLAlchemyError as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error, engine) from error
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -62,8 +62,8 @@ class TableDescription:
     @cached_property
     def clause(self) -> sa.TableClause:
         """It for a statement, every name quoted: a table or column may be named like a keyword."""
-        names = (sa.quoted_name(name, quote=True) for name in self.columns)
-        return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
+        quoted = partial(sa.quoted_name, quote=True)
+        return sa.table(quoted(self.name), *map(sa.column, map(quoted, self.columns)))
 
 
 Listing = tuple[dict[str, TableDescription], dict[str, str]]
@@ -126,7 +126,5 @@ def series(field: Field, chunks: pa.ChunkedArray) -> pd.Series[Any]:
         dtype = NUMBERS[field.dtype]
     elif field.dtype == TEXT:
         dtype = pd.StringDtype(na_value=np.nan)
-    column: pd.Series[Any] = chunks.to_pandas(
-        types_mapper=None if dtype is None else lambda _: dtype
-    )
+    column: pd.Series[Any] = chunks.to_pandas(types_mapper={chunks.type: dtype}.get)
     return column

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
+from imlib.snapshot.description import NAIVE, Carrier, Field
 
 # Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
 _SAFE: Final = frozenset(
@@ -93,12 +94,28 @@ class Masking:
             return name not in _SAFE
         return _SECRET.fullmatch(column) is not None
 
+    def hidden(self, table: str, fields: Sequence[Field]) -> list[bool]:
+        """Return for each field of a table whether it is hidden."""
+        hidden = []
+        for one in fields:
+            # A date that MySQL renders as text is still a date.
+            dtype = NAIVE if one.carrier == Carrier.TEXT else one.dtype
+            hidden.append(self.hides(table, one.name, dtype))
+        return hidden
+
+    def mask(self, arrays: Sequence[pa.Array], hidden: Sequence[bool]) -> list[pa.Array]:
+        """Return columns, tokens in place of those that are hidden."""
+        masked = []
+        for array, hides in zip(arrays, hidden, strict=True):
+            masked.append(self.tokens(array) if hides else array)
+        return masked
+
     def tokens(self, values: pa.Array) -> pa.Array:
         """Return the tokens of values as strings; NULL stays NULL, and each value is
         hashed once.
         """
         encoded = values.dictionary_encode()
-        tokens = [self._token(word) for word in encoded.dictionary.to_pylist()]
+        tokens = map(self._token, encoded.dictionary.to_pylist())
         return pa.array(tokens, pa.large_string()).take(encoded.indices)
 
     def _token(self, value: Any) -> str:

@@ -9,7 +9,8 @@ client/server protocol.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -62,12 +63,15 @@ _GATHERED_BYTES: Final = 64
 """Mean length up to which values are copied by an index per byte, not by a slice per value."""
 
 
-def mysql_fields(described: Sequence[Any]) -> list[Field]:
+def mysql_fields(described: Sequence[Any], carriers: Mapping[str, Carrier]) -> list[Field]:
     """Return the fields of a result from what the server says of them (`BinaryCursor.fields`)."""
-    return [
-        Field(one.name, _mysql_type(one), not one.flags & FLAG.NOT_NULL, mysql_type=one.type_code)
-        for one in described
-    ]
+    fields = []
+    for one in described:
+        nullable = not one.flags & FLAG.NOT_NULL
+        fields.append(
+            Field(one.name, _mysql_type(one), nullable, carriers[one.name], one.type_code)
+        )
+    return fields
 
 
 def _mysql_type(one: Any) -> pa.DataType:
@@ -97,7 +101,7 @@ def mysql_arrays(
     values as NULL.
     """
     walk = _Walk(rows, len(fields))
-    return [walk.next_column(field, problems) for field in fields]
+    return list(map(partial(walk.next_column, problems=problems), fields))
 
 
 class _Walk:
@@ -205,10 +209,10 @@ class _Walk:
         # none for a zero date.
         lengths = self._lengths()
         dated = lengths > 0
-        year, month, day = (
-            np.where(dated, self._here(dtype, offset), neutral).astype(np.int64)
-            for dtype, offset, neutral in (("<u2", 1, 1970), ("u1", 3, 1), ("u1", 4, 1))
-        )
+        # Where there is no date, one that every calendar has.
+        year = np.where(dated, self._here("<u2", 1), 1970).astype(np.int64)
+        month = np.where(dated, self._here("u1", 3), 1).astype(np.int64)
+        day = np.where(dated, self._here("u1", 4), 1).astype(np.int64)
         months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
         first = months.astype("M8[D]")
         in_month = ((months + 1).astype("M8[D]") - first).astype(np.int64)

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql import visitors
 
 from imlib.constants import PeerType
-from imlib.errors import InvalidValueError
+from imlib.errors import InvalidValueError, shortened
 from imlib.snapshot.description import TableDescription
-from imlib.validation import check_int
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 Chosen = dict[str, list[str]]
@@ -65,10 +64,11 @@ class SnapshotRequest:
     keep_incomplete: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            check_int("limit", self.limit, 63) < 1
-        ):  # one more is asked for, and SQL and Arrow count in 64 bits
-            raise InvalidValueError(f"limit is {self.limit!r}: allowed is 1 or more rows per table")
+        # One more is asked for, and SQL and Arrow count in 64 bits.
+        if type(self.limit) is not int or not 1 <= self.limit < 1 << 62:
+            raise InvalidValueError(
+                f"limit is {shortened(self.limit)}; allowed is 1 or more rows per table"
+            )
         if not isinstance(self.where, Mapping):
             raise InvalidValueError(
                 f"where is {type(self.where).__name__}: allowed is a mapping of table to condition"
@@ -86,10 +86,10 @@ def choose(
     """Return the columns to read of each table; a name that doesn't exist is refused, one that is
     left out is not.
     """
-    tables, columns = (
-        request.tables,
-        {f"{one.name}.{column}" for one in listed.values() for column in one.columns},
-    )
+    tables = request.tables
+    columns: set[str] = set()
+    for one in listed.values():
+        columns.update(map(f"{one.name}.".__add__, one.columns))
     names = [name for name in (listed if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
     _check_names(
@@ -98,16 +98,16 @@ def choose(
         columns,
     )
     _check_names("tables", names, listed)
-    if not isinstance(tables, Mapping):
-        return {name: list(listed[name].columns) for name in names}
-    if none := [name for name in names if not tables[name]]:
-        raise InvalidValueError(
-            f"tables names no column of {', '.join(none)}: allowed are one or more of each"
-        )
-    _check_names(
-        "tables", [f"{name}.{column}" for name in names for column in tables[name]], columns
-    )
-    return {name: list(dict.fromkeys(tables[name])) for name in names}
+    chosen: Chosen = {}
+    for name in names:
+        wanted = tables[name] if isinstance(tables, Mapping) else listed[name].columns
+        if not wanted:
+            raise InvalidValueError(
+                f"tables names no column of {name}: allowed are one or more of each"
+            )
+        _check_names("tables", list(map(f"{name}.".__add__, wanted)), columns)
+        chosen[name] = list(dict.fromkeys(wanted))
+    return chosen
 
 
 def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:

@@ -190,9 +190,11 @@ class SQLiteSource:
             yield fields, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])
 
     @staticmethod
-    def selected(column: sa.ColumnElement[Any], carrier: Carrier) -> sa.ColumnElement[Any]:
-        """Return a column as it is: what can't be carried is told apart after it was read."""
-        return column
+    def select(
+        table: TableDescription, carriers: Mapping[str, Carrier]
+    ) -> list[sa.ColumnElement[Any]]:
+        """Return a table's columns as they are: what can't be carried is told apart once read."""
+        return [table.clause.c[name] for name in carriers]
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import pandas as pd
@@ -21,12 +22,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from pymysql.err import MySQLError
 
-from imlib.context import Context
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
-from imlib.message_body import is_json
+from imlib.message_body import not_json
 from imlib.servers.sql import driver_said, ping, translate
 from imlib.snapshot.description import (
-    NAIVE,
     TEXT,
     Carrier,
     Field,
@@ -70,10 +69,9 @@ class TablesRead:
 
 
 def read_tables(
-    context: Context, request: SnapshotRequest, progress: Progress = _ignore
+    engine: sa.Engine, request: SnapshotRequest, progress: Progress = _ignore
 ) -> TablesRead:
-    """Read tables of the replica (of the primary where there is none), all as they were at one
-    instant.
+    """Read tables, all as they were at one instant.
 
     Of a table that is cut short, the first rows by primary key are kept.
 
@@ -86,7 +84,6 @@ def read_tables(
     UnavailableError, AccessDeniedError
         The database cannot be reached, or went away.
     """
-    engine = context.replica
     if engine.dialect.name != "sqlite" and engine.driver != "pymysql":
         raise ConfigurationError(
             f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…"
@@ -276,54 +273,36 @@ class _Reading:
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
         source, masking, columns = self.source, self.masking, table.clause.c
-        selected = [source.selected(columns[name], carrier) for name, carrier in carriers.items()]
         # One row more than is kept tells whether there are more.
-        limited = (
-            sa.select(*selected)
-            .order_by(*(columns[name] for name in table.key))
-            .limit(self.request.limit + 1)
-        )
-        statement = limited.select_from(table.clause).where(*conditions)
+        limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
+        ordered = limited.order_by(*map(columns.__getitem__, table.key))
+        statement = ordered.select_from(table.clause).where(*conditions)
         with source.rows(statement, table, carriers) as (fields, batches):
-            # A date that MySQL renders as text is still a date.
-            dtypes = [NAIVE if carriers[one.name] == Carrier.TEXT else one.dtype for one in fields]
-            named = zip(fields, dtypes, strict=True)
-            hidden = [masking.hides(table.name, one.name, dtype) for one, dtype in named]
-            read = _Pass(fields, hidden, [], {}, {})
-            ids = [
-                one.name for one in fields if one.name == "id" and pa.types.is_integer(one.dtype)
-            ]
-            judged = table.name == "messages" and bool(ids) and "message_data" in carriers
+            read = _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
+            names = list(map(attrgetter("name"), fields))
+            judged = (
+                table.name == "messages"
+                and {"id", "message_data"} <= set(names)
+                and pa.types.is_integer(fields[names.index("id")].dtype)
+            )
             if judged:
                 read.bodies.update({"not_json": [], "not_json_more": 0})
             for batch in batches:
                 arrays = source.decode(fields, batch, read.problems)
                 progress(table.name, len(arrays[0]))
                 if judged:
-                    by_name = {one.name: array for one, array in zip(fields, arrays, strict=True)}
-                    _judge(
-                        read.bodies,
-                        by_name["id"],
-                        by_name["message_data"],
-                        carriers["message_data"],
-                    )
-                both = zip(arrays, hidden, strict=True)
-                read.batches.append(
-                    [masking.tokens(array) if hides else array for array, hides in both]
-                )
+                    ids, body = arrays[names.index("id")], names.index("message_data")
+                    _judge(read.bodies, ids, arrays[body], fields[body].carrier)
+                read.batches.append(masking.mask(arrays, read.hidden))
         return read
 
 
 def _judge(facts: TableFacts, ids: pa.Array, bodies: pa.Array, carrier: Carrier) -> None:
     """Note which messages have bodies that are no JSON: once they are masked nobody can tell."""
-    literal = carrier == Carrier.LITERAL
-    read: Callable[[Any], Any] = ast.literal_eval if literal else lambda body: body
-    bad = [
-        at
-        for at, body in enumerate(bodies.to_pylist())
-        if body is not None and not is_json(read(body))
-    ]
-    more = ids.take(pa.array(bad, pa.int64())).to_pylist()
+    stored = bodies.to_pylist()
+    if carrier == Carrier.LITERAL:
+        stored = [None if one is None else ast.literal_eval(one) for one in stored]
+    more = ids.take(pa.array(not_json(stored), pa.int64())).to_pylist()
     room = _BODIES_KEPT - len(facts["not_json"])
     facts["not_json"] += more[:room]
     facts["not_json_more"] += len(more[room:])

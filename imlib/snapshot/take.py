@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 import pandas as pd
+import sqlalchemy as sa
 from tqdm.auto import tqdm
 
 from imlib.context import Context
@@ -33,12 +34,13 @@ def take_snapshot(
     """Take a snapshot; ``progress`` shows a bar in a terminal or notebook."""
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
+    client, engine = context.redis, context.replica
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        skew, redis_clock = measure_skew(context.redis)
-        before, _ = read_mirror(context.redis, users)
-        presence = read_sessions(context.redis, clock, users, bar.update)
-        read = read_tables(context, request, lambda _, rows: bar.update(rows))
-        after, of_mirror = read_mirror(context.redis, users)
+        skew, redis_clock = measure_skew(client)
+        before, _ = read_mirror(client, users)
+        presence = read_sessions(client, clock, users, bar.update)
+        read = read_tables(engine, request, lambda _, rows: bar.update(rows))
+        after, of_mirror = read_mirror(client, users)
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
@@ -51,14 +53,14 @@ def take_snapshot(
         "taken_at": redis_clock if clock is None else clock(),
         "clock": _whose_clock(turned=clock is not None, skew=skew),
         "skew_s": skew,
-        "redis": str(context.server),
-        "redis_at": server_address(context.redis),
-        "database_at": masked_url(context.replica),
+        "redis": f"{context.server.name} {context.server.version}",
+        "redis_at": server_address(client),
+        "database_at": masked_url(engine),
         "lease": str(context.lease),
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "missing_indexes": _missing_indexes(context, read.info["tables"]),
+        "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
         "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),
@@ -101,10 +103,10 @@ def _sequences(
     return compare_sequences(before, rows, after, whole=whole)
 
 
-def _missing_indexes(context: Context, facts: Mapping[str, TableFacts]) -> list[str] | None:
+def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
     """Return the indexes that tables of a snapshot lack; None where that could not be told."""
     try:
-        missing = check_schema(context.replica).missing_indexes if facts else []
+        missing = check_schema(engine).missing_indexes if facts else []
     except ImlibError:
         return None
     return [index for index in missing if index.partition("(")[0] in facts]

@@ -1,3 +1,1 @@
-"""Private servers for tests and benchmarks: each in a folder of its own, ended by its own process
-id.
-"""
+"""Private servers for tests and benchmarks: each has its own folder and ends by its own pid."""

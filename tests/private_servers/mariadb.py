@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import getpass
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
+from pymysql.cursors import Cursor, DictCursor
 
-from tests.private_servers.process import PrivateServer, private_folder
+from tests.private_servers.process import PrivateServer, free_port, private_folder
 from tests.private_servers.programs import require
 
 
@@ -24,36 +29,25 @@ class PrivateMariaDB(PrivateServer):
         Where its data, its socket and its log stand.
     *arguments : str
         More of the server's own options.
+    tcp : bool
+        Whether it listens on a port of the loopback interface as well, as a replica's primary must.
     """
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, tcp: bool = False) -> None:
         super().__init__(folder)
-        program, install = require("mariadbd"), require("mariadb-install-db")
-        user = [f"--user={getpass.getuser()}"] if os.getuid() == 0 else []
-        # A tmpdir of its own: at its start a server removes the temporary tables of all others in a
-        # shared one.
-        temporary = folder / "tmp"
-        temporary.mkdir()
-        common = ["--no-defaults", *user, f"--datadir={folder / 'data'}", f"--tmpdir={temporary}"]
-        common += ["--innodb-log-file-size=8M"]
-        done = subprocess.run(
-            [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
-            capture_output=True,
-            text=True,
+        program = require("mariadbd")
+        shutil.copytree(_installed(), folder / "data")
+        self.port = free_port() if tcp else 0
+        network = (
+            [f"--port={self.port}", "--bind-address=127.0.0.1"] if tcp else ["--skip-networking"]
         )
-        if done.returncode:
-            raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
         self._command = [
             program,
-            *common,
+            *_in_folder(folder),
             f"--socket={self.socket}",
             f"--pid-file={folder / 'pid'}",
         ]
-        self._command += [
-            "--skip-networking",
-            "--skip-name-resolve",
-            "--innodb-buffer-pool-size=32M",
-        ]
+        self._command += [*network, "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
         # Tests kill clients, never the machine: nothing needs to reach the disk.
         self._command += [
             "--innodb-flush-log-at-trx-commit=0",
@@ -75,28 +69,69 @@ class PrivateMariaDB(PrivateServer):
         return self.url(name)
 
     def run(self, script: str, database: str | None = None) -> None:
-        """Run SQL statements, each ended by a semicolon at the end of a line, as the deployed
-        server's user might.
-        """
-        opened = pymysql.connect(
-            unix_socket=str(self.socket), user="root", database=database, autocommit=True
-        )
-        with opened as connection, connection.cursor() as cursor:
+        """Run SQL statements, divided by semicolons at the end of a line, outside strict mode."""
+        with self._connected(database) as connection, connection.cursor() as cursor:
             cursor.execute("SET sql_mode = ''")
             for statement in script.split(";\n"):
                 if statement.strip():
                     cursor.execute(statement)
 
+    def ask(self, statement: str) -> dict[str, object]:
+        """Return the first row of an answer by its column names; an empty dict if there is none."""
+        with self._connected() as connection, connection.cursor(DictCursor) as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone() or {}
+
+    def _connected(self, database: str | None = None) -> pymysql.Connection[Cursor]:
+        return pymysql.connect(
+            unix_socket=str(self.socket), user="root", database=database, autocommit=True
+        )
+
     def _answers(self) -> bool:
-        if (
-            not self.socket.exists()
-        ):  # pymysql leaves its own socket open when it finds nobody there
+        # pymysql leaves its own socket open when it finds nobody there.
+        if not self.socket.exists():
             return False
         try:
-            pymysql.connect(unix_socket=str(self.socket), user="root").close()
+            self._connected().close()
         except pymysql.OperationalError:
             return False
         return True
+
+
+def _in_folder(folder: Path) -> list[str]:
+    """Return the options that keep a server and its installation inside a folder."""
+    # A tmpdir of its own: a server that starts removes the temporary tables of all that share it.
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    user = [f"--user={getpass.getuser()}"] if os.getuid() == 0 else []
+    return [
+        "--no-defaults",
+        *user,
+        f"--datadir={folder / 'data'}",
+        f"--tmpdir={temporary}",
+        "--innodb-log-file-size=8M",
+    ]
+
+
+@functools.cache
+def _installed() -> Path:
+    """Return the data of a server that never ran: made once per process, for it takes seconds."""
+    install = require("mariadb-install-db")
+    folder = Path(tempfile.mkdtemp(prefix="imlib-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    done = subprocess.run(
+        [
+            install,
+            *_in_folder(folder),
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
+    return folder / "data"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 PATIENCE_S = 60.0
+FIRST_PORT = 11_000
 
 
 class PrivateServer:
@@ -79,14 +80,14 @@ class PrivateServer:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Halt its process: connections are accepted and no command is answered until the block
-        ends.
-        """
-        os.kill(self.pid, signal.SIGSTOP)
+        """Halt its process: until the block ends it takes connections and answers no command."""
+        process = self._process
+        assert process is not None, "the server is stopped"
+        process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(self.pid, signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         """Return whether it answers yet."""
@@ -94,9 +95,7 @@ class PrivateServer:
 
 
 def wait_until(met: Callable[[], bool], what: str) -> None:
-    """Ask again and again, for no server tells when it is ready; TimeoutError says `what` did not
-    come.
-    """
+    """Ask again and again, for no server tells when it is ready; TimeoutError names `what`."""
     deadline = time.monotonic() + PATIENCE_S
     while not met():
         if time.monotonic() > deadline:
@@ -105,14 +104,13 @@ def wait_until(met: Callable[[], bool], what: str) -> None:
 
 
 def free_port() -> int:
-    """Return a free TCP port of the loopback interface whose Redis Cluster bus, 10,000 above, is
-    free too.
+    """Return a free TCP port on loopback; that of its Redis Cluster bus, 10,000 above, is free too.
 
     Both are below the ports that systems give to outgoing connections.
     """
     while True:
         # Hypothesis seeds `random`, the same in every process of a run.
-        port = 11_000 + secrets.randbelow(10_000)
+        port = FIRST_PORT + secrets.randbelow(10_000)
         with (
             contextlib.suppress(OSError),
             socket.create_server(("127.0.0.1", port)),

@@ -13,15 +13,13 @@ from imlib.servers.embedded import find_server
 REDIS_SERVER = "redis-server"
 VALKEY = "valkey"
 
-# What this process asked for; tests/conftest.py gathers it from all processes for the last line of
-# the run.
+# What this process asked for; tests/conftest.py gathers it for the last line of the run.
 ran: set[str] = set()
 skipped: set[str] = set()
 
 
 def require(name: str, *, found: bool | None = None) -> str:
-    """Return the path of the server binary `name`, or skip the test that needs it; with CI set,
-    fail it.
+    """Return the path of a server binary, or skip the test that needs it; with CI set, fail it.
 
     Parameters
     ----------

@@ -225,15 +225,14 @@ class ChatModel(Model):
         """Return who is listed in a chat that is created again; raise if another is asked for."""
         rows = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat.id))
         known = list(dict.fromkeys(connection.scalars(rows.order_by(_PARTICIPANTS.c.id))))
-        marks = (chat.title_changer_user_id, chat.title_change_random_id)
-        same = title == chat.title or marks != (chat.creator_user_id, chat.create_random_id)
-        if chat.version == 1:
-            # A server that died may have left out some.
-            same &= chat.participant_count == len(members) and set(known) <= set(members)
-        else:
-            # Those who joined since have later rows.
-            same &= set(known[: len(members)]) == set(members)
-        if not same:
+        first = set(known[: len(members)])  # those who joined since have later rows
+        # Unchanged, a chat tells how many it was made for: a server that died may have left out
+        # some.
+        made_for = chat.participant_count if chat.version == 1 else len(first)
+        renamed = chat.title_changed_at is not None
+        if not (
+            (renamed or title == chat.title) and first <= set(members) and made_for == len(members)
+        ):
             raise _taken(chat.create_random_id, chat.id, "it has another title or others in it")
         return known
 

@@ -122,8 +122,8 @@ class DialogModel(Model):
 
         def work(connection: sa.Connection) -> Dialog | None:
             lock_users(connection, [user_id])
-            dialog = Dialog.select(_DIALOGS).where(here)
-            if (held := connection.execute(dialog).first()) is None:
+            held = connection.execute(Dialog.select(_DIALOGS).where(here)).first()
+            if held is None:
                 return None
             beyond = sa.select(sa.func.count()).where(
                 at(_BOXES, **conversation),
@@ -137,7 +137,7 @@ class DialogModel(Model):
                 "unread_mentions_count": min(held.unread_mentions_count, unread),
             }
             connection.execute(_DIALOGS.update().where(here).values(changes))
-            return Dialog.from_row(connection.execute(dialog).one())
+            return Dialog.from_row(held, **changes)
 
         return self._write("read_history", work)
 

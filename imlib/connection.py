@@ -10,11 +10,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imlib.deployment import Deployment
-from imlib.errors import ConfigurationError, FallbackWarning, NotConnectedError
+from imlib.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    FallbackWarning,
+    NotConnectedError,
+)
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import Embedded, find_server
-from imlib.servers.redis import EMBEDDED, FAKEREDIS, open_redis
+from imlib.servers.redis import EMBEDDED, FAKEREDIS, RedisServer, open_redis
 from imlib.servers.urls import ServerUrl
 from imlib.session_status import Layout
 
@@ -100,8 +105,11 @@ def connect(
 
     with ExitStack() as stack:
         at = _with_private_servers(named, stack)
-        redis, server, redis_named = open_redis(at.redis)
+        redis, server, redis_named = open_redis(at.redis, read_only=read_only)
         stack.callback(redis.close)
+        if server.link == "down":
+            said = f"imlib: what is read may be old: this is {server}."
+            warnings.warn(said, FallbackWarning, stacklevel=2)
         # An embedded database is imlib's own: its tables are made even where the models may only
         # look.
         own_database = named.database == EMBEDDED
@@ -115,7 +123,7 @@ def connect(
             replica,
             server,
             layout,
-            _lease(asked, layout, server.field_lease),
+            _lease(asked, layout, server),
             clock,
             read_only,
             redis_url=redis_named,
@@ -252,15 +260,22 @@ def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _
         ) from None
 
 
-def _lease(asked: Lease | str, layout: Layout, field_lease: str | None) -> Lease:
-    if asked == "auto":
-        return Lease.FIELD if field_lease and layout is Layout.DOCUMENTED else Lease.KEY
-    if asked == Lease.FIELD and not field_lease:
+def _lease(asked: Lease | str, layout: Layout, server: RedisServer) -> Lease:
+    auto = asked == "auto"
+    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
+        return Lease.KEY
+    if server.field_lease:
+        return Lease.FIELD
+    lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
+    if server.field_lease == "":
+        lacks = "this user may use neither HSETEX nor HEXPIRE"
+        if not auto:
+            raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
+    if server.field_lease == "" or not auto:
         warnings.warn(
-            "imlib: this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have): "
-            "the key lease is used instead; the answers are the same, dead sessions stay longer.",
+            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
+            "sessions stay longer.",
             FallbackWarning,
             stacklevel=3,
         )
-        return Lease.KEY
-    return Lease(asked)
+    return Lease.KEY

@@ -14,13 +14,17 @@ from typing import Any
 import pytest
 
 import imlib
-from imlib.servers.redis import FAKEREDIS
+from imlib.cli.main import main
+from imlib.servers.redis import EMBEDDED, FAKEREDIS
 
 # imlib.connect is the function; the module of that name is found here alone.
-from tests.private_servers.process import free_port
-from tests.private_servers.programs import require
+from tests.private_servers.process import free_port, wait_until
+from tests.private_servers.programs import VALKEY, require
 from tests.private_servers.redis import PrivateRedis, private_redis
+from tests.private_servers.redis_cluster import PrivateCluster
+from tests.private_servers.redis_sentinel import WatchedRedis
 from tests.servers import loopback
+from tests.servers.proxy import proxy_to
 
 SECRET = "s3cret-Word"
 STATUS = imlib.SessionStatus(7, 1, 2, 3, 4, 1_512_270_533)
@@ -43,6 +47,13 @@ def guarded() -> Iterator[PrivateRedis]:
 def plain() -> Iterator[PrivateRedis]:
     """Give a server that wants none."""
     with private_redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[PrivateRedis]:
+    """Give a Valkey, which has the field lease."""
+    with private_redis(program=VALKEY) as server:
         yield server
 
 
@@ -289,6 +300,156 @@ class TestLeaseAndLayout:
             deployment.online_status.set_online(STATUS)
             assert [STATUS] == deployment.online_status.get_online_by_user_id(7)
             assert "fakeredis" in repr(deployment)
+
+
+READERS = pytest.mark.parametrize("rules", [None, "+@all", "+@read", "+@read +@connection"])
+"""The rights of whoever connects; None for the user who needs no login."""
+
+
+def as_reader(server: PrivateRedis, rules: str | None) -> str:
+    """Return the URL of a user of these rights."""
+    return server.add_user("reader", SECRET, "~*", *rules.split()) if rules else server.url
+
+
+class TestServersThatAreNotTheWhole:
+    """A part of the keys, none of them, or an old copy is refused or said, whatever the rights."""
+
+    @READERS
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_a_node_of_a_cluster(
+        self, small_cluster: PrivateCluster, rules: str | None, read_only: bool, database: str
+    ) -> None:
+        """Each has a part of the keys, which would be taken for all."""
+        for node in small_cluster.nodes:
+            url = as_reader(node, rules)
+            message = refusal(imlib.UnsupportedServerError, url, database, read_only=read_only)
+            assert "a node of a cluster" in message
+            assert str(node.socket) in message
+
+    def test_a_node_without_slots(self, database: str) -> None:
+        """A cluster that was never put together is none the less one."""
+        with private_redis("--cluster-enabled", "yes", tcp=True) as node:
+            for rules in (None, "+@read"):
+                assert "a node of a cluster" in refusal(
+                    imlib.UnsupportedServerError, as_reader(node, rules), database
+                )
+
+    def test_a_sentinel(self, watched_redis: WatchedRedis, database: str) -> None:
+        """It speaks Redis's protocol and holds nothing."""
+        for rules in (None, "+@read", "+@read +@connection"):
+            message = refusal(
+                imlib.UnsupportedServerError, as_reader(watched_redis.sentinel, rules), database
+            )
+            assert "is a Sentinel" in message
+
+    def test_a_replica(
+        self,
+        redis_pair: tuple[PrivateRedis, PrivateRedis],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        """Its role and link are said; a warning says that it has lost its primary."""
+        primary, replica = redis_pair
+        role = f"(a replica of {primary.address}, link %s)"
+        monkeypatch.setenv("IMLIB_REDIS_URL", replica.url)
+        with imlib.connect(replica.url, EMBEDDED, read_only=True) as deployment:
+            assert role % "up" in repr(deployment)
+        assert 0 == main(["servers"])
+        assert role % "up" in capsys.readouterr().out
+        primary.stop()
+        wait_until(
+            lambda: replica.command("INFO", "replication")["master_link_status"] == "down",
+            "the replica notices",
+        )
+        for read_only in (False, True):
+            with pytest.warns(imlib.FallbackWarning, match="may be old") as warned:
+                deployment = imlib.connect(replica.url, EMBEDDED, read_only=read_only)
+            assert [__file__] == [warning.filename for warning in warned]
+            with deployment:
+                assert role % "down" in repr(deployment)
+        with pytest.warns(imlib.FallbackWarning, match="may be old"):
+            assert 0 == main(["servers"])
+        assert role % "down" in capsys.readouterr().out
+
+    def test_a_primary_has_no_role_to_tell(
+        self, redis_pair: tuple[PrivateRedis, PrivateRedis], database: str
+    ) -> None:
+        """A server that others follow is a server like any other."""
+        with imlib.connect(redis_pair[0].url, database) as deployment:
+            assert ("", "") == (deployment.server.primary, deployment.server.link)
+            assert "replica" not in repr(deployment)
+
+
+class TestRightsOfTheFieldLease:
+    """On a server that has it, what the user may use decides, and is tried without a trace."""
+
+    @pytest.mark.parametrize(
+        ("denied", "command"),
+        [
+            ("", "HSETEX"),
+            ("-hexpire", "HSETEX"),
+            ("-hsetex", "HEXPIRE"),
+            ("-httl", "HSETEX"),
+            ("-hset -expire", "HSETEX"),
+            ("-hsetex -hexpire", ""),
+        ],
+    )
+    def test_what_may_be_used_is_used(
+        self, valkey: PrivateRedis, database: str, denied: str, command: str
+    ) -> None:
+        """One of the two commands is enough; with neither, auto falls back, field is refused."""
+        url = valkey.add_user("writer", SECRET, "~*", "+@all", *denied.split())
+        if command:
+            for lease in ("auto", "field"):
+                with imlib.connect(url, database, lease=lease) as deployment:
+                    assert (imlib.Lease.FIELD, command) == (
+                        deployment.lease,
+                        deployment.server.field_lease,
+                    )
+            return
+        assert "HEXPIRE" in refusal(imlib.AccessDeniedError, url, database, lease="field")
+        with pytest.warns(imlib.FallbackWarning, match="HSETEX nor HEXPIRE.*key lease") as warned:
+            deployment = imlib.connect(url, database, clock=lambda: STATUS.now)
+        assert [__file__] == [warning.filename for warning in warned]
+        with deployment:
+            assert imlib.Lease.KEY is deployment.lease
+            deployment.online_status.set_online(STATUS)
+            assert [STATUS] == deployment.online_status.get_online_by_user_id(7)
+        for options in ({"lease": "key"}, {"layout": "deployed"}, {"read_only": True}):
+            imlib.connect(url, database, **options).close()
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            (),
+            ("SET", "online_", "x"),
+            ("HSET", "online_", "a", "b"),
+            ("HSET", "online_", "imlib", "b"),
+        ],
+    )
+    def test_trying_changes_nothing(
+        self, valkey: PrivateRedis, database: str, made: tuple[str, ...]
+    ) -> None:
+        """Whatever is under the name that is tried stays, and keeps its time to live."""
+        valkey.command("FLUSHALL")
+        if made:
+            valkey.command(*made)
+            valkey.command("EXPIRE", "online_", 1000)
+        look = made[0].replace("SET", "GETALL") if made[:1] == ("HSET",) else "GET"
+        before = valkey.command(look, "online_"), valkey.command("PEXPIRETIME", "online_")
+        with imlib.connect(valkey.url, database) as deployment:
+            assert "HSETEX" == deployment.server.field_lease
+        assert before == (
+            valkey.command(look, "online_"),
+            valkey.command("PEXPIRETIME", "online_"),
+        )
+
+    def test_looking_tries_nothing_that_writes(self, valkey: PrivateRedis, database: str) -> None:
+        """A deployment that may only look sends no command that could write."""
+        with proxy_to(valkey.url) as proxy:
+            imlib.connect(proxy.url, EMBEDDED, read_only=True).close()
+            sent = {command[0] for command in proxy.commands if command[0] != b"CLIENT"}
+        assert {b"INFO", b"EXISTS", b"HTTL"} == sent
 
 
 def test_an_imitation_can_be_joined_by_its_url(database: str) -> None:

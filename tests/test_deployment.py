@@ -199,7 +199,7 @@ def test_read_only_refuses_every_write_and_reads_on(server: PrivateRedis, databa
             server.url, f"sqlite:///{database}", read_only=True, clock=lambda: STATUS.now
         ) as looker:
             model = looker.online_status
-            writes: list[Callable[[], None]] = [
+            writes: list[Callable[[], object]] = [
                 lambda: model.set_online(STATUS),
                 lambda: model.set_offline(STATUS),
                 lambda: model.renew([STATUS]),

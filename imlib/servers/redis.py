@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from imlib.errors import ConfigurationError, UnsupportedServerError
-from imlib.servers.redis_pipeline import round_trip
+from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
 from imlib.servers.urls import ServerUrl
 
 if TYPE_CHECKING:
@@ -39,20 +40,29 @@ class RedisServer:
         Such as "7.0.15"; "unknown" where the user may not ask (ACL).
     field_lease : str or None
         The command that gives a hash field a time to live: "HSETEX", "HEXPIRE", or None where there
-        is none.
+        is none, "" where this user may use none.
+    primary : str
+        Of a replica, host:port of the server that it follows, as far as the user may know.
+    link : str
+        Of a replica, whether that server is reached: "up" or "down".
     """
 
     name: str
     version: str
     field_lease: str | None
+    primary: str = ""
+    link: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version}"
+        of = f" (a replica of {self.primary}, link {self.link})" if self.primary else ""
+        return f"{self.name} {self.version}{of}"
 
 
-def open_redis(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
+def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
     """Open a Redis client; return it, what its server can do, and the URL by which another process
     can join.
+
+    With ``read_only`` no command is sent that could write.
 
     Raises
     ------
@@ -65,7 +75,7 @@ def open_redis(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
         return _imitation(url)
     client = _client(url)
     try:
-        return client, _look_at(client), ServerUrl(url)
+        return client, _look_at(client, read_only=read_only), ServerUrl(url)
     except BaseException:
         client.close()
         raise
@@ -148,32 +158,64 @@ def _problem_of(url: str) -> str | None:
     return None
 
 
-def _look_at(client: Redis) -> RedisServer:
-    """Ask for the version and try the hash-field commands: what a user may not ask is taken as not
-    there.
-    """
-    info, ttl, setex = round_trip(
-        client, [("INFO", "server"), ("HTTL", "online_", "FIELDS", 1, "imlib"), ("HSETEX",)]
-    )
-    name, version = "Redis", "unknown"
-    if isinstance(info, bytes):
-        facts: dict[str, str] = dict(
-            re.findall(r"^(\w+):(.*?)\r?$", info.decode(errors="replace"), re.MULTILINE)
+def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
+    """Ask what the server is, and try the hash-field commands on what is not there."""
+    of_field = ("FIELDS", 1, secrets.token_hex())  # one that nobody has
+    tries: dict[str, Command] = {
+        "HSETEX": ("HSETEX", "online_", "FXX", "EX", 1, *of_field, 1),
+        "HEXPIRE": ("HEXPIRE", "online_", 0, "GT", *of_field),
+    }
+    if read_only:
+        tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
+    questions: list[Command] = [("INFO", "server"), ("INFO", "replication")]
+    # Two keys of different slots, for a user who may not ask for INFO.
+    questions += [("EXISTS", "online_1", "online_2"), *tries.values()]
+    *told, keys = (replies := round_trip(client, questions))[:3]
+    facts: dict[str, str] = {}
+    for info in told:
+        if isinstance(info, bytes):
+            text = info.decode(errors="replace")
+            facts |= re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE)
+    if isinstance(told[0], bytes) and "redis_version" not in facts:
+        raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
+    _check_kind(server_address(client), facts, keys)
+    name, version = "Redis", facts.get("redis_version", "unknown")
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if numbers and numbers < OLDEST_REDIS:
+        raise UnsupportedServerError(
+            f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
+            "newer, or any Valkey"
         )
-        if "redis_version" not in facts:
-            raise UnsupportedServerError(
-                "what answers is no Redis: its INFO names no redis_version"
-            )
-        if "valkey_version" in facts:
-            name = "Valkey"
-        version = facts.get("valkey_version", facts["redis_version"])
-        numbers = tuple(map(int, re.findall(r"\d+", facts["redis_version"])[:2]))
-        if numbers < OLDEST_REDIS:
-            raise UnsupportedServerError(
-                f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
-                "newer, or any Valkey"
-            )
+    if "valkey_version" in facts:
+        name, version = "Valkey", facts["valkey_version"]
     field_lease = None
-    if not isinstance(ttl, Exception):
-        field_lease = "HSETEX" if "wrong number of arguments" in str(setex) else "HEXPIRE"
-    return RedisServer(name, version, field_lease)
+    for command, reply in reversed(list(zip(tries, replies[3:], strict=True))):
+        if is_denial(reply):
+            field_lease = field_lease or ("" if not read_only else None)
+        elif "unknown command" not in str(reply):
+            field_lease = command
+    primary = ":".join(facts[part] for part in ("master_host", "master_port") if part in facts)
+    return RedisServer(name, version, field_lease, primary, facts.get("master_link_status", ""))
+
+
+def _check_kind(server: str, facts: dict[str, str], keys: object) -> None:
+    """Raise `UnsupportedServerError` for a server that has no keys, or a part of them."""
+    from redis.exceptions import ClusterCrossSlotError, ClusterDownError
+
+    mode = facts.get("redis_mode", facts.get("server_mode"))
+    if (
+        mode == "cluster"
+        or isinstance(keys, ClusterCrossSlotError)
+        or type(keys) is ClusterDownError
+    ):
+        raise UnsupportedServerError(
+            f"{server} is a node of a cluster and has a part of the keys, which would be taken for "
+            "all: name a server that is no cluster's",
+            server=server,
+        )
+    if mode == "sentinel" or (not facts and "unknown command" in str(keys)):
+        raise UnsupportedServerError(
+            f"{server} is a Sentinel and has no keys: name the server that it calls the primary "
+            "(SENTINEL GET-MASTER-ADDR-BY-NAME)",
+            server=server,
+        )

@@ -7,6 +7,7 @@ and errors stay redis-py's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -188,13 +189,17 @@ def translate_errors(client: Redis) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, UnicodeError) as problem:
-        raise translated_error(problem, server_address(client)) from problem
+        raise translated_error(problem, client) from problem
 
 
-def translated_error(problem: Exception, server: str) -> ImlibError:
-    """Return the `ImlibError` that says what a redis-py error means, without any password."""
+def translated_error(problem: Exception, client: Redis) -> ImlibError:
+    """Return the `ImlibError` that says what a redis-py error means, without any password.
+
+    It may have been raised, or be a reply to a command or a part of what a script returned.
+    """
     from redis import exceptions as theirs
 
+    server = server_address(client)
     said = str(problem).strip().rstrip(".") or type(problem).__name__
     kind: type[ImlibError] = UnavailableError
     match problem:
@@ -204,7 +209,7 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
                 "Check user and password in redis_url or IMLIB_REDIS_URL.",
             )
             text = f"Redis at {server} refuses the login: {said}. {advice}"
-        case theirs.NoPermissionError():
+        case _ if is_denial(problem):
             kind, text = (
                 AccessDeniedError,
                 f"Redis at {server} does not allow this user the command: {said}.",
@@ -222,12 +227,37 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
                 WrongTypeError,
                 f"a key at {server} holds another type than expected: {said}.",
             )
-        case theirs.ResponseError():
+        case theirs.ReadOnlyError():
+            text = f"Redis at {server} is a replica and takes no writes{_primary(client)}."
+        case theirs.AskError():  # MOVED, too
+            text = f"Redis at {server} is a cluster's node, and the key is another's: {said}."
+        case theirs.ResponseError() | theirs.BusyLoadingError():
             text = f"Redis at {server} refused: {said}."
         case _:
             advice = "Start it, or check redis_url or IMLIB_REDIS_URL."
             text = f"Redis at {server} cannot be reached: {said}. {advice}"
     return kind(text, server=server)
+
+
+def is_denial(reply: object) -> bool:
+    """Tell whether a reply says that the user may not: inside scripts old servers don't name it."""
+    from redis.exceptions import NoPermissionError
+
+    return isinstance(reply, NoPermissionError) or (
+        isinstance(reply, Exception)
+        and re.search("executing the script can't|^ACL failure", str(reply)) is not None
+    )
+
+
+def _primary(client: Redis) -> str:
+    """Name a replica's primary, if the user may ask for it."""
+    try:
+        (role,) = round_trip(client, [("ROLE",)])
+    except ImlibError:
+        return ""
+    if not isinstance(role, list) or role[0] != b"slave":
+        return ""
+    return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
 
 
 def server_address(client: Redis) -> str:
@@ -247,11 +277,11 @@ def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
     That a key is of another type is its own trouble and passes. All else would be, taken for a
     key's, a wrong answer: behind a replica that lost its primary everybody would be offline.
     """
-    from redis.exceptions import ResponseError
-
     for reply in replies:
-        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
-            raise translated_error(reply, server_address(client)) from reply
+        if isinstance(reply, Exception):
+            meaning = translated_error(reply, client)
+            if not isinstance(meaning, WrongTypeError):
+                raise meaning from reply
 
 
 def flatten_hgetall(reply: Any) -> list[bytes]:

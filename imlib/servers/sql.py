@@ -7,13 +7,16 @@ the zero dates of deployed tables, utf8mb4, writers on SQLite that queue instead
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from pymysql.connections import Connection as Driver
@@ -39,14 +42,31 @@ CONTENDED: Final = frozenset({1213, 1205, 1020})
 worth another go.
 """
 
+ANSWER_S: Final = 10
+"""Seconds that a statement of imlib's own may wait for its answer, and for each packet of it."""
+BULK_S: Final = 60
+"""The same for snapshots, and where tables are made."""
+LOCK_WAIT_S: Final = 5
+"""Seconds that it may wait for others' locks on a row or a table."""
+CONTENDED_S: Final = 15
+"""Seconds after which work that others' locks undid is not tried again."""
+
 _CONNECT_TIMEOUT_S: Final = 10
-_SQLITE_BUSY_TIMEOUT_S: Final = 30
 _TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
 """What SQLAlchemy takes in a URL beside the driver's own options."""
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+# What the meaning of our statements depends on; servers may have other values for all.
+_SETTINGS: Final = (
+    f"SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '{_SQL_MODE}', "
+    f"sql_select_limit = {2**64 - 1}"
+)
+_OURS: Final = "imlib_ours"
+"""In a pooled connection's `info`: whether its settings are for imlib's own statements."""
+_limit: Final[ContextVar[float | None]] = ContextVar("imlib_limit", default=None)
+"""The limit of the connection that is being taken; callers of an engine take theirs without."""
 
 _TABLES_ADVICE: Final = (
     "imlib.schema_check.check_schema(engine) lists every difference, "
@@ -148,6 +168,51 @@ def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
+def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) -> sa.Connection:
+    """Return a connection for imlib's own statements, none of which waits without end.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+    limit_s : float, optional
+        Seconds without a byte after which the server counts as gone; `ANSWER_S` by default. A
+        ``read_timeout`` in the URL replaces it. SQLite answers at once, or has its own limit.
+    **options
+        SQLAlchemy's execution options.
+    """
+    token = _limit.set(ANSWER_S if limit_s is None else limit_s)
+    try:
+        return engine.connect().execution_options(**options)
+    finally:
+        _limit.reset(token)
+
+
+_engines: Final[WeakSet[sa.Engine]] = WeakSet()
+_drivers: Final[WeakSet[Any]] = WeakSet()
+
+
+def _before_fork() -> None:
+    """Close SQLite's idle connections: a child could not even close them without harm."""
+    for engine in list(_engines):
+        if engine.dialect.name == "sqlite":
+            engine.pool.dispose()
+
+
+def _in_child() -> None:
+    """Leave the parent's connections to the parent, whatever in the child still refers to them."""
+    for driver in list(_drivers):
+        if driver._sock:
+            # Closed without a word to the server. The file over it closes by itself: its lock may
+            # be held by a thread that the child has not.
+            driver._sock.close()
+            driver._sock = driver._rfile = None
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+
+
 def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
         raise ConfigurationError(
@@ -155,9 +220,7 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
         )
     if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    engine = sa.create_engine(
-        url, hide_parameters=True, connect_args={"timeout": _SQLITE_BUSY_TIMEOUT_S}
-    )
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": CONTENDED_S})
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         # The driver would begin on its own, deferred and late; `begun` decides instead.
@@ -173,6 +236,7 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+    _engines.add(engine)
     return engine
 
 
@@ -199,17 +263,40 @@ def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
         lacks = f"the driver of {masked_url(url)} is not installed"
         raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
 
-    def connected(dbapi_connection: Any, _record: Any) -> None:
+    def connected(driver: Any, record: Any) -> None:
         if pymysql:
-            # The limit was for the handshake with something silent; a long query is no fault.
-            dbapi_connection._read_timeout = None
-        with dbapi_connection.cursor() as cursor:
-            cursor.execute(f"SET time_zone = '+00:00', sql_mode = '{_SQL_MODE}'")
-            if read_only:
+            _drivers.add(driver)
+        settle(driver, record, ours=True)
+        if read_only:
+            with driver.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+    def settle(driver: Any, record: Any, *, ours: bool) -> None:
+        if record.info.get(_OURS) != ours:
+            wait = LOCK_WAIT_S if ours else "DEFAULT"
+            with driver.cursor() as cursor:
+                cursor.execute(
+                    f"{_SETTINGS}, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
+                )
+            record.info[_OURS] = ours
+
+    def limit(driver: Any, seconds: float | None) -> None:
+        if pymysql and driver is not None:
+            for name in ("read_timeout", "write_timeout"):
+                given = url.query.get(name)
+                setattr(driver, f"_{name}", float(str(given)) if given else seconds)
+
+    def taken(driver: Any, record: Any, _proxy: Any) -> None:
+        seconds = _limit.get()
+        settle(driver, record, ours=seconds is not None)
+        limit(driver, seconds)
 
     # Before SQLAlchemy looks at sql_mode, and quotes names and backslashes by what it finds.
     event.listen(engine, "connect", connected, insert=True)
+    event.listen(engine, "checkout", taken)
+    # What asks whether a connection still lives, before it is taken again, has our limit.
+    event.listen(engine, "checkin", lambda driver, _record: limit(driver, ANSWER_S))
+    _engines.add(engine)
     return engine
 
 

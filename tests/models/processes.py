@@ -6,16 +6,21 @@ A script of its own, because a fork of pytest would copy its threads' locks and 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from redis import Redis
 from sqlalchemy import event
 
+from imlib.errors import ImlibError
 from imlib.models.records import Peer
 from tests.models.stack import Stack, open_stack
 
@@ -125,6 +130,82 @@ def crowd(
     return results
 
 
+opened: list[Stack] = []
+"""The models of this process: opened before it was forked, or by itself."""
+_kept = ExitStack()
+
+
+def join(url: str, redis_url: str) -> None:
+    """Open the models and use them once, so that there are connections to inherit."""
+    redis = Redis.from_url(redis_url) if redis_url else None
+    opened.append(_kept.enter_context(open_stack(url, redis, tables_too=False)))
+    use(0)
+
+
+def use(_: int) -> list[int]:
+    """Take a number, send a message and read it; return the number and the message's pts."""
+    (stack,) = opened
+    number = stack.sequences.next_id("x")
+    sent = stack.messages.send_message(1, Peer.user(2), f"{number}")
+    (found,) = stack.messages.get_messages_by_id_list(2, [sent.id])
+    assert f"{number}" == found.text
+    return [number, sent.pts]
+
+
+def share(url: str, redis_url: str, way: str, workers: int, times: int) -> list[list[int]]:
+    """Use a deployment in many threads or processes at once, and then once more in this one."""
+    if way == "threads":
+        join(url, redis_url)
+        with ThreadPoolExecutor(workers) as threads:
+            used = list(threads.map(use, range(times)))
+    elif way == "to_thread":
+        join(url, redis_url)
+
+        async def all_at_once() -> list[list[int]]:
+            return await asyncio.gather(*(asyncio.to_thread(use, each) for each in range(times)))
+
+        used = asyncio.run(all_at_once())
+    else:
+        context: Any = multiprocessing.get_context(way)
+        initializer, arguments = None, ()
+        if way == "forkserver":
+            os.environ["IMLIB_TEST_URLS"] = json.dumps([url, redis_url])
+            context.set_forkserver_preload(["tests.models.preloaded"])
+        elif way == "spawn":
+            initializer, arguments = join, (url, redis_url)
+        join(url, redis_url)
+        with context.Pool(workers, initializer, arguments) as pool:
+            work = preloaded_use if way == "forkserver" else use
+            used = pool.map(work, range(times), chunksize=1)
+    return [*used, use(0)]
+
+
+def preloaded_use(at: int) -> list[int]:
+    """Do what `use` does, over what the fork server had opened before it was asked for a child."""
+    from tests.models import preloaded
+
+    return preloaded.use(at)
+
+
+def inside(url: str) -> list[int]:
+    """Fork in the middle of a transaction: the child leaves it by an error, this process well."""
+    with open_stack(url, tables_too=False) as stack:
+        with stack.sequences.transaction() as connection:
+            first = stack.sequences.next_id("x", connection=connection)
+
+            def leave() -> None:
+                try:
+                    stack.sequences.next_id("x", connection=connection)
+                except ImlibError:
+                    connection.get_transaction().rollback()  # type: ignore[union-attr]  # begun above
+                    stack.clients.engine.dispose()
+                    os._exit(7)
+
+            assert 7 == end_of(in_child(leave))
+            second = stack.sequences.next_id("x", connection=connection)
+        return [first, second, stack.sequences.current("x")]
+
+
 def main(what: str, url: str, *rest: str) -> None:
     """Do one of the jobs and print its outcome as JSON."""
     if what == "crash":
@@ -137,6 +218,11 @@ def main(what: str, url: str, *rest: str) -> None:
             processes,
             lambda stack, _: [stack.sequences.next_id("x") for _ in range(each)],
         )
+    elif what == "share":
+        redis_url, way, workers, times = rest[0], rest[1], int(rest[2]), int(rest[3])
+        result = share(url, redis_url, way, workers, times)
+    elif what == "inside":
+        result = inside(url)
     elif what == "send":
         redis_url, processes, each = rest[0], int(rest[1]), int(rest[2])
         result = crowd(

@@ -4,6 +4,7 @@ come and go.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,21 +151,115 @@ def test_the_key_goes_with_its_last_session(stage: Stage) -> None:
     assert 0 == stage.redis.dbsize()
 
 
-def test_offline_needs_no_matching_report(stage: Stage) -> None:
-    """The client instance alone says what goes: time, server and connection of the report do not
-    matter.
-    """
+def test_offline_by_force_needs_no_matching_report(stage: Stage) -> None:
+    """By force the client instance alone says what goes: both spellings, malformed ones too."""
     stage.report()
-    stage.model.set_offline(imlib.SessionStatus(7, -42, 1, server_id=0, netlib_session_id=0, now=0))
+    other = imlib.SessionStatus(7, -42, 1, server_id=0, netlib_session_id=0, now=0)
+    stage.redis.hset("online_7", other.to_field(imlib.Layout.DEPLOYED), "no session")
+    assert stage.model.set_offline(other, force=True)
     assert 0 == stage.redis.dbsize()
+
+
+@pytest.mark.parametrize("written", imlib.Layout)
+@pytest.mark.parametrize(
+    ("server_id", "netlib_session_id", "late", "goes"),
+    [
+        (3, 99, 0, True),
+        (3, 99, 20, True),
+        (3, 99, -20, True),
+        (3, 99, START - 2**63 + 1, True),
+        (3, 99, START + 2**63, True),
+        (3, 99, START, True),
+        (3, 98, 0, False),
+        (3, 9, 0, False),
+        (3, 999, 0, False),
+        (3, -99, 0, False),
+        (2, 99, 0, False),
+        (-3, 99, 0, False),
+        (33, 99, 0, False),
+        (99, 3, 0, False),
+        (0, 0, 0, False),
+    ],
+)
+def test_a_goodbye_concerns_its_own_connection(
+    stage: Stage,
+    written: imlib.Layout,
+    server_id: int,
+    netlib_session_id: int,
+    late: int,
+    goes: bool,
+) -> None:
+    """What the session reported elsewhere stays, with its key's deadline, whatever the time."""
+    there = imlib.SessionStatus(7, -42, 1, server_id, netlib_session_id, START - late)
+    entry = {there.to_field(written).encode(): there.to_value(written).encode()}
+    sibling = stage.report(2)
+    stage.redis.hset("online_7", mapping=entry)
+    stage.turn_to(5)
+    deadline = stage.redis.pexpiretime("online_7")
+    assert goes is stage.model.set_offline(stage.session())
+    left = {sibling.to_field().encode(): sibling.to_value().encode()} | ({} if goes else entry)
+    assert left == stage.redis.hgetall("online_7")
+    assert deadline == stage.redis.pexpiretime("online_7")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"_3_99",
+        b"x_3_99",
+        b"01_3_99",
+        b"-0_3_99",
+        b"+1_3_99",
+        b" 1_3_99",
+        b"1.0_3_99",
+        b"9223372036854775808_3_99",
+        b"-9223372036854775809_3_99",
+        b"10000000000000000000_3_99",
+        b"1512270533_3_99 ",
+        b"1512270533_3_99_",
+        b"1512270533_03_99",
+        b"3@99@1512270533",
+        b"\xff_3_99",
+    ],
+)
+def test_a_goodbye_leaves_what_is_no_session(stage: Stage, value: bytes) -> None:
+    """Of an entry that the codec refuses nobody knows the connection: only force removes it."""
+    stage.redis.hset("online_7", "-42_1", value)
+    assert not stage.model.set_offline(stage.session())
+    assert {b"-42_1": value} == stage.redis.hgetall("online_7")
+    assert stage.model.set_offline(stage.session(), force=True)
+    assert 0 == stage.redis.dbsize()
+
+
+def test_a_late_goodbye_leaves_the_new_connection(stage: Stage) -> None:
+    """The first connection's goodbye comes after the second one's report, and cuts nobody off."""
+    first = stage.report()
+    second = replace(first, server_id=4, netlib_session_id=100)
+    stage.model.set_online(second)
+    assert not stage.model.set_offline(first)
+    assert [second] == stage.online()
+    assert stage.model.set_offline(second)
+    assert stage.model.set_offline(second)
+    assert 0 == stage.redis.dbsize()
+
+
+def test_a_goodbye_of_one_spelling_alone(stage: Stage) -> None:
+    """Where the spellings are of two connections, the one that leaves goes."""
+    stays, leaves = stage.report(), replace(stage.session(), netlib_session_id=100)
+    deployed = imlib.Layout.DEPLOYED
+    stage.redis.hset("online_7", leaves.to_field(deployed), leaves.to_value(deployed))
+    assert not stage.model.set_offline(leaves)
+    assert [stays.to_field().encode()] == stage.redis.hkeys("online_7")
 
 
 def test_offline_of_who_is_not_online_changes_nothing(stage: Stage) -> None:
     """Neither an unknown session nor an unknown user is an error, and neither makes a key."""
     status = stage.report()
     before = stage.redis.dump("online_7")
-    stage.model.set_offline(stage.session(5))
-    stage.model.set_offline(stage.session(user_id=8))
+    for force in (False, True):
+        assert stage.model.set_offline(stage.session(5), force=force)
+        assert stage.model.set_offline(stage.session(user_id=8), force=force)
     assert before == stage.redis.dump("online_7")
     assert [status] == stage.online()
     assert 1 == stage.redis.dbsize()
@@ -176,7 +271,7 @@ def test_offline_removes_both_spellings(stage: Stage) -> None:
     deployed = imlib.Layout.DEPLOYED
     stage.redis.hset("online_7", status.to_field(deployed), status.to_value(deployed))
     assert 2 == stage.redis.hlen("online_7")
-    stage.model.set_offline(status)
+    assert stage.model.set_offline(status)
     assert 0 == stage.redis.dbsize()
 
 

@@ -5,7 +5,7 @@ model in memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -72,12 +72,19 @@ class Model:
         )
         user.goes_at = self.clock + 15
 
-    def offline(self, status: imlib.SessionStatus) -> None:
-        """Remove both spellings, and the key with the last one."""
+    def offline(self, status: imlib.SessionStatus, *, force: bool) -> bool:
+        """Remove the spellings of this connection, or both, and the key with the last one."""
+        left = False
         if user := self.hashes.get(status.user_id):
             for layout in imlib.Layout:
-                user.entries.pop((status.auth_key_id, status.session_id, layout), None)
+                name = (status.auth_key_id, status.session_id, layout)
+                held = user.entries[name][0] if name in user.entries else status
+                if force or held.netlib_session_id == status.netlib_session_id:
+                    user.entries.pop(name, None)
+                else:
+                    left = True
         self._forget()
+        return not left
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -160,12 +167,14 @@ class PresenceMachine(RuleBasedStateMachine):
         for status in statuses:
             self.model.report(status, DOCUMENTED)
 
-    @rule(user_id=users, instance=instances)
-    def offline(self, user_id: int, instance: tuple[int, int]) -> None:
-        """A session goes offline, whether it was online or not."""
-        status = self.status(user_id, instance)
-        self.stage.model.set_offline(status)
-        self.model.offline(status)
+    @rule(user_id=users, instance=instances, back=st.integers(0, 3), force=st.booleans())
+    def offline(self, user_id: int, instance: tuple[int, int], back: int, force: bool) -> None:
+        """One of the last connections says goodbye, to a session that was online or not."""
+        status = replace(
+            self.status(user_id, instance), netlib_session_id=self.connection - 1 - back
+        )
+        gone = self.stage.model.set_offline(status, force=force)
+        assert self.model.offline(status, force=force) is gone
 
     @rule(seconds=passing)
     def wait(self, seconds: int) -> None:

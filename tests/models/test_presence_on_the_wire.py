@@ -29,6 +29,7 @@ WRITES: dict[str, Callable[[OnlineStatusModel], object]] = {
     "renew 1000 users": lambda model: model.renew(THOUSAND),
     "renew 1000 sessions": lambda model: model.renew(ONE_OF_USER),
     "set_offline": lambda model: model.set_offline(STATUS),
+    "set_offline by force": lambda model: model.set_offline(STATUS, force=True),
 }
 READS: dict[str, Callable[[OnlineStatusModel], object]] = {
     "one user": lambda model: model.get_online_by_user_id(7),
@@ -95,7 +96,7 @@ def test_a_write_is_one_atomic_command(
     wire.forward()
     WRITES[name](deployment.online_status)
     sent = [command[0] for command in wire.commands]
-    assert {b"HDEL" if name == "set_offline" else b"EVAL"} == set(sent)
+    assert {b"HDEL" if name.endswith("force") else b"EVAL"} == set(sent)
     assert 1 == len(sent) or name.startswith("renew")
     fields = [word for command in wire.commands for word in command if word.startswith(b"-42_")]
     assert len(fields) == len(sent) or len(THOUSAND) == len(fields)

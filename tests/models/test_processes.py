@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from redis import Redis
 from imlib.constants import MessageBoxType
 from tests.models.processes import count
 from tests.models.stack import open_stack
+from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.programs import REDIS_SERVER, VALKEY
 from tests.private_servers.redis import private_redis
 
 ROOT = Path(__file__).parents[2]
@@ -139,3 +142,41 @@ def test_many_processes_and_a_redis_that_comes_and_goes(url: str) -> None:
         assert list(range(1, processes * each + 1)) == sorted(chain.from_iterable(got))
         assert all(sorted(one) == one for one in got)
         assert processes * each == stack.sequences.current("x")
+
+
+@pytest.mark.parametrize(
+    ("way", "server"),
+    [
+        ("fork", REDIS_SERVER),
+        ("fork", VALKEY),
+        ("fork", "fakeredis"),
+        ("spawn", REDIS_SERVER),
+        ("forkserver", REDIS_SERVER),
+        ("threads", REDIS_SERVER),
+        ("to_thread", REDIS_SERVER),
+    ],
+)
+def test_a_deployment_shared(url: str, way: str, server: str) -> None:
+    """Numbers, messages and reads are exact in forked and spawned processes and in threads; the
+    process that connected goes on with its own connections.
+    """
+    workers, times = (4, 400) if way == "fork" and server == REDIS_SERVER else (2, 40)
+    with ExitStack() as running, open_stack(url) as stack:
+        stack.add_users(2)
+        redis_url = ""
+        if server != "fakeredis":
+            redis_url = running.enter_context(private_redis(program=server)).url
+        used = outcome(start("share", url, redis_url, way, str(workers), str(times)))
+        # Each process that connected, how many that ever are, has used it once more.
+        everything = set(range(1, stack.sequences.current("x") + 1))
+        assert times + 1 == len({number for number, _ in used} & everything)
+        assert times + 1 == len({pts for _, pts in used} & everything)
+        assert everything == {row["pts"] for row in stack.rows("message_boxes", user_id=2)}
+
+
+def test_a_fork_inside_a_transaction(mariadb: PrivateMariaDB) -> None:
+    """A child that leaves its parent's transaction by an error takes nothing of it back."""
+    url = mariadb.new_database()
+    with open_stack(url):
+        pass
+    assert [1, 2, 2] == outcome(start("inside", url))

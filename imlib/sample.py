@@ -82,7 +82,7 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
     create_all(context.engine)
     with (
         sql.translate_errors(context.engine),
-        context.engine.connect().execution_options(**{sql.WRITING: True}) as connection,
+        sql.connect(context.engine, **{sql.WRITING: True}) as connection,
         connection.begin(),
     ):
         for name, table in tables.items():

@@ -34,9 +34,12 @@ def check_empty(context: Context) -> None:
     """Raise `NotEmptyError` unless Redis holds no key and the SQL database no table."""
     from sqlalchemy import inspect
 
+    from imlib.servers import sql
+
     with translate_errors(context.redis):
         keys = context.redis.dbsize()
-    tables = inspect(context.engine).get_table_names()
+    with sql.translate_errors(context.engine), sql.connect(context.engine) as connection:
+        tables = inspect(connection).get_table_names()
     if keys or tables:
         holds = (
             f"the Redis database holds {keys} keys"
@@ -69,10 +72,14 @@ def _empty_database(context: Context) -> None:
 
     from imlib.servers import sql
 
-    with sql.translate_errors(context.engine):
-        found = MetaData()
-        found.reflect(context.engine)
-        found.drop_all(context.engine)
+    engine, found = context.engine, MetaData()
+    with (
+        sql.translate_errors(engine),
+        sql.connect(engine, limit_s=sql.BULK_S, **{sql.WRITING: True}) as connection,
+        connection.begin(),
+    ):
+        found.reflect(connection)
+        found.drop_all(connection)
 
 
 class DeadlineShifter:

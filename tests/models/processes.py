@@ -167,7 +167,8 @@ def share(url: str, redis_url: str, way: str, workers: int, times: int) -> list[
         used = asyncio.run(all_at_once())
     else:
         context: Any = multiprocessing.get_context(way)
-        initializer, arguments = None, ()
+        initializer: Callable[..., None] | None = None
+        arguments: tuple[str, ...] = ()
         if way == "forkserver":
             os.environ["IMLIB_TEST_URLS"] = json.dumps([url, redis_url])
             context.set_forkserver_preload(["tests.models.preloaded"])

@@ -125,7 +125,7 @@ def _write_redis(context: Context, before: Callable[[], object]) -> None:
 
 
 def _moved(field: str, value: str, later: int) -> str:
-    """Return an entry's value with its session reported later; what is no session stays as it is."""
+    """Return an entry's value with its session reported later; what is no session stays."""
     if later:
         with suppress(CodecError):
             now = SessionStatus.from_key_value(field, value, user_id=0).now

@@ -112,8 +112,9 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
         yield subject, row.reason, _select("malformed", key=row.key)
     if more := snapshot.info.get("malformed_not_kept"):
+        what = f"{more} more were counted and not kept"
         query = "SELECT reason, count(*) FROM malformed GROUP BY reason"
-        yield "more", f"{more} more were counted and not kept", query
+        yield "more", what, query
 
 
 @_check("info")
@@ -122,8 +123,8 @@ def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
     kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
     # The frame has one row for a session that is written in both; info names its user.
     for user_id in sorted({*kinds.index[kinds > 1], *snapshot.info.get("in_both_layouts", [])}):
-        query = _select("sessions", user_id=user_id)
-        yield f"online_{user_id}", "sessions stand in it in both layouts", query
+        what = "sessions stand in it in both layouts"
+        yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
 
 
 @_check("warning")
@@ -256,7 +257,8 @@ def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
         query = _select("message_boxes", user_id=row.user_id, message_id=row.message_id)
         subject = f"user {row.user_id} message {row.message_id}"
-        yield subject, "its box is there, and the message in no table", query
+        what = "its box is there, and the message in no table"
+        yield subject, what, query
 
 
 @_check("error", chat_users="chat_id user_id", chats="id", users="id")
@@ -266,8 +268,8 @@ def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
         for row in _each(participants[~participants[column].isin(tables[table]["id"])]):
             query = _select("chat_users", chat_id=row.chat_id, user_id=row.user_id)
-            subject = f"user {row.user_id} chat {row.chat_id}"
-            yield subject, f"the {column[:-3]} is not in {table}", query
+            what = f"the {column[:-3]} is not in {table}"
+            yield f"user {row.user_id} chat {row.chat_id}", what, query
 
 
 @_check("error", messages="id sender_user_id random_id")
@@ -284,11 +286,12 @@ def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
 def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
     """A body that is no JSON: an older server wrote it, or it is damaged. Judged before masking."""
     facts = snapshot.info["tables"]["messages"]
+    what = "its body is no JSON"
     for message_id in facts["not_json"]:
-        yield f"message {message_id}", "its body is no JSON", _select("messages", id=message_id)
+        yield f"message {message_id}", what, _select("messages", id=message_id)
     if more := facts["not_json_more"]:
-        advice = "take a snapshot with a where-clause on messages.id"
-        yield "more", f"{more} more were counted and not kept", advice
+        what = f"{more} more were counted and not kept"
+        yield "more", what, "take a snapshot with a where-clause on messages.id"
 
 
 @_check("info")

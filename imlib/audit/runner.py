@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pandas.api.types import is_integer_dtype
@@ -47,8 +47,8 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
         if reason := _unfit(snapshot, name, check.needs):
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
-            for found in sorted(check.run(snapshot), key=_as_read):
-                rows.append((name, check.severity, *found))
+            found = sorted(check.run(snapshot), key=_as_read)
+            rows.extend((name, check.severity, *one) for one in found)
     return pd.DataFrame(
         rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str"
     )
@@ -85,17 +85,15 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
         return f"not in the snapshot: {', '.join(missing)}"
-    absent, odd = [], []
-    for name, columns in needs.items():
-        table = snapshot.tables[name]
-        for column in columns:
-            if column not in table:
-                absent.append(f"{name}.{column}")
-            elif column != "message_data" and not is_integer_dtype(table[column]):
-                odd.append(f"{name}.{column}")
-    if absent:
+    columns: dict[str, Any] = {
+        f"{table}.{column}": snapshot.tables[table].get(column)
+        for table, names in needs.items()
+        for column in names
+    }
+    if absent := [name for name, column in columns.items() if column is None]:
         return f"not in the snapshot: {', '.join(absent)}"
-    if odd:
+    columns.pop("messages.message_data", None)  # the only one that is no integer
+    if odd := [name for name, column in columns.items() if not is_integer_dtype(column)]:
         return f"carried as something else than integers: {', '.join(odd)}"
     if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
         return "the snapshot does not say which bodies are JSON"

@@ -1,4 +1,4 @@
-"""Arguments that must be integers of a column's width, checked before a server sees them."""
+"""Arguments that must fit an integer column, checked before a server sees them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def distinct_users(user_ids: Iterable[int]) -> list[int]:
         set(map(type, given)) <= {int}
         and low <= min(given, default=low) <= max(given, default=high) <= high
     ):
-        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
+        return list(dict.fromkeys(given))  # the usual case costs a tenth of what follows
     try:
         return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
     except CodecError as problem:

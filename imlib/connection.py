@@ -58,7 +58,7 @@ def connect(
         this process.
     database_url : str, optional
         ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else
-        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that this process removes at its end.
+        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that ends with this process.
     replica_url : str, optional
         A replica for plain reads. Without it, IMLIB_REPLICA_URL is used if the database is
         IMLIB_DATABASE_URL's.

@@ -1,9 +1,9 @@
 """The presence lease as pure functions, and the clocks that it is judged by.
 
-A report takes two leases. The user's Redis key lives for `ONLINE_TIMEOUT` (15 s), and a report of
-any of the user's sessions renews it. The session itself counts until its stored time is
-`CHECK_ONLINE_TIMEOUT` old (17 s: the lease and 2 s of allowed clock error), and only its own
-reports renew that. The stored time decides who is online.
+Each report renews two leases. The user's Redis key lives for `ONLINE_TIMEOUT` (15 s); every session
+of the user renews it. The session counts until its stored time is `CHECK_ONLINE_TIMEOUT` old (17 s:
+the lease and 2 s of allowed clock error); only its own reports renew that. The stored time decides
+who is online.
 
 Source: constants and design notes of the specification.
 """
@@ -28,13 +28,12 @@ class Lease(StrEnum):
     """How Redis forgets dead sessions. Either way the stored time decides which sessions count."""
 
     KEY = "key"
-    """The specification's: the key has a time to live. A dead session's field stays as long as
-    another session of the user renews the key.
+    """The specification's: the key has a time to live.
+
+    A dead session's field stays as long as another session of the user renews the key.
     """
     FIELD = "field"
-    """Each field has its own time to live as well, so that no ghost stays. Needs Redis 7.4 or
-    Valkey 9.
-    """
+    """Each field has its own time to live as well, so no ghost stays: from Redis 7.4, Valkey 9."""
 
 
 class ManualClock:

@@ -9,8 +9,7 @@ from imlib.errors import InvalidValueError, shortened
 
 
 def encode_body(body: object) -> str:
-    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character
-    set can hold.
+    r"""Return a body as it is stored: JSON with non-ASCII escaped, which fits every character set.
 
     Examples
     --------
@@ -27,7 +26,7 @@ def encode_body(body: object) -> str:
 
 
 def decode_body(raw: bytes) -> tuple[object, str | None]:
-    """Return a stored body decoded, and None; or where it is no JSON the raw bytes, and the reason.
+    """Return a stored body decoded and None, or if it is no JSON, the raw bytes and the reason.
 
     Examples
     --------

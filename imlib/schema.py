@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
-from imlib.servers.sql import WRITING, translate_errors
+from imlib.servers import sql
 
 # The specification's own shorthand. A column is `name type`, `=default` where it has one, NOT NULL
 # unless `null`:
@@ -293,8 +293,8 @@ def create_all(engine: sa.Engine) -> None:
         What `imlib.servers.sql.translate` makes of the database's refusal.
     """
     with (
-        translate_errors(engine),
-        engine.connect().execution_options(**{WRITING: True}) as connection,
+        sql.translate_errors(engine),
+        sql.connect(engine, limit_s=sql.BULK_S, **{sql.WRITING: True}) as connection,
     ):
         if engine.dialect.name == "sqlite":
             driver: Any = connection.connection
@@ -305,7 +305,7 @@ def create_all(engine: sa.Engine) -> None:
         else:
             # DDL commits by itself there: a lock keeps a second process from creating the same
             # table.
-            connection.exec_driver_sql("SELECT GET_LOCK('imlib.create_all', 60)")
+            connection.exec_driver_sql(f"SELECT GET_LOCK('imlib.create_all', {sql.CONTENDED_S})")
             try:
                 metadata.create_all(connection)
             finally:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from imlib.schema import tables
-from imlib.servers.sql import translate_errors
+from imlib.servers.sql import connect, translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ def check_schema(engine: sa.Engine) -> SchemaReport:
         What `imlib.servers.sql.translate` makes of a failure.
     """
     report = SchemaReport()
-    with translate_errors(engine):
-        inspector = sa.inspect(engine)
+    with translate_errors(engine), connect(engine) as connection:
+        inspector = sa.inspect(connection)
         present = set(inspector.get_table_names())
         for table in tables.values():
             if table.name in present:

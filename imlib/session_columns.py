@@ -1,8 +1,8 @@
 """The session codec by the column: decode many hash entries at once into typed arrays.
 
 It accepts exactly what `SessionStatus.from_key_value` accepts, by the same patterns, at a fraction
-of the cost. Entries that don't match, or whose numbers are too wide, are set aside for the scalar
-codec, which says why it refuses them.
+of the cost. Entries that don't match, or whose numbers are too wide, are set aside. For these
+`why_malformed` says why the scalar codec refuses them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""One online session and its codec: from a record to a Redis key, hash field and hash value, and
-back.
+"""One online session and its codec: a record from and to a Redis key, hash field and hash value.
 
 There are two wire layouts. imlib writes the specification's by default; the deployed server
 (telegramd) writes another. A reader never guesses: their separators tell them apart::
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -70,8 +70,7 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """One client instance that is online: which user, device and session, and which server reported
-    it when.
+    """One client instance that is online: whose it is, which server reported it, and when.
 
     Parameters
     ----------
@@ -188,11 +187,11 @@ one layout (field '-5@6', value '1512270533_1_42')
     def parse_key_value(
         cls, field: str | bytes, value: str | bytes, *, user_id: int
     ) -> Self | None:
-        """Decode one entry like `from_key_value`, but return None where that raises."""
+        """Decode one entry as `from_key_value` does, but return None where that raises."""
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
-            entry = f"{text} {stamp}"  # a space is allowed in no part, so it keeps the two apart
+            entry = f"{text} {stamp}"  # no part may hold a space, so it keeps the two apart
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
                     auth_key_id, session_id, server_id, netlib_session_id, now = found.group(*PARTS)
@@ -282,9 +281,8 @@ _ENTRIES: Final = [re.compile(" ".join(patterns)) for patterns in PATTERNS.value
 
 def why_malformed(field: object, value: object, user_id: object = 0) -> str:
     """Return why an entry is refused, given that it is."""
-    for what, given in (("field", field), ("value", value)):
-        if problem := _ascii_problem(what, given):
-            return problem
+    if problem := _ascii_problem("field", field) or _ascii_problem("value", value):
+        return problem
     text, stamp = _text(field), _text(value)
     layout, another = Layout.DOCUMENTED, Layout.DEPLOYED
     if another.separator in text:
@@ -295,31 +293,38 @@ def why_malformed(field: object, value: object, user_id: object = 0) -> str:
             f"the field is separated by {separator!r}, the value by {other!r}: both must be of "
             "one layout"
         )
-    for what, given, names in (("field", text, FIELD_PARTS), ("value", stamp, layout.value_parts)):
-        parts = given.split(separator)
-        if len(parts) != len(names):
-            wanted = separator.join(f"{{{name}}}" for name in names)
-            return (
-                f"the {what} has {len(parts)} part{'s' if len(parts) > 1 else ''}, {wanted} "
-                f"has {len(names)}"
-            )
-        for name, part in zip(names, parts, strict=True):
-            if not part:
-                return f"{name} is empty"
-            if not _DECIMAL.fullmatch(part):
-                return (
-                    f"{name} is no plain decimal integer (no sign but '-', no leading zero, no "
-                    "space)"
-                )
-            low, high = WIDTHS[name]
-            # Python refuses to convert some thousands of digits; no width has more than 19.
-            if len(part) > 20 or not low <= int(part) <= high:
-                return f"{name} is outside its width, {low} to {high}"
+    return (
+        _parts_problem("field", text, FIELD_PARTS, separator)
+        or _parts_problem("value", stamp, layout.value_parts, separator)
+        or _width_problem("user_id", user_id)
+        or "the entry is not what either layout would write"
+    )
+
+
+def _parts_problem(what: str, text: str, names: Sequence[str], separator: str) -> str | None:
+    parts = text.split(separator)
+    if len(parts) != len(names):
+        wanted = separator.join(f"{{{name}}}" for name in names)
+        given = f"{len(parts)} part{'s' if len(parts) > 1 else ''}"
+        return f"the {what} has {given}, {wanted} has {len(names)}"
+    for name, part in zip(names, parts, strict=True):
+        if not part:
+            return f"{name} is empty"
+        if not _DECIMAL.fullmatch(part):
+            rule = "no sign but '-', no leading zero, no space"
+            return f"{name} is no plain decimal integer ({rule})"
+        # Python refuses to convert thousands of digits; 21 characters are outside of every width.
+        if problem := _width_problem(name, int(part[:21])):
+            return problem
+    return None
+
+
+def _width_problem(name: str, value: object) -> str | None:
     try:
-        check_width("user_id", user_id)
+        check_width(name, value)
     except CodecError as problem:
         return problem.reason
-    return "the entry is not what either layout would write"
+    return None
 
 
 def _text(given: object) -> str:

@@ -1,4 +1,4 @@
-"""Accounts: devices that take pushes, notify settings, privacy."""
+"""Accounts: devices that get pushes, notify settings, privacy."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class AccountModel(Model):
     def register_device(
         self, auth_key_id: int, user_id: int, token_type: int, token: str
     ) -> Device:
-        """Register a push token of an auth key; other auth keys no longer have it.
+        """Register a push token for an auth key, and unregister it for all others.
 
-        A device that is known gets its new user, and state 1.
+        A device is an auth key, a token type and a token, compared byte by byte. A known one gets
+        its new user, and state 1.
 
         Parameters
         ----------
@@ -62,7 +63,7 @@ class AccountModel(Model):
     def unregister_device(
         self, token_type: int, token: str, auth_key_id: int | None = None
     ) -> bool:
-        """Unregister a push token, of one auth key or of all; return whether it was registered.
+        """Unregister a push token, for one auth key or for all; return whether it was registered.
 
         Its state becomes `DeviceState.UNREGISTERED`; the deployed server left the token type there.
         """
@@ -76,16 +77,14 @@ class AccountModel(Model):
         return self._write("unregister_device", work)
 
     def get_devices(self, user_id: int) -> list[Device]:
-        """Return a user's devices, unregistered ones too, in the order in which they came."""
+        """Return a user's devices, unregistered ones too, oldest first."""
         return self._read(
             Device,
             Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id),
         )
 
     def get_notify_settings(self, user_id: int, peer: Peer) -> NotifySettings:
-        """Return how a user wants to hear of a peer; without a row, settings whose ``is_empty`` is
-        true.
-        """
+        """Return a user's settings for a peer; without a row ``is_empty`` is true."""
         check_peer(peer, _NOTIFY_PEERS)
         here = at(_SETTINGS, user_id=user_id, **peer.columns(), is_deleted=0)
         found = self._read(NotifySettings, NotifySettings.select(_SETTINGS).where(here))
@@ -105,7 +104,7 @@ class AccountModel(Model):
         mute_until: int = 0,
         sound: str = "default",
     ) -> NotifySettings:
-        """Set how a user wants to hear of a peer, and return it.
+        """Set a user's settings for a peer, and return them.
 
         Parameters
         ----------
@@ -134,9 +133,7 @@ class AccountModel(Model):
         return NotifySettings(user_id, kind, peer.peer_id, shown, quiet, mute_until, sound)
 
     def reset_notify_settings(self, user_id: int) -> None:
-        """Forget a user's settings for single peers, and set those for all peers to
-        their defaults.
-        """
+        """Delete a user's settings for single peers, and reset those for all peers."""
         mine, everyone = at(_SETTINGS, user_id=user_id), at(_SETTINGS, peer_type=PeerType.ALL)
 
         def work(connection: sa.Connection) -> None:
@@ -150,8 +147,7 @@ class AccountModel(Model):
         self._write("reset_notify_settings", work)
 
     def get_privacy(self, user_id: int) -> Privacy | None:
-        """Return what a user allows and the account's time to live, or None where nothing was ever
-        set.
+        """Return a user's privacy settings, or None if nothing was ever set.
 
         The password and the recovery address are not read, only whether there is a password.
         """
@@ -176,7 +172,7 @@ def _token(connection: sa.Connection, token_type: int, token: str) -> sa.ColumnE
     if not token:
         raise InvalidValueError("token is empty; allowed are 1 to 255 characters")
     check_values(connection, _DEVICES, {"token": token})
-    # The second finds it by an index, under the column's collation; the third compares bytes.
+    # The column's collation may fold case or ignore spaces: it finds the rows, bytes decide.
     return sa.and_(
         _DEVICES.c.token_type == int(token_type),
         _DEVICES.c.token == token,

@@ -4,7 +4,6 @@ database.
 
 from __future__ import annotations
 
-import itertools
 import random
 import secrets
 import time
@@ -20,7 +19,7 @@ from imlib.context import Context
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
 from imlib.models.records import Peer, Record
 from imlib.schema import bits, tables
-from imlib.servers.sql import CONTENDED, WRITING, driver_said, translate, translate_errors
+from imlib.servers import sql
 from imlib.validation import check_int
 
 AFTER_COMMIT: Final = "imlib_after_commit"
@@ -34,7 +33,6 @@ it.
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
-_ATTEMPTS: Final = 10
 _TEXT_BYTES: Final = 65_535
 _IDS_A_QUERY: Final = 5_000
 _TALKS: Final = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
@@ -73,7 +71,7 @@ class Model:
         asked for.
         """
         engine = self._context.engine if primary else self._context.replica
-        with translate_errors(engine), engine.connect() as connection:
+        with sql.translate_errors(engine), sql.connect(engine) as connection:
             yield connection
 
     def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
@@ -87,9 +85,9 @@ class Model:
         """
         self._context.check_writable(f"{type(self).__name__}.{operation}")
         after: list[Callable[[], object]] = []
-        options = {WRITING: True, AFTER_COMMIT: after, STEERED: steered}
+        options: dict[str, Any] = {sql.WRITING: True, AFTER_COMMIT: after, STEERED: steered}
         with (
-            self._context.engine.connect().execution_options(**options) as connection,
+            sql.connect(self._context.engine, **options) as connection,
             connection.begin(),
         ):
             yield connection
@@ -98,17 +96,16 @@ class Model:
 
     def _write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a transaction, again if others' locks undid it."""
-        for attempt in itertools.count(1):
+        until = time.monotonic() + sql.CONTENDED_S
+        while True:
             try:
                 with self._transaction(operation) as connection:
                     return work(connection)
             except sa.exc.SQLAlchemyError as error:
-                if driver_said(error)[0] not in CONTENDED or attempt == _ATTEMPTS:
-                    raise translate(error, self._context.engine) from error
-            time.sleep(
-                random.uniform(0, 0.005 * attempt)
-            )  # those who met once would meet again in step
-        raise AssertionError("the last attempt returns or raises")
+                if sql.driver_said(error)[0] not in sql.CONTENDED or time.monotonic() > until:
+                    raise sql.translate(error, self._context.engine) from error
+            # Those who met once would meet again in step.
+            time.sleep(random.uniform(0, 0.01))
 
 
 def insert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> int:

@@ -37,27 +37,25 @@ _PRESENT = at(_PARTICIPANTS, state=ParticipantState.PRESENT)
 
 
 class ChatModel(Model):
-    """Operations on ``chats`` and ``chat_users``; every change of a chat holds the lock
-    of its row.
-    """
+    """Operations on ``chats`` and ``chat_users``; every change locks the chat's row."""
 
     def create_chat(
         self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None
     ) -> Chat:
-        """Create a chat with all its participants, or nothing.
+        """Create a chat with all its participants, or not at all.
 
         Parameters
         ----------
         user_id : int
-            The creator, who is a participant whether listed or not.
+            The creator, who is always a participant.
         title : str
             1 to 255 characters.
         user_ids : collection of int
             The other participants.
         random_id : int, optional
-            The client's own number for this chat, never 0; None: a new one. The same user and
-            number again return the first chat. With another title or other participants they are
-            an error, as far as can be told once the chat has changed.
+            The client's own number for this chat, never 0. None: a new one. The same call again
+            returns the first chat. With another title or other participants it is an error, as far
+            as a chat that has changed since can tell.
         """
         _check_title(title)
         random_id, members = check_random_id(random_id), list(dict.fromkeys([user_id, *user_ids]))
@@ -103,7 +101,7 @@ class ChatModel(Model):
         inviter_user_id: int,
         participant_type: int = ParticipantType.MEMBER,
     ) -> ChatParticipant:
-        """Put a user into a chat; one who is in it already stays as is."""
+        """Add a user to a chat; nothing changes for one who is in it."""
         if participant_type not in ParticipantType.__members__.values():
             raise InvalidValueError(
                 f"participant_type is {shortened(participant_type)}; allowed are 0 (member), 1 "
@@ -126,7 +124,7 @@ class ChatModel(Model):
         return self._write("add_chat_participant", work)
 
     def delete_chat_user(self, chat_id: int, user_id: int) -> None:
-        """Take a user who is in a chat out of it; the row stays, with state 1."""
+        """Remove a user from a chat; the row stays, with state 1."""
 
         def work(connection: sa.Connection) -> None:
             self._locked(connection, chat_id)
@@ -142,17 +140,17 @@ class ChatModel(Model):
     def edit_chat_title(
         self, chat_id: int, user_id: int, title: str, random_id: int | None = None
     ) -> Chat:
-        """Give a chat another title; the last change, sent again, changes nothing.
+        """Change a chat's title; the last change, sent again, does nothing.
 
         Parameters
         ----------
         chat_id : int
         user_id : int
-            Who changes it: somebody in the chat.
+            The participant who changes it.
         title : str
             1 to 255 characters.
         random_id : int, optional
-            The client's own number, used for no other title; never 0.
+            The client's own number for this change, never 0. None: a new one.
         """
         _check_title(title)
         random_id = check_random_id(random_id)
@@ -186,7 +184,7 @@ class ChatModel(Model):
         return chats[0]
 
     def get_chat_full(self, chat_id: int) -> ChatFull:
-        """Return a chat with those who are in it; raise `NotFoundError` if there is none."""
+        """Return a chat with its participants; raise `NotFoundError` if there is none."""
         with self._reading() as connection:
             rows = by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, [chat_id])
             if not rows:
@@ -194,13 +192,11 @@ class ChatModel(Model):
             return ChatFull(Chat.from_row(rows[0]), tuple(self._participants(connection, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
-        """Return those who are in a chat, in the order in which they came; raise `NotFoundError` if
-        there is none.
-        """
+        """Return a chat's participants oldest first; raise `NotFoundError` as `get_chat`."""
         return list(self.get_chat_full(chat_id).participants)
 
     def get_chats_by_id_list(self, chat_ids: Collection[int]) -> list[Chat]:
-        """Return the chats of these ids, in their order; an id without a chat is left out."""
+        """Return the chats of these ids, in this order; an id without a chat is left out."""
         with self._reading() as connection:
             return [
                 Chat.from_row(row)
@@ -208,10 +204,13 @@ class ChatModel(Model):
             ]
 
     def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
-        """Within a transaction, lock a chat; return who is in it since when: for other models."""
+        """Within a transaction, lock a chat; return since when each participant is in it.
+
+        For the other models.
+        """
         self._locked(connection, chat_id)
-        # A locking read: a plain one would fix what the rest of a MySQL transaction sees before all
-        # locks are held.
+        # A locking read: in MySQL the first plain one decides what the transaction sees, and not
+        # all locks are held yet.
         since = _PARTICIPANTS.c.joined_at
         members = sa.select(_PARTICIPANTS.c.user_id, since).where(
             at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
@@ -223,18 +222,17 @@ class ChatModel(Model):
     def _known(
         self, connection: sa.Connection, chat: Chat, title: str, members: list[int]
     ) -> list[int]:
-        """Return who has a row in a chat that is created again; raise if it was another chat."""
+        """Return who is listed in a chat that is created again; raise if another is asked for."""
         rows = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat.id))
         known = list(dict.fromkeys(connection.scalars(rows.order_by(_PARTICIPANTS.c.id))))
-        marks = (chat.title_changer_user_id, chat.title_change_random_id)
-        same = title == chat.title or marks != (chat.creator_user_id, chat.create_random_id)
-        if chat.version == 1:
-            # A server that died may have left out some.
-            same &= chat.participant_count == len(members) and set(known) <= set(members)
-        else:
-            # Those who came later come later.
-            same &= set(known[: len(members)]) == set(members)
-        if not same:
+        first = set(known[: len(members)])  # those who joined since have later rows
+        # Unchanged, a chat tells how many it was made for: a server that died may have left out
+        # some.
+        made_for = chat.participant_count if chat.version == 1 else len(first)
+        renamed = chat.title_changed_at is not None
+        if not (
+            (renamed or title == chat.title) and first <= set(members) and made_for == len(members)
+        ):
             raise _taken(chat.create_random_id, chat.id, "it has another title or others in it")
         return known
 
@@ -277,7 +275,7 @@ class ChatModel(Model):
 
 
 def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
-    """Return the error that says that a user is not in a chat, and what was not done."""
+    """Return the error for a user who is not in a chat; `nothing` says what was not done."""
     said = f"user {user_id} is not in chat {chat_id}; {nothing}"
     return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
 

@@ -1,4 +1,4 @@
-"""Dialogs: a user's list of conversations, with what is unread in each."""
+"""Dialogs: a user's conversations, and how much is unread in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imlib.schema import tables
 from imlib.validation import check_int, check_limit
 
 _DIALOGS, _BOXES = tables["user_dialogs"], tables["message_boxes"]
-# Names each dialog of a user once, so that lists can be paged by it.
+# The peer makes it a total order, so that pages neither repeat nor skip a dialog.
 _ORDER = ("date2", "top_message", "peer_type", "peer_id")
 
 
@@ -34,23 +34,23 @@ class DialogModel(Model):
         offset_id: int = 0,
         offset_peer: Peer | None = None,
     ) -> list[Dialog]:
-        """Return a page of a user's dialogs: those that follow the last one of the page before.
+        """Return a page of a user's dialogs, newest first; the offsets say where the last ended.
 
         Parameters
         ----------
         user_id : int
         exclude_pinned : bool
         offset_date : int
-            That dialog's ``date2``, Unix seconds; 0: from the newest. Without the two below, all
-            dialogs of this second are skipped.
+            The last dialog's ``date2``, Unix seconds; 0: begin with the newest. Alone, it skips
+            every dialog of this second.
         limit : int
         offset_id : int
-            Its ``top_message``; goes with `offset_date`.
+            The last dialog's ``top_message``.
         offset_peer : Peer, optional
-            Its peer. With all three, paging meets each dialog once.
+            The last dialog's peer. With all three offsets each dialog is met once.
         """
         where = [at(_DIALOGS, is_pinned=0)] if exclude_pinned else []
-        # The least of peers: without one, all dialogs with this date and message are skipped.
+        # Without a peer, the least there can be: every dialog of this date and message is skipped.
         peer = check_peer(offset_peer or Peer(PeerType.UNKNOWN, -(2**31)), tuple(PeerType))
         after = check_int("offset_date", offset_date), check_int("offset_id", offset_id)
         if offset_date > 0 or offset_peer:
@@ -77,8 +77,7 @@ class DialogModel(Model):
         top_message: int,
         unread_mentions: bool = False,
     ) -> Dialog:
-        """Count a message that came in: the dialog gets one more unread, and it as its newest
-        message.
+        """Count a message that came in: one more is unread, and the newest is this or a newer.
 
         Parameters
         ----------
@@ -89,7 +88,7 @@ class DialogModel(Model):
         top_message : int
             The message's id.
         unread_mentions : bool
-            Whether it mentions the owner: one more of these too.
+            Whether it mentions the owner: then one more mention is unread, too.
         """
         peer = Peer(peer_type, peer_id)
 
@@ -104,18 +103,18 @@ class DialogModel(Model):
         return self._write("create_or_update_by_last_message", work)
 
     def read_history(self, user_id: int, peer: Peer, max_id: int) -> Dialog | None:
-        """Note that a user has read a conversation up to a message; return the dialog, if any.
+        """Mark a conversation as read up to a message; return the dialog, or None without one.
 
-        Unread are then the boxes beyond it that others sent. Mentions can't be told apart: as many
-        stay as were unread, at most one per unread message.
+        What others sent after it stays unread, and is counted anew. No table says which messages
+        mention the user: the count of mentions only falls to that of unread messages.
 
         Parameters
         ----------
         user_id : int
         peer : Peer
         max_id : int
-            A message's id. ``read_inbox_max_id`` is raised to it, but not beyond the newest
-            message, and never lowered.
+            A message's id. ``read_inbox_max_id`` is raised to it, or to the dialog's newest
+            message if that is less, and never lowered.
         """
         conversation = {"user_id": user_id, **check_peer(peer).columns()}
         here = at(_DIALOGS, **conversation)
@@ -123,8 +122,8 @@ class DialogModel(Model):
 
         def work(connection: sa.Connection) -> Dialog | None:
             lock_users(connection, [user_id])
-            dialog = Dialog.select(_DIALOGS).where(here)
-            if (held := connection.execute(dialog).first()) is None:
+            held = connection.execute(Dialog.select(_DIALOGS).where(here)).first()
+            if held is None:
                 return None
             beyond = sa.select(sa.func.count()).where(
                 at(_BOXES, **conversation),
@@ -138,14 +137,17 @@ class DialogModel(Model):
                 "unread_mentions_count": min(held.unread_mentions_count, unread),
             }
             connection.execute(_DIALOGS.update().where(here).values(changes))
-            return Dialog.from_row(connection.execute(dialog).one())
+            return Dialog.from_row(held, **changes)
 
         return self._write("read_history", work)
 
     def get_behind(
         self, connection: sa.Connection, owners: Mapping[int, Peer], message_id: int
     ) -> set[int]:
-        """Within a transaction, return who has no dialog up to a message: for the other models."""
+        """Within a transaction, return whose dialog is missing or ends before a message.
+
+        For the other models.
+        """
         reached = Dialog.select(_DIALOGS).where(
             _DIALOGS.c.peer_id.in_({peer.peer_id for peer in owners.values()}),
             _DIALOGS.c.top_message >= message_id,
@@ -167,18 +169,17 @@ class DialogModel(Model):
     ) -> None:
         """Within a transaction, note a message in its receivers' dialogs: for the other models.
 
-        It counts where it is `unread`, by default everywhere.
+        `unread` has the users who get one unread more, by default all.
         """
         self._context.check_writable("DialogModel.count_message")
-        counted = {user_id for user_id, _ in owners} if unread is None else unread
         rows = [
             self._row(
                 user_id,
                 peer,
                 top_message,
                 date,
-                unread_count=int(user_id in counted),
-                unread_mentions_count=int(user_id in counted and user_id in mentioned),
+                unread_count=int(unread is None or user_id in unread),
+                unread_mentions_count=int(user_id in mentioned),
             )
             for user_id, peer in owners
         ]

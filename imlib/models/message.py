@@ -1,6 +1,4 @@
-"""Messages: each stored once, with a box for every user who has it; the boxes are numbered by the
-user's pts.
-"""
+"""Messages: each is stored once, with a box per user who has it, numbered by pts."""
 
 from __future__ import annotations
 
@@ -44,11 +42,11 @@ class MessageModel(Model):
     ----------
     context : Context
     sequences, dialogs, chats
-        The models that a message passes through on its way.
+        The models that sending a message uses.
 
     Notes
     -----
-    Reads go by a user's boxes: what a user has no box for, that user does not see.
+    Reads start from a user's boxes: without a box, the user does not see a message.
     """
 
     def __init__(
@@ -66,22 +64,20 @@ class MessageModel(Model):
         *,
         mentions: Collection[int] = (),
     ) -> Message:
-        """Send a text: history, the boxes of sender and receivers, their dialogs and pts; all of it
-        or nothing.
+        """Send a text: store it, with box, pts and dialog for each side; all of it or nothing.
 
         Parameters
         ----------
         from_user_id : int
-            Who sends it, and in a chat is in it.
+            The sender; to a chat only its participants can send.
         peer : Peer
-            A user, who may be the sender, or a chat, each participant of which gets a box.
+            A user, who may be the sender, or a chat: each participant gets a box.
         text : str
-            Not empty; its JSON takes up to 65,535 bytes, in which a character outside ASCII counts
-            6 or 12.
+            Not empty. Its JSON may take 65,535 bytes; a character outside ASCII takes 6 or 12.
         random_id : int, optional
             The client's own number for this message, never 0. None: a new one.
         mentions : collection of int
-            Receivers whom the text mentions.
+            The receivers whom the text mentions.
 
         Returns
         -------
@@ -128,7 +124,12 @@ class MessageModel(Model):
                 behind = self._dialogs.get_behind(connection, peers, message_id)
             noted = [(each, peers[each]) for each in sorted((boxless | behind) - {from_user_id})]
             self._dialogs.count_message(
-                connection, noted, message_id, mentions, date=date, unread=boxless
+                connection,
+                noted,
+                message_id,
+                boxless.intersection(mentions),
+                date=date,
+                unread=boxless,
             )
             if from_user_id in behind:
                 self._dialogs.mark_sent(connection, from_user_id, peer, message_id, date=date)
@@ -163,9 +164,7 @@ class MessageModel(Model):
     def create_history_message_service(
         self, from_user_id: int, peer: Peer, random_id: int, action: object
     ) -> int:
-        """Store a notice, such as that a user joined, as `create_history_message`
-        stores a message.
-        """
+        """Store a notice, such as "Ann joined"; otherwise as `create_history_message`."""
         body, kind = {"action": action}, MessageType.MESSAGE_SERVICE
         return self._history(
             "create_history_message_service", from_user_id, peer, random_id, body, kind
@@ -203,23 +202,19 @@ class MessageModel(Model):
         return self._write("create_message_boxes", work)
 
     def get_messages_by_id_list(self, user_id: int, message_ids: Collection[int]) -> list[Message]:
-        """Return a user's messages of these ids, in their order; one that the user has no box for
-        is left out.
-        """
+        """Return a user's messages of these ids, in this order, without those that have no box."""
         return self._listed(self._of(user_id), message_ids)
 
     def get_messages_by_peer_and_message_id_list(
         self, user_id: int, peer: Peer, message_ids: Collection[int]
     ) -> list[Message]:
-        """Return those of the messages that are in a user's conversation with one peer."""
+        """Return the same as `get_messages_by_id_list`, from the conversation with one peer."""
         return self._listed(self._of(user_id, peer), message_ids)
 
     def get_messages_by_user_id_peer_offset_limit(
         self, user_id: int, peer: Peer, offset: int = 0, limit: int = 100
     ) -> list[Message]:
-        """Return messages of a conversation older than the message id `offset` (0: from the
-        newest), newest first.
-        """
+        """Return messages of a conversation with ids below `offset`, newest first; 0: all ids."""
         statement = (
             self._of(user_id, peer).order_by(_BOXES.c.message_id.desc()).limit(check_limit(limit))
         )
@@ -230,7 +225,7 @@ class MessageModel(Model):
     def get_messages_by_gt_pts(
         self, user_id: int, pts: int, limit: int | None = None
     ) -> list[Message]:
-        """Return a user's messages with a greater pts, oldest first: what a client has missed."""
+        """Return a user's messages with a greater pts, oldest first: what a client missed."""
         statement = (
             self._of(user_id).where(_BOXES.c.pts > check_int("pts", pts)).order_by(_BOXES.c.pts)
         )
@@ -303,7 +298,8 @@ class MessageModel(Model):
         message_id: int,
         date: int,
     ) -> dict[str, int]:
-        pts = self._sequences.advance(connection, [str(user_id) for user_id in sorted(boxes)])
+        names = [str(user_id) for user_id in sorted(boxes)]
+        pts = self._sequences.advance(connection, names, largest=2**31 - 1)  # int32 in the table
         rows = []
         for user_id, (peer, kind) in sorted(boxes.items()):
             row = {

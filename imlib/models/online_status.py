@@ -72,8 +72,9 @@ class OnlineStatusModel:
         self._script = _script(context.lease, context.server.field_lease)
 
     def set_online(self, status: SessionStatus) -> None:
-        """Lease a session, or extend its lease: write it and give its user's key 15 s, in one
-        atomic command.
+        """Lease a session, or extend its lease, in one atomic command.
+
+        The entry is written and its user's key gets 15 s.
 
         The last write wins, whatever the times say: a report that comes late replaces a newer one,
         and one that was on its way while `set_offline` ran brings the session back for 15 s.
@@ -87,8 +88,9 @@ class OnlineStatusModel:
         self.renew([status])
 
     def renew(self, statuses: Iterable[SessionStatus]) -> None:
-        """Lease many sessions, of any users, in one round trip; of two reports of one session the
-        last wins.
+        """Lease many sessions, of any users, in one round trip.
+
+        Of two reports of one session the last wins.
 
         Parameters
         ----------
@@ -120,8 +122,7 @@ class OnlineStatusModel:
             if isinstance(reply, Exception):
                 refused |= dict.fromkeys(sent, reply)
             else:
-                of_keys = zip(reply[::2], reply[1::2], strict=True)
-                refused |= {sent[at - 1]: why for at, why in of_keys}
+                refused |= {sent[at - 1]: why for at, why in reply}
         if refused:
             every_key = {key for sent in keys for key in sent}
             raise self._refusal(refused, len(every_key)) from next(iter(refused.values()))
@@ -152,9 +153,10 @@ class OnlineStatusModel:
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
         self._context.check_writable("set_offline")
-        key, connection = status.to_key(), (status.server_id, status.netlib_session_id)
-        fields = [status.to_field(layout) for layout in Layout]
-        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, *connection)
+        key, fields = status.to_key(), [status.to_field(layout) for layout in Layout]
+        connection = f"{status.server_id}@{status.netlib_session_id}@".replace("-", "%-")
+        documented = f"@{connection[:-1]}".replace("@", "_")
+        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, documented, connection)
         (reply,) = round_trip(self._context.redis, [("HDEL", key, *fields) if force else goodbye])
         if isinstance(reply, Exception):
             raise self._refusal({key: reply}, 1) from reply
@@ -208,8 +210,7 @@ class OnlineStatusModel:
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
     ) -> Iterator[tuple[int, list[SessionStatus]]]:
-        """Walk through all users who are online, holding about ``batch`` of them in memory at a
-        time.
+        """Walk through all users who are online, about ``batch`` of them in memory at a time.
 
         A walk takes time while presence changes: a user may be met twice, and one who comes or goes
         meanwhile may be met or not (SCAN promises no more).
@@ -276,24 +277,21 @@ class OnlineStatusModel:
             yield ("EVAL", self._script, len(by_key), *by_key, *words)
 
     def _refusal(self, refused: dict[str, Exception], keys: int) -> ImlibError:
-        """Return the error that says why keys were not written, and whether others were.
+        """Return the error that says why some of so many keys were not written.
 
         The server's refusal, or one of this user, is told before a key's.
         """
-        reasons = {str(why): why for why in refused.values()}
-        meanings = [translated_error(why, self._context.redis) for why in reasons.values()]
-        meanings.sort(key=lambda one: isinstance(one, WrongTypeError))
+        reasons = sorted(refused.values(), key=lambda why: str(why).startswith("WRONGTYPE"))
+        meaning = translated_error(reasons[0], self._context.redis)
         shown = ", ".join(list(refused)[:5]) + (", …" if len(refused) > 5 else "")
         others = " Every other session was." if len(refused) < keys else ""
-        if not isinstance(meanings[0], WrongTypeError):
-            said = f"{meanings[0]} {shown}: not written.{others}"
-            return type(meanings[0])(said, server=meanings[0].server)
-        return WrongTypeError(
-            f"{shown}: not written, {next(iter(reasons))}.{others} See what the key holds "
-            "with deployment.redis.type(key); imlib deletes nothing it did not write.",
-            server=meanings[0].server,
-            keys=tuple(refused),
-        )
+        said = f"{meaning} {shown}: not written.{others}"
+        if isinstance(meaning, WrongTypeError):
+            said = (
+                f"{shown}: not written, {reasons[0]}.{others} See what the key holds with "
+                "deployment.redis.type(key); imlib deletes nothing it did not write."
+            )
+        return type(meaning)(said, server=meaning.server, keys=tuple(refused))
 
 
 _SCRIPT_SESSIONS = 250
@@ -325,8 +323,7 @@ for i, key in ipairs(KEYS) do
   if type(written) == 'number' then
     redis.call('EXPIRE', key, ARGV[1])
   else
-    refused[#refused + 1] = i
-    refused[#refused + 1] = written
+    refused[#refused + 1] = {i, written}
   end
   at = last + 1
 end
@@ -343,18 +340,16 @@ def _script(lease: Lease, field_lease: str | None) -> str:
     return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]
 
 
-# ARGV: the two fields, then the connection. An entry that no codec would read is of no connection.
-_GOODBYE = """local function of_connection(value, head, tail)
-  local now = value:sub(#head + 1, -#tail - 1)
-  local digits = now:match('^%-?([1-9]%d*)$') or now:match('^0$')
-  return digits and value == head .. now .. tail and (#digits < 19 or #digits == 19
-    and digits <= (now:sub(1, 1) == '-' and '9223372036854775808' or '9223372036854775807'))
-end
-local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
+# ARGV: the fields of both layouts, and patterns of what is beside the time in their values.
+# An entry that the codec refuses is of no connection.
+_GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
 if held.err then return held end
 for i, value in ipairs(held) do
-  if value and of_connection(value, i == 2 and ARGV[3] .. '@' .. ARGV[4] .. '@' or '',
-      i == 1 and '_' .. ARGV[3] .. '_' .. ARGV[4] or '') then
+  local now = value and (i == 1 and value:match('^(%-?%d+)' .. ARGV[3] .. '$')
+    or i == 2 and value:match('^' .. ARGV[4] .. '(%-?%d+)$'))
+  local digits = now and (now:match('^%-?([1-9]%d*)$') or now:match('^0$'))
+  if digits and (#digits < 19 or #digits == 19 and
+      digits <= (now:byte() == 45 and '9223372036854775808' or '9223372036854775807')) then
     gone[#gone + 1] = ARGV[i]
   elseif value then
     left = left + 1

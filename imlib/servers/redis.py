@@ -81,8 +81,7 @@ class RedisServer:
 
 
 def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
-    """Open a Redis client; return it, what its server can do, and the URL by which another process
-    can join.
+    """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
     With ``read_only`` no command is sent that could write.
 
@@ -180,6 +179,8 @@ def _arguments(url: str, address: str) -> dict[str, Any]:
 
 def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     """Ask what the server is, and try the hash-field commands on what is not there."""
+    from redis.exceptions import ClusterCrossSlotError, ClusterDownError
+
     of_field = ("FIELDS", 1, secrets.token_hex())  # one that nobody has
     tries: dict[str, Command] = {
         "HSETEX": ("HSETEX", "online_", "FXX", "EX", 1, *of_field, 1),
@@ -187,18 +188,28 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     }
     if read_only:
         tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
-    questions: list[Command] = [("INFO", "server"), ("INFO", "replication")]
     # Two keys of different slots, for a user who may not ask for INFO.
-    questions += [("EXISTS", "online_1", "online_2"), *tries.values()]
-    *told, keys = (replies := round_trip(client, questions))[:3]
-    facts: dict[str, str] = {}
-    for info in told:
-        if isinstance(info, bytes):
-            text = info.decode(errors="replace")
-            facts |= re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE)
-    if isinstance(told[0], bytes) and "redis_version" not in facts:
+    asked: list[Command] = [("INFO", "server"), ("INFO", "replication")]
+    asked += [("EXISTS", "online_1", "online_2"), *tries.values()]
+    *told, keys = (replies := round_trip(client, asked))[:3]
+    text = b"".join(info for info in told if isinstance(info, bytes)).decode(errors="replace")
+    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
+    if text and "redis_version" not in facts:
         raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
-    _check_kind(server_address(client), facts, keys)
+    mode = facts.get("redis_mode", facts.get("server_mode"))
+    address = server_address(client)
+    if mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
+        raise UnsupportedServerError(
+            f"{address} is a node of a cluster and has a part of the keys, which would be taken "
+            "for all: name a server that is no cluster's",
+            server=address,
+        )
+    if mode == "sentinel" or (not text and "unknown command" in str(keys)):
+        raise UnsupportedServerError(
+            f"{address} is a Sentinel and has no keys: name the server that it calls the primary "
+            "(SENTINEL GET-MASTER-ADDR-BY-NAME)",
+            server=address,
+        )
     name, version = "Redis", facts.get("redis_version", "unknown")
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if numbers and numbers < OLDEST_REDIS:
@@ -208,34 +219,13 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
         )
     if "valkey_version" in facts:
         name, version = "Valkey", facts["valkey_version"]
-    field_lease = None
-    for command, reply in reversed(list(zip(tries, replies[3:], strict=True))):
-        if is_denial(reply):
-            field_lease = field_lease or ("" if not read_only else None)
-        elif "unknown command" not in str(reply):
-            field_lease = command
-    primary = ":".join(facts[part] for part in ("master_host", "master_port") if part in facts)
-    return RedisServer(name, version, field_lease, primary, facts.get("master_link_status", ""))
-
-
-def _check_kind(server: str, facts: dict[str, str], keys: object) -> None:
-    """Raise `UnsupportedServerError` for a server that has no keys, or a part of them."""
-    from redis.exceptions import ClusterCrossSlotError, ClusterDownError
-
-    mode = facts.get("redis_mode", facts.get("server_mode"))
-    if (
-        mode == "cluster"
-        or isinstance(keys, ClusterCrossSlotError)
-        or type(keys) is ClusterDownError
-    ):
-        raise UnsupportedServerError(
-            f"{server} is a node of a cluster and has a part of the keys, which would be taken for "
-            "all: name a server that is no cluster's",
-            server=server,
-        )
-    if mode == "sentinel" or (not facts and "unknown command" in str(keys)):
-        raise UnsupportedServerError(
-            f"{server} is a Sentinel and has no keys: name the server that it calls the primary "
-            "(SENTINEL GET-MASTER-ADDR-BY-NAME)",
-            server=server,
-        )
+    known = {
+        command: is_denial(reply)
+        for command, reply in zip(tries, replies[3:], strict=True)
+        if "unknown command" not in str(reply)
+    }
+    denied = "" if known and not read_only else None
+    field_lease = next((command for command in known if not known[command]), denied)
+    link = facts.get("master_link_status", "")
+    primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
+    return RedisServer(name, version, field_lease, primary, link)

@@ -38,18 +38,22 @@ def encode_keys(keys: Sequence[bytes]) -> list[bytes]:
     return [b"$%d\r\n%b\r\n" % (len(key), key) for key in keys]
 
 
-def encode_for_each_key(command: bytes, encoded_keys: Sequence[bytes]) -> EncodedCommands:
+def encode_for_each_key(
+    command: bytes, encoded_keys: Sequence[bytes], *rest: bytes
+) -> EncodedCommands:
     r"""Encode one command for each of many keys, at a tenth of the cost of one by one.
+
+    What follows the key is ``rest``.
 
     Examples
     --------
     >>> encode_for_each_key(b"HLEN", encode_keys([b"online_7"]))
     EncodedCommands(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
     """
-    head = b"*2\r\n$%d\r\n%b\r\n" % (len(command), command)
-    return EncodedCommands(
-        head + head.join(encoded_keys) if encoded_keys else b"", len(encoded_keys)
-    )
+    head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(rest), len(command), command)
+    tail = b"".join(encode_keys(rest))
+    data = head + (tail + head).join(encoded_keys) + tail if encoded_keys else b""
+    return EncodedCommands(data, len(encoded_keys))
 
 
 _PIECE_BYTES = 16_384
@@ -75,7 +79,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     Raises
     ------
     UnavailableError, AccessDeniedError, UnsupportedServerError
-        The round trip itself failed. Nothing is sent twice.
+        The round trip itself failed. No command is sent twice.
     """
     with translate_errors(client), PipelinedConnection(client) as line:
         line.ask(commands)
@@ -83,8 +87,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
 
 
 class PipelinedConnection:
-    """A connection of a client's pool on which a question can be asked before the last one's
-    answers are read.
+    """A connection of a client's pool, where several questions can wait for their answers.
 
     Parameters
     ----------
@@ -112,16 +115,14 @@ class PipelinedConnection:
         self._pool.release(self._connection)
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
-        """Send commands as `exchange` does and don't wait: the server works on them while the
-        caller does.
-        """
+        """Send commands and don't wait: the server works on them while the caller goes on."""
         self._asked.append(0)
         for packed, length in _pieces(commands):
             self._connection.send_packed_command([packed])
             self._asked[-1] += length
 
     def answers(self) -> list[Any]:
-        """Return the replies to the oldest question that waits for them, as `exchange` does."""
+        """Return the replies to the oldest question that waits for them, as `round_trip` does."""
         replies = _read(self._connection, self._asked[0])
         del self._asked[0]
         return replies
@@ -271,11 +272,10 @@ def server_address(client: Redis) -> str:
 
 
 def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
-    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this
-    user.
+    """Raise, as an `ImlibError`, the first reply that refuses, unless it concerns its key alone.
 
-    That a key is of another type is its own trouble and passes. All else would be, taken for a
-    key's, a wrong answer: behind a replica that lost its primary everybody would be offline.
+    A key of another type is passed over. Any other refusal would give a wrong answer if it were
+    taken for a key's: behind a replica that lost its primary everybody would be offline.
     """
     for reply in replies:
         if isinstance(reply, Exception):

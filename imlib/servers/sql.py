@@ -18,6 +18,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 import sqlalchemy as sa
+from pymysql.constants import CR
 from sqlalchemy import event
 
 from imlib.errors import (
@@ -41,10 +42,8 @@ from imlib.servers.urls import (
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
-CONTENDED: Final = frozenset({1213, 1205, 1020})
-"""Deadlock, lock wait timeout, "record has changed since last read": undone by the server, and
-worth another go.
-"""
+CONTENDED: Final = frozenset({1020, 1205, 1213, 3101})
+"""MySQL's numbers for what others' locks or changes undid: worth another go."""
 
 ANSWER_S: Final = 10
 """Seconds that a statement of imlib's own may wait for its answer, and for each packet of it."""
@@ -74,55 +73,136 @@ _SETTINGS: Final = (
     f"SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '{_SQL_MODE}', "
     f"sql_select_limit = {2**64 - 1}"
 )
+_TABLE: Final = re.compile(r"(?:FROM|INTO|UPDATE) [`\"]?(\w+)")
 _OURS: Final = "imlib_ours"
 """In a pooled connection's `info`: whether its settings are for imlib's own statements."""
 _limit: Final[ContextVar[float | None]] = ContextVar("imlib_limit", default=None)
 """The limit of the connection that is being taken; callers of an engine take theirs without."""
 
 _TABLES_ADVICE: Final = (
-    "imlib.schema_check.check_schema(engine) lists every difference, "
-    "imlib.schema.create_all(engine) makes the tables that are absent"
+    "imlib.schema_check.check_schema(engine) lists how this database differs from the 20 tables; "
+    "is it the right one?"
 )
 _REFUSED: Final = "the database refused the value, nothing was written"
-# What MySQL's error numbers mean, and what to do then.
-_CODES: Final[tuple[tuple[frozenset[int], type[ImlibError], str], ...]] = (
+_Rules = tuple[tuple[str, type[ImlibError], str], ...]
+# What errors of MySQL and MariaDB mean, and what to do then; each begins with its number.
+_CODES: Final[_Rules] = (
     (
-        frozenset({1044, 1045, 1142, 1143, 1227, 1370, 1698}),
+        "1820|1862",
+        AccessDeniedError,
+        "the password has expired: set a new one (ALTER USER), and put it into the URL",
+    ),
+    (
+        "3118|3955|4150|4151",
+        AccessDeniedError,
+        "the account is locked: have it unlocked (ALTER USER … ACCOUNT UNLOCK), or take another",
+    ),
+    (
+        "1129|1130",
+        AccessDeniedError,
+        "the server is there, and refuses this machine's address: have it allowed, or unblocked "
+        "(FLUSH HOSTS)",
+    ),
+    (
+        "1044|1045|1131|1141|1142|1143|1147|1227|1370|1449|1698|1873",
         AccessDeniedError,
         "check user, password and grants",
     ),
     (
-        frozenset({1036, 1290, 1792, 1836}),
-        ReadOnlyError,
-        "this connection or server takes no writes",
+        "1251|1275|1524|2059|2061",
+        UnsupportedServerError,
+        "pymysql has not this account's way of authentication: have it changed, or connect by TLS",
     ),
-    (frozenset({1049}), ConfigurationError, "create the database, or correct the URL"),
-    (frozenset({1054, 1136, 1146, 1364, 1412}), SchemaError, _TABLES_ADVICE),
     (
-        frozenset({1048, 1062, 1264, 1265, 1292, 1366, 1406, 1451, 1452, 1690}),
+        "2003.*SSL|2026|3159",
+        ConfigurationError,
+        "TLS failed or is required: check the ssl_… options of the URL, and the certificates",
+    ),
+    ("1046|1049|1102", ConfigurationError, "create the database, or correct the URL"),
+    ("1792", ReadOnlyError, "this connection takes no writes"),
+    (
+        "1036|1290|1836|1874",
+        UnavailableError,
+        "the server takes no writes now, nothing was written; if it is a replica, connect to its "
+        "primary",
+    ),
+    (
+        "1037|1038|1040|1041|1135|1203|1206|1226|1461|1637",
+        UnavailableError,
+        "a limit of the server or of this account is reached: wait and try again, close "
+        "connections, or have it raised",
+    ),
+    (
+        "1104|1317|1931|1969|3024",
+        UnavailableError,
+        "the server or somebody ended this one query: ask for less at once, or have the server's "
+        "limits on rows and time raised",
+    ),
+    (
+        "1153|1162|1301",
+        UnavailableError,
+        "it is longer than the server's max_allowed_packet: ask for less at once, or have that "
+        "raised",
+    ),
+    (
+        "1015|1016|1021|1030|1114|1180|1194|1195|1877",
+        UnavailableError,
+        "the server cannot read or store it: look at its disk and at its error log",
+    ),
+    (
+        "1051|1054|1109|1136|1146|1288|1347|1348|1356|1364|1412|1471|1906|1932|3105",
+        SchemaError,
+        _TABLES_ADVICE,
+    ),
+    (
+        "10(22|48|62)|1169|12(16|17|64|65|92)|1300|13(66|67|69)|14(06|41|51|52)|1525|1526|1557|1586"
+        "|1644|1690|1761|1762|3140|3819|4025",
         InvalidValueError,
         _REFUSED,
     ),
     (
-        CONTENDED,
+        "|".join(map(str, CONTENDED)),
         UnavailableError,
-        "other transactions hold the rows, nothing was written; try again",
+        f"others hold the rows or tables: a lock is waited for up to {LOCK_WAIT_S} s, a write "
+        f"tried for {CONTENDED_S} s in all; nothing was written; try again",
     ),
+    (
+        "1064|1115|1128|1193|1235|1273|1289|1295|1298|1305",
+        UnsupportedServerError,
+        "the server does not know what imlib asks of it: is it a new enough MySQL or MariaDB?",
+    ),
+    (
+        "1047|1053|1152|1184|1927|3032|3168|3169|4031",
+        UnavailableError,
+        "the server ends or refuses connections now: it shuts down, or is set aside; try again",
+    ),
+    (
+        "2006",
+        UnavailableError,
+        "is the server up? A statement longer than its max_allowed_packet ends a connection too",
+    ),
+    (
+        "0 |1043|115[6-9]|1160|1161|1835|2...",
+        UnavailableError,
+        "is the server up, and is this its address?",
+    ),
+    ("", UnavailableError, "the server's manual says what this number means, its error log more"),
 )
 # The same for SQLite, whose driver has words alone.
-_WORDS: Final[tuple[tuple[str, type[ImlibError], str], ...]] = (
-    ("readonly", ReadOnlyError, "this connection or file takes no writes"),
-    ("^no such table|^no such column|^NOT NULL|has no column", SchemaError, _TABLES_ADVICE),
-    ("constraint failed", InvalidValueError, _REFUSED),
+_WORDS: Final[_Rules] = (
+    (".*readonly", ReadOnlyError, "this connection or file takes no writes"),
+    ("no such table|no such column|NOT NULL|.*has no column", SchemaError, _TABLES_ADVICE),
+    (".*constraint failed", InvalidValueError, _REFUSED),
     (
-        "not a database|malformed",
+        ".*(not a database|malformed)",
         UnsupportedServerError,
         "the file is no SQLite database, or a damaged one",
     ),
     (
-        "locked|busy",
+        ".*(locked|busy)",
         UnavailableError,
-        "another process is writing, nothing was written here; try again",
+        f"another process was writing, and was waited for up to {CONTENDED_S} s; nothing was "
+        "written here; try again",
     ),
     ("", UnavailableError, "is the path right, and is there room on the disk?"),
 )
@@ -205,7 +285,7 @@ def _before_fork() -> None:
 def _in_child() -> None:
     """Leave the parent's connections to the parent, whatever in the child still refers to them."""
     for driver in list(_drivers):
-        if driver._sock:
+        if getattr(driver, "_sock", None):
             # Closed without a word to the server. The file over it closes by itself: its lock may
             # be held by a thread that the child has not.
             driver._sock.close()
@@ -279,39 +359,43 @@ def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.E
         },
     )
 
-    def connected(driver: Any, record: Any) -> None:
-        _drivers.add(driver)
-        settle(driver, record, ours=True)
-        if read_only:
-            with driver.cursor() as cursor:
-                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+    _settle(engine, read_only)
+    return engine
 
-    def settle(driver: Any, record: Any, *, ours: bool) -> None:
+
+def _settle(engine: sa.Engine, read_only: bool) -> None:
+    """Have every connection that is taken from an engine's pool settled for who takes it."""
+
+    def limit(driver: Any, seconds: float | None) -> None:
+        for name in ("read_timeout", "write_timeout"):
+            given = engine.url.query.get(name)
+            setattr(driver, f"_{name}", float(str(given)) if given else seconds)
+
+    def taken(driver: Any, record: Any, _proxy: Any = None) -> None:
+        seconds = _limit.get()
+        ours = seconds is not None
         if record.info.get(_OURS) != ours:
             wait = LOCK_WAIT_S if ours else "DEFAULT"
             with driver.cursor() as cursor:
                 cursor.execute(
                     f"{_SETTINGS}, innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}"
                 )
+                if read_only:
+                    cursor.execute("SET SESSION TRANSACTION READ ONLY")
             record.info[_OURS] = ours
-
-    def limit(driver: Any, seconds: float | None) -> None:
-        if driver is not None:
-            for name in ("read_timeout", "write_timeout"):
-                setattr(driver, f"_{name}", options.get(name, seconds))
-
-    def taken(driver: Any, record: Any, _proxy: Any) -> None:
-        seconds = _limit.get()
-        settle(driver, record, ours=seconds is not None)
+            _drivers.add(driver)
         limit(driver, seconds)
 
+    def returned(driver: Any, _record: Any) -> None:
+        if driver is not None:
+            # Whether it still lives is asked before it is taken again.
+            limit(driver, ANSWER_S)
+
     # Before SQLAlchemy looks at sql_mode, and quotes names and backslashes by what it finds.
-    event.listen(engine, "connect", connected, insert=True)
+    event.listen(engine, "connect", taken, insert=True)
     event.listen(engine, "checkout", taken)
-    # What asks whether a connection still lives, before it is taken again, has our limit.
-    event.listen(engine, "checkin", lambda driver, _record: limit(driver, ANSWER_S))
+    event.listen(engine, "checkin", returned)
     _engines.add(engine)
-    return engine
 
 
 @cache
@@ -370,9 +454,10 @@ def driver_said(error: BaseException) -> tuple[int | None, str]:
     return (code, str(rest[0]) if rest else "") if isinstance(code, int) else (None, str(original))
 
 
-def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibError:
-    """Return imlib's own error for one that SQLAlchemy or a driver raised; raise it ``from`` the
-    original.
+def translate(
+    error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float | None = None
+) -> ImlibError:
+    """Return imlib's own error for one of SQLAlchemy's or a driver's; raise it ``from`` that one.
 
     Parameters
     ----------
@@ -380,6 +465,8 @@ def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibEr
         What was caught. An `ImlibError` is returned as it is.
     engine : sqlalchemy.Engine, sqlalchemy.URL or str
         Whose error it is; the message names its URL without the password.
+    limit_s : float, optional
+        What `connect` was given.
     """
     if isinstance(error, ImlibError):
         return error
@@ -389,17 +476,22 @@ def translate(error: BaseException, engine: sa.Engine | sa.URL | str) -> ImlibEr
     kind: type[ImlibError] = UnavailableError
     said = shortened(text)
     if isinstance(error, sa.exc.TimeoutError):
-        said, advice = "every connection of the pool is in use", "close some"
-    elif code is not None:
-        said = f"{said if text else 'the connection is gone'} (error {code})"
-        lost = (UnavailableError, "is the server up, and is this its address?")
-        kind, advice = next(
-            ((kind, advice) for codes, kind, advice in _CODES if code in codes), lost
-        )
-    elif type(original).__module__ == "sqlite3":
-        kind, advice = next(
-            (kind, advice) for pattern, kind, advice in _WORDS if re.search(pattern, text)
-        )
+        advice = "every connection of the pool is in use: close some"
+    elif code is not None or type(original).__module__ == "sqlite3":
+        rules, told = (_WORDS, text) if code is None else (_CODES, f"{code} {text}")
+        kind, advice = next((kind, advice) for form, kind, advice in rules if re.match(form, told))
+        if code is not None:
+            said = f"{said if text else 'the connection is gone'} (error {code})"
+        if "timed out" in text:
+            name, limit = "read_timeout", limit_s or ANSWER_S
+            if code == CR.CR_CONN_HOST_ERROR:
+                name, limit = "connect_timeout", _CONNECT_TIMEOUT_S
+            url = engine.url if isinstance(engine, sa.Engine) else sa.make_url(engine)
+            given = url.query.get(name, f"{limit:g}")
+            said = f"the server gave no answer within {given} s: {said}"
+            advice = f"it is stopped, busy or cut off; try again, or set {name} in the URL"
+        if kind is SchemaError and (names := _TABLE.search(getattr(error, "statement", "") or "")):
+            said = f"table {names[1]}: {said}"
     elif isinstance(original, RuntimeError) and "cryptography" in text:
         kind, said = (
             UnsupportedServerError,

@@ -1,14 +1,14 @@
-"""Ends an embedded server and removes its folder once the process that owns them is gone, however
-it went.
+"""Ends an embedded server and removes its folder when the process that owns them is gone.
 
-Run as a program, in a process session of its own so that no interrupt meant for the owner reaches
-it. The owner holds the other end of a pipe: when the owner closes it or dies, reading gives end of
-file. A child that the owner forked may hold the pipe too, so the parent's pid is looked at as well.
+It runs as a program, in a process session of its own: an interrupt meant for the owner does not
+reach it. The owner holds the other end of a pipe; when the owner closes it or dies, reading gives
+end of file. A child that the owner forked may hold the pipe too, so the watchdog also looks at its
+parent's pid.
 
 The watchdog can be killed too. On Linux its server then ends with it: PR_SET_PDEATHSIG kills a
 process when the *thread* that started it ends, and the watchdog, unlike the owner, has only one.
-Elsewhere, macOS among it, the server stays. Owner and watchdog hold a lock in the folder: the next
-watchdog removes one whose lock nobody holds.
+On other systems, such as macOS, the server stays. Owner and watchdog hold a lock in the folder: the
+next watchdog removes every folder whose lock nobody holds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _tie() -> Callable[[], None] | None:
-    """Return what a child does before it becomes the server, so that it ends with this process."""
+    """Return what a child runs before it becomes the server: it then ends with this process."""
     if sys.platform != "linux":
         return None
     import ctypes  # here, since the owner imports this module too
@@ -60,13 +60,13 @@ def _tie() -> Callable[[], None] | None:
     def tie() -> None:
         prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:
-            os._exit(1)  # it ended before this was said
+            os._exit(1)  # the watchdog ended before prctl was called
 
     return tie
 
 
 def _sweep(parent: str) -> None:
-    """Remove what this user's dead owners left; the lock of a living one cannot be taken."""
+    """Remove the folders that this user's dead owners left; a living owner holds its lock."""
     import fcntl  # here, since the owner imports this module too, and Windows has none
 
     for lock in glob(os.path.join(escape(parent), "imlib-*", LOCK)):

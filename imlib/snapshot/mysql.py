@@ -16,7 +16,6 @@ from imlib.snapshot.description import Carrier, Field, Listing, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_protocol import BinaryCursor
 
-_LOCK_WAIT_S: Final = 10
 _BEGIN: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -74,8 +73,6 @@ class MySQLSource:
         """List the tables and open the transaction, in this order: the catalogue is then not locked
         to the end.
         """
-        # By default MySQL waits a day for a locked table.
-        self.connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {_LOCK_WAIT_S}")
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
             self.connection.exec_driver_sql(statement)

@@ -24,7 +24,7 @@ from pymysql.err import MySQLError
 
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
 from imlib.message_body import not_json
-from imlib.servers.sql import driver_said, ping, translate
+from imlib.servers import sql
 from imlib.snapshot.description import (
     TEXT,
     Carrier,
@@ -92,7 +92,7 @@ def read_tables(
     info = reading.info
     chosen: Chosen = {}
     try:
-        info["database"] = ping(engine)
+        info["database"] = sql.ping(engine)
         with reading.connected():
             chosen = choose(request, reading.listed, info["left_out"])
             reading.read(chosen)
@@ -151,7 +151,7 @@ class _Reading:
         imlib's.
         """
         try:
-            with self.engine.connect() as self.connection:
+            with sql.connect(self.engine, limit_s=sql.BULK_S) as self.connection:
                 try:
                     self.connection.detach()  # what is set for this connection is for nobody else
                     sqlite = self.engine.dialect.name == "sqlite"
@@ -166,7 +166,7 @@ class _Reading:
                     self.connection.invalidate()
                     raise
         except _DRIVER_ERRORS as error:
-            raise translate(error, self.engine) from error
+            raise sql.translate(error, self.engine, limit_s=sql.BULK_S) from error
 
     def read(self, chosen: Chosen) -> None:
         """Read the tables one after the other; note what one of them refuses, and read the next."""
@@ -206,7 +206,7 @@ class _Reading:
             try:
                 yield
             except _DRIVER_ERRORS as error:
-                code, text = driver_said(error)
+                code, text = sql.driver_said(error)
                 if self.source.ended(code, text):
                     raise
                 if name in self.request.where and self._can_be_read(name):

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -318,13 +319,21 @@ def test_an_option_that_is_wrong_is_no_malformed_entry(capsys: pytest.CaptureFix
 
 
 def test_who_is_online_while_the_database_is_down(
-    monkeypatch: pytest.MonkeyPatch, named: None, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    named: None,
+    world: imlib.Deployment,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Only Redis is asked, whatever the database's variables name."""
     for name in ("IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL"):
         monkeypatch.setenv(name, "mysql+pymysql://nobody@127.0.0.1:1/im")
-    assert 0 == run("who", "1")
-    assert "user 1: online" in capsys.readouterr().out
+    # Ahead by a minute: it counts however long the command takes.
+    status = imlib.SessionStatus(77, 1, 2, 3, 4, int(time.time()) + 60)
+    world.online_status.set_online(status)
+    world.redis.persist(status.to_key())
+    assert 0 == run("who", "77")
+    assert "user 77: online" in capsys.readouterr().out
+    world.online_status.set_offline(status)
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

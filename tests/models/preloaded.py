@@ -9,4 +9,6 @@ from tests.models.processes import join, use
 
 __all__ = ["use"]
 
-join(*json.loads(os.environ["IMLIB_TEST_URLS"]))
+# pytest imports every module of the tests.
+if "IMLIB_TEST_URLS" in os.environ:
+    join(*json.loads(os.environ["IMLIB_TEST_URLS"]))

@@ -25,11 +25,30 @@ from imlib.models.records import Peer
 from tests.models.stack import Stack, open_stack
 
 TABLES = ("messages", "message_boxes", "user_dialogs", "seq_updates_ngen", "chats", "chat_users")
-OPERATIONS: dict[str, Callable[[Stack], object]] = {
-    "send_message": lambda stack: stack.messages.send_message(1, Peer.user(2), "hello", 7),
-    "send_message_to_chat": lambda stack: stack.messages.send_message(1, Peer.chat(1), "hello", 7),
-    "create_chat": lambda stack: stack.chats.create_chat(1, "Title", [2, 3], 7),
+
+
+def send_in_steps(stack: Stack, random_id: int) -> None:
+    """Send to chat 1 as the deployed server does: history, boxes, dialogs, each by itself."""
+    peer = Peer.chat(1)
+    message_id = stack.messages.create_history_message(1, peer, random_id, "hello")
+    members = [each.user_id for each in stack.chats.get_chat_participants(1)]
+    for user_id in members:
+        stack.messages.create_message_boxes(user_id, 1, peer, user_id != 1, message_id)
+    for user_id in members:
+        stack.dialogs.create_or_update_by_last_message(
+            user_id, peer.peer_type, peer.peer_id, message_id
+        )
+
+
+OPERATIONS: dict[str, Callable[[Stack, int], object]] = {
+    "send_message": lambda stack, n: stack.messages.send_message(1, Peer.user(2), "hello", n),
+    "send_message_to_chat": lambda stack, n: stack.messages.send_message(
+        1, Peer.chat(1), "hello", n
+    ),
+    "create_chat": lambda stack, n: stack.chats.create_chat(1, "Title", [2, 3], n),
+    "send_in_steps": send_in_steps,
 }
+RETRIES = OPERATIONS | {"send_in_steps": OPERATIONS["send_message_to_chat"]}
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -52,15 +71,15 @@ def end_of(pid: int) -> int:
 
 def crash(url: str, operation: str) -> list[dict[str, Any]]:
     """Run an operation, killed at its first statement, then at its second, and so on until it gets
-    through.
+    through. Each time it is tried again, with the same random_id.
     """
     outcomes: list[dict[str, Any]] = []
     while not outcomes or outcomes[-1]["exit"]:
-        point = len(outcomes) + 1
+        random_id = len(outcomes) + 1000 * (1 + list(OPERATIONS).index(operation))
 
-        def work(point: int = point) -> None:
+        def work(point: int = len(outcomes), random_id: int = random_id) -> None:
             with open_stack(url, tables_too=False) as stack:
-                left = iter(range(point - 1))
+                left = iter(range(point))
 
                 def step(*_: Any) -> None:
                     if next(left, None) is None:
@@ -68,14 +87,19 @@ def crash(url: str, operation: str) -> list[dict[str, Any]]:
 
                 event.listen(stack.clients.engine, "before_cursor_execute", step)
                 event.listen(stack.clients.engine, "commit", step)
-                OPERATIONS[operation](stack)
+                OPERATIONS[operation](stack, random_id)
 
         code = end_of(in_child(work))
         with open_stack(url, tables_too=False) as stack:
-            outcomes.append(
-                {"exit": code, "rows": {table: len(stack.rows(table)) for table in TABLES}}
-            )
+            rows = count(stack)
+            RETRIES[operation](stack, random_id)
+            outcomes.append({"exit": code, "rows": rows, "retried": count(stack)})
     return outcomes
+
+
+def count(stack: Stack) -> dict[str, int]:
+    """Return how many rows each of the tables has."""
+    return {table: len(stack.rows(table)) for table in TABLES}
 
 
 def crowd(
@@ -143,7 +167,8 @@ def share(url: str, redis_url: str, way: str, workers: int, times: int) -> list[
         used = asyncio.run(all_at_once())
     else:
         context: Any = multiprocessing.get_context(way)
-        initializer, arguments = None, ()
+        initializer: Callable[..., None] | None = None
+        arguments: tuple[str, ...] = ()
         if way == "forkserver":
             os.environ["IMLIB_TEST_URLS"] = json.dumps([url, redis_url])
             context.set_forkserver_preload(["tests.models.preloaded"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,8 +27,8 @@ def test_a_device_comes_goes_and_moves(stack: Stack) -> None:
         device.registered,
     )
     assert "secret token" not in repr(device)
-    again = stack.accounts.register_device(6, ben, TokenType.GCM, "secret token")
-    assert (device.id, 6, ben, DeviceState.REGISTERED_AGAIN) == (
+    again = stack.accounts.register_device(-(2**63), ben, TokenType.GCM, "secret token")
+    assert (device.id, -(2**63), ben, DeviceState.REGISTERED_AGAIN) == (
         again.id,
         again.auth_id,
         again.user_id,
@@ -39,6 +40,63 @@ def test_a_device_comes_goes_and_moves(stack: Stack) -> None:
     assert [False] == [each.registered for each in stack.accounts.get_devices(ben)]
     assert [] == stack.accounts.get_devices(ann)
     assert stack.accounts.register_device(6, ben, TokenType.GCM, "secret token").registered
+
+
+def test_a_token_has_one_auth_key(stack: Stack) -> None:
+    """Registering a token unregisters it for other auth keys, and no other token or type."""
+    ann, ben = stack.add_users(2)
+    for auth_key_id, user_id, kind, token in (
+        (5, ann, TokenType.GCM, "token"),
+        (5, ann, TokenType.APNS, "token"),
+        (5, ann, TokenType.GCM, "other"),
+        (6, ben, TokenType.GCM, "token"),
+    ):
+        device = stack.accounts.register_device(auth_key_id, user_id, kind, token)
+        assert (auth_key_id, user_id, 0) == (device.auth_id, device.user_id, device.state)
+    assert [2, 0, 0, 0] == [row["state"] for row in stack.rows("devices")]
+    back = stack.accounts.register_device(5, ann, TokenType.GCM, "token")
+    assert (1, DeviceState.REGISTERED_AGAIN) == (back.id, back.state)
+    assert [1, 0, 0, 2] == [row["state"] for row in stack.rows("devices")]
+
+
+def test_one_auth_key_unregisters(stack: Stack) -> None:
+    """With an auth key only its own device is unregistered, without one the token everywhere."""
+    (ann,) = stack.add_users(1)
+    for auth_id in (5, 6):
+        stack.put("devices", auth_id=auth_id, user_id=ann, token_type=2, token="token", state=0)
+    assert not stack.accounts.unregister_device(TokenType.GCM, "token", auth_key_id=7)
+    assert stack.accounts.unregister_device(TokenType.GCM, "token", auth_key_id=6)
+    assert not stack.accounts.unregister_device(TokenType.GCM, "token", auth_key_id=6)
+    assert [0, 2] == [row["state"] for row in stack.rows("devices")]
+    assert stack.accounts.unregister_device(TokenType.GCM, "token")
+    assert [2, 2] == [row["state"] for row in stack.rows("devices")]
+
+
+@pytest.mark.parametrize("other", ["TOKEN", "token ", "tok\u00e9n", "token\u00df", "token\0"])
+def test_tokens_are_compared_byte_by_byte(stack: Stack, other: str) -> None:
+    """Tokens that a collation would take for equal are different devices."""
+    (ann,) = stack.add_users(1)
+    for token in ("token", other):
+        device = stack.accounts.register_device(5, ann, TokenType.GCM, token)
+        assert (token, DeviceState.REGISTERED) == (device.token, device.state)
+    stack.accounts.register_device(6, ann, TokenType.GCM, other)
+    assert [0, 2, 0] == [row["state"] for row in stack.rows("devices")]
+    assert stack.accounts.unregister_device(TokenType.GCM, "token")
+    assert [2, 2, 0] == [row["state"] for row in stack.rows("devices")]
+
+
+def test_one_token_registered_at_once(stack: Stack) -> None:
+    """Of many auth keys that register a token at once one has it in the end."""
+    users = stack.add_users(8)
+
+    def register(n: int) -> None:
+        stack.accounts.register_device(n % 4, users[n], TokenType.GCM, "token")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(register, range(8)))
+    registered = [row for row in stack.rows("devices") if row["state"] in (0, 1)]
+    assert 1 == len(registered)
+    assert 4 == len(stack.rows("devices"))
 
 
 def test_what_the_deployed_server_unregistered(stack: Stack) -> None:
@@ -119,14 +177,58 @@ def test_a_chat_from_its_creation(stack: Stack) -> None:
     assert [(ann, NOW)] * 3 == [
         (each.inviter_user_id, each.joined_at) for each in full.participants
     ]
-    assert (
-        chat
-        == stack.chats.create_chat(ann, "Other", [], -(2**63))
-        == stack.chats.get_chat(chat.id)
-        == full.chat
-    )
+    again = stack.chats.create_chat(ann, "Lunch \U0001f35c", [cy, ben], -(2**63))
+    assert chat == again == stack.chats.get_chat(chat.id) == full.chat
     assert chat.id != stack.chats.create_chat(ben, "Other", [], -(2**63)).id
     assert str(chat.access_hash) not in repr(chat)
+
+
+@pytest.mark.parametrize(
+    ("title", "members"),
+    [
+        ("lunch", [2, 3]),
+        ("Lunch ", [2, 3]),
+        ("Lunch", [2]),
+        ("Lunch", [2, 4]),
+        ("Lunch", [2, 3, 4]),
+    ],
+)
+def test_a_random_id_used_for_another_chat(stack: Stack, title: str, members: list[int]) -> None:
+    """A random_id again with another title or other members is an error that names the first."""
+    stack.add_users(4)
+    chat = stack.chats.create_chat(1, "Lunch", [2, 3], 7)
+    before = [stack.rows("chats"), stack.rows("chat_users")]
+    with pytest.raises(InvalidValueError, match=f"^random_id 7 is chat {chat.id}'s, .*written$"):
+        stack.chats.create_chat(1, title, members, 7)
+    assert before == [stack.rows("chats"), stack.rows("chat_users")]
+
+
+def test_a_chat_that_changed_since(stack: Stack) -> None:
+    """A retry finds its chat after changes; another request is told apart as far as rows tell."""
+    ann, ben, cy, dee = stack.add_users(4)
+    chat = stack.chats.create_chat(ann, "Lunch", [ben, cy], 7)
+    stack.chats.add_chat_participant(chat.id, dee, ben)
+    stack.chats.delete_chat_user(chat.id, cy)
+    assert chat.id == stack.chats.create_chat(ann, "Lunch", [cy, ben], 7).id
+    for title, members in (("Dinner", [ben, cy]), ("Lunch", [ben, dee]), ("Lunch", [cy])):
+        with pytest.raises(InvalidValueError, match=f"is chat {chat.id}'s"):
+            stack.chats.create_chat(ann, title, members, 7)
+    stack.chats.edit_chat_title(chat.id, ben, "Dinner", 7)
+    assert "Dinner" == stack.chats.create_chat(ann, "Lunch", [ben, cy], 7).title
+    assert 4 == len(stack.rows("chat_users"))
+
+
+def test_a_chat_that_was_made_in_part(stack: Stack) -> None:
+    """A chat whose writer died before all were in it is completed by its retry."""
+    ann, ben, cy = stack.add_users(3)
+    chat = stack.chats.create_chat(ann, "Lunch", [ben, cy], 7)
+    with stack.clients.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM chat_users WHERE user_id > 1")
+    for members in ([ben], [ben, cy, 99]):
+        with pytest.raises((InvalidValueError, NotFoundError)):
+            stack.chats.create_chat(ann, "Lunch", members, 7)
+    assert chat == stack.chats.create_chat(ann, "Lunch", [ben, cy], 7)
+    assert [ann, ben, cy] == [p.user_id for p in stack.chats.get_chat_participants(chat.id)]
 
 
 def test_chats_that_nobody_marked(stack: Stack) -> None:
@@ -176,7 +278,10 @@ def test_a_title_changes(stack: Stack) -> None:
     edited = stack.chats.edit_chat_title(chat.id, ben, "Dinner", 5)
     assert ("Dinner", 2, ben) == (edited.title, edited.version, edited.title_changer_user_id)
     assert edited.title_changed_at is not None
-    assert edited == stack.chats.edit_chat_title(chat.id, ben, "Again", 5)
+    assert edited == stack.chats.edit_chat_title(chat.id, ben, "Dinner", 5)
+    with pytest.raises(InvalidValueError, match=f"^random_id 5 is chat {chat.id}'s, .*written$"):
+        stack.chats.edit_chat_title(chat.id, ben, "Again", 5)
+    assert edited == stack.chats.get_chat(chat.id)
     other = stack.chats.create_chat(ben, "Other", [])
     with pytest.raises(InvalidValueError):
         stack.chats.edit_chat_title(other.id, ben, "Taken", 5)

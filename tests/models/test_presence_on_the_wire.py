@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,50 @@ def test_reading_sends_no_command_that_writes(
     # By CLIENT SETINFO redis-py says on a new connection who it is: nothing that is kept.
     sent = {command[0] for command in wire.commands if command[:2] != [b"CLIENT", b"SETINFO"]}
     assert (
-        {b"HGETALL", b"TIME"}
+        {b"HSCAN", b"TIME"}
         <= sent
         <= {b"HGETALL", b"TIME", b"SCAN", b"PTTL", b"INFO", b"HLEN", b"HSCAN", b"TYPE"}
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "trips"), [(1, 1), (1000, 1), (1001, 2), (2500, 3), (10_000, 11)]
+)
+def test_a_large_hash_is_read_in_parts(
+    deployment: imlib.Deployment, wire: Proxy, fields: int, trips: int
+) -> None:
+    """One round trip up to 1,000 fields, then at most one more per 1,000; all of them are read."""
+    sessions = [replace(STATUS, session_id=number) for number in range(fields)]
+    deployment.online_status.renew([*sessions, replace(STATUS, user_id=8)])
+    wire.forward()
+    online = deployment.online_status.get_online_by_user_id_list([8, 7], clock=lambda: STATUS.now)
+    assert [1, fields] == [len(online[8]), len(online[7])]
+    assert sessions == online[7]
+    sent = [command for command in wire.commands if b"online_7" in command]
+    assert {b"HSCAN"} == {command[0] for command in sent}
+    assert 1 <= len(sent) <= trips
+
+
+@pytest.mark.parametrize("changed", ["gone", "another type"])
+def test_a_large_hash_that_goes_while_it_is_read(
+    deployment: imlib.Deployment, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """What was read before it went counts; that it became another type is listed as malformed."""
+    many = [replace(STATUS, session_id=number) for number in range(5000)]
+    deployment.online_status.renew(many)
+    redis: Any = deployment.redis
+    hscan = redis.hscan
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        redis.delete("online_7")
+        if changed == "another type":
+            redis.set("online_7", "x")
+        return hscan(*arguments, **options)
+
+    monkeypatch.setattr(redis, "hscan", meanwhile)
+    found = deployment.online_status.get_online_by_user_id(7, clock=lambda: STATUS.now)
+    assert (changed == "gone") == bool(found)
+    assert len(found) < 5000
 
 
 def test_a_server_that_forgot_its_scripts_needs_nothing_more(

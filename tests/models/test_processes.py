@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from imlib.constants import MessageBoxType
+from tests.models.processes import count
 from tests.models.stack import open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.programs import REDIS_SERVER, VALKEY
@@ -37,33 +38,47 @@ def outcome(process: subprocess.Popen[str]) -> Any:
 
 @pytest.mark.parametrize("operation", ["send_message", "send_message_to_chat", "create_chat"])
 def test_killed_between_any_two_statements(url: str, operation: str) -> None:
-    """A process killed at any statement of an operation, its commit among them, leaves nothing; the
-    last one all.
+    """A process killed at any statement of an operation, its commit among them, leaves nothing, and
+    its retry does it all; one that got through leaves nothing to its retry.
     """
+    people = 2 if operation == "send_message" else 3
     with open_stack(url) as stack:
         stack.add_users(3)
         if operation == "send_message_to_chat":
             stack.chats.create_chat(1, "Lunch", [2, 3])
+        before = count(stack)
     outcomes = outcome(start("crash", url, operation))
     assert len(outcomes) > 5
-    nothing = outcomes[0]["rows"]
-    assert [nothing] * (len(outcomes) - 1) == [each["rows"] for each in outcomes[:-1]]
-    assert {-9} == {each["exit"] for each in outcomes[:-1]}
-    grown = {
-        table: n - nothing[table]
-        for table, n in outcomes[-1]["rows"].items()
-        if n != nothing[table]
-    }
-    people = 3 if operation == "send_message_to_chat" else 2
-    sent = {
-        "messages": 1,
-        "message_boxes": people,
-        "user_dialogs": people,
-        "seq_updates_ngen": people,
-    }
-    assert ({"chats": 1, "chat_users": 3} if operation == "create_chat" else sent) == grown
+    assert [-9] * (len(outcomes) - 1) + [0] == [each["exit"] for each in outcomes]
+    for n, each in enumerate(outcomes, 1):
+        grown = {"chats": n, "chat_users": 3 * n}
+        if operation != "create_chat":
+            alone = dict.fromkeys(("user_dialogs", "seq_updates_ngen"), people)
+            grown = alone | {"messages": n, "message_boxes": people * n}
+        after = {table: rows + grown.get(table, 0) for table, rows in before.items()}
+        whole = each["exit"] == 0
+        assert (after if whole else outcomes[n - 2]["retried"] if n > 1 else before) == each["rows"]
+        assert after == each["retried"]
     with open_stack(url) as stack:
-        assert all(row["seq"] == 1 for row in stack.rows("seq_updates_ngen"))
+        assert all(row["seq"] == len(outcomes) for row in stack.rows("seq_updates_ngen"))
+
+
+def test_killed_between_any_two_steps(url: str) -> None:
+    """A writer without transactions is killed at any statement: the retry completes its message."""
+    with open_stack(url) as stack:
+        stack.add_users(3)
+        stack.chats.create_chat(1, "Lunch", [2, 3])
+    outcomes = outcome(start("crash", url, "send_in_steps"))
+    assert len(outcomes) > 15
+    assert len({json.dumps(each["rows"]) for each in outcomes}) > 15
+    with open_stack(url) as stack:
+        messages = [row["id"] for row in stack.rows("messages")]
+        assert len(outcomes) == len(messages)
+        for user_id in (1, 2, 3):
+            boxes = stack.rows("message_boxes", user_id=user_id)
+            assert messages == [box["message_id"] for box in boxes]
+            assert list(range(1, len(messages) + 1)) == [box["pts"] for box in boxes]
+        assert [max(messages)] * 3 == [row["top_message"] for row in stack.rows("user_dialogs")]
 
 
 def test_eight_processes_send_to_one_user(url: str) -> None:

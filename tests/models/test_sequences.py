@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from imlib.errors import InvalidValueError
+from imlib.errors import AccessDeniedError, ImlibError, InvalidValueError, UnavailableError
+from imlib.models.records import Peer
 from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.redis import PrivateRedis, private_redis
+from tests.private_servers.redis_cluster import PrivateCluster
+from tests.private_servers.refusals import REFUSALS
 
 KEY = "seq_updates_ngen_x"
 
@@ -176,6 +179,107 @@ def test_redis_that_does_not_answer(url: str, redis_server: PrivateRedis) -> Non
         with redis_server.paused():
             assert [2, 3] == [stack.sequences.next_id("x") for _ in range(2)]
         assert (4, b"4") == (stack.sequences.next_id("x"), redis.get(KEY))
+
+
+def test_a_node_of_a_cluster_is_not_silent(url: str, small_cluster: PrivateCluster) -> None:
+    """A key that is another node's could be ahead: no number is taken; names of this node go on."""
+    name = "x"
+    here = small_cluster.primary_of(KEY)
+    (other,) = (node for node in small_cluster.primaries if node is not here)
+    here.command("SET", KEY, 42)
+    with open_stack(url, Redis.from_url(other.url)) as stack:
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="a cluster's node"):
+                stack.sequences.next_id(name)
+        assert [] == stack.rows("seq_updates_ngen")
+    with open_stack(url, Redis.from_url(here.url), tables_too=False) as stack:
+        assert 43 == stack.sequences.next_id(name)
+
+
+@pytest.mark.parametrize(
+    ("rules", "kind"),
+    [
+        ("-mget", AccessDeniedError),
+        ("resetkeys ~other", AccessDeniedError),
+        ("resetpass", AccessDeniedError),
+        ("off", AccessDeniedError),
+    ],
+)
+def test_a_user_who_may_not_look(
+    url: str, redis_server: PrivateRedis, rules: str, kind: type[ImlibError]
+) -> None:
+    """Redis answers and refuses: that is said before a number is taken, and mended it goes on."""
+    redis_server.command("FLUSHALL")
+    user = redis_server.add_user("ann", "secret", "~*", "+@all")
+    with open_stack(url, Redis.from_url(user)) as stack:
+        assert 1 == stack.sequences.next_id("x")
+        redis_server.command("SET", KEY, 42)
+        redis_server.command("ACL", "SETUSER", "ann", *rules.split())
+        redis_server.command("CLIENT", "KILL", "USER", "ann")
+        with pytest.raises(kind):
+            stack.sequences.next_id("x")
+        with pytest.raises(kind), stack.sequences.transaction() as connection:
+            stack.sequences.next_ids("x", 2, connection=connection)
+        assert 1 == stack.sequences.current("x")
+        redis_server.add_user("ann", "secret", "~*", "+@all")
+        assert 43 == stack.sequences.next_id("x")
+
+
+@pytest.mark.parametrize("refused", REFUSALS)
+def test_a_redis_that_refuses(
+    url: str, redis_server: PrivateRedis, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that tells what it holds and takes no writes costs no number, and a warning says so."""
+    redis_server.command("FLUSHALL")
+    redis_server.command("SET", KEY, 42)
+    with open_stack(url, Redis.from_url(redis_server.url)) as stack:
+        with REFUSALS[refused](redis_server):
+            if refused == "MASTERDOWN":
+                with pytest.raises(UnavailableError):
+                    stack.sequences.next_id("x")
+                assert 0 == stack.sequences.current("x")
+            else:
+                assert 43 == stack.sequences.next_id("x")
+                assert ["a sequence in Redis stays behind its row"] == [
+                    record.message.split(":")[0]
+                    for record in caplog.records
+                    if record.levelname == "WARNING"
+                ]
+                assert "42" == redis_server.command("GET", KEY)
+        following = 43 if refused == "MASTERDOWN" else 44
+        assert following == stack.sequences.next_id("x")
+        assert str(following) == redis_server.command("GET", KEY)
+
+
+def test_a_key_of_another_type_stops_no_other(stack: Stack) -> None:
+    """Of several names one has a list in Redis: the others' keys are raised all the same."""
+    stack.clients.redis.lpush(KEY, "a")
+    with stack.sequences.transaction() as connection:
+        assert {"x": 1, "y": 1} == stack.sequences.advance(connection, ["x", "y"])
+    assert b"1" == stack.clients.redis.get("seq_updates_ngen_y")
+
+
+@pytest.mark.parametrize(("held", "sent"), [(2**31 - 2, True), (2**31 - 1, False), (2**40, False)])
+def test_a_foreign_value_under_a_boxs_counter(stack: Stack, held: int, sent: bool) -> None:
+    """A number beyond any box is refused with the key's name; without the key all goes on."""
+    ann, bob = stack.add_users(2)
+    key = f"seq_updates_ngen_{bob}"
+    stack.clients.redis.set(key, held)
+    if sent:
+        stack.messages.send_message(ann, Peer.user(bob), "hello")
+        assert 2**31 - 1 == stack.sequences.current(str(bob))
+        with pytest.raises(InvalidValueError, match="numbers end at 2147483647"):
+            stack.messages.send_message(ann, Peer.user(bob), "hello")
+        return
+    with pytest.raises(
+        InvalidValueError, match=f"end at 2147483647, and the Redis key {key} holds {held}"
+    ):
+        stack.messages.send_message(ann, Peer.user(bob), "hello")
+    assert [] == stack.rows("messages")
+    assert str(held).encode() == stack.clients.redis.get(key)
+    stack.clients.redis.delete(key)
+    stack.messages.send_message(ann, Peer.user(bob), "hello")
+    assert 1 == stack.sequences.current(str(bob))
 
 
 EVENTS = st.one_of(

@@ -234,6 +234,7 @@ REFUSED: dict[str, Callable[[Any, Any], object]] = {
     "dialogs.create_or_update_by_last_message": lambda model, _: (
         model.create_or_update_by_last_message(7, 2, 8, 1)
     ),
+    "dialogs.read_history": lambda model, _: model.read_history(7, Peer.user(8), 1),
     "dialogs.count_message": lambda model, connection: model.count_message(
         connection, [(7, Peer.user(8))], 1, set()
     ),

@@ -187,11 +187,11 @@ def test_listing_waits_for_nobody_for_long(
     """A table that is made and filled by somebody for hours is left out as well, after a bounded
     wait.
     """
-    from imlib.snapshot import mysql
+    from imlib.servers import sql
 
     url = mariadb.new_database()
     three_tables(url)
-    monkeypatch.setattr(mysql, "_LOCK_WAIT_S", 0)
+    monkeypatch.setattr(sql, "LOCK_WAIT_S", 0)
 
     def fill() -> None:
         with suppress(pymysql.MySQLError):  # it is ended below
@@ -228,11 +228,11 @@ def test_a_locked_table_is_waited_for_and_then_left_out(
     mariadb: PrivateMariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A table that somebody has locked costs a bounded wait, and the others are read."""
-    from imlib.snapshot import mysql
+    from imlib.servers import sql
 
     url = mariadb.new_database()
     three_tables(url)
-    monkeypatch.setattr(mysql, "_LOCK_WAIT_S", 0)
+    monkeypatch.setattr(sql, "LOCK_WAIT_S", 0)
     with open_stack(url, tables_too=False) as stack, stack.clients.engine.connect() as other:
         other.exec_driver_sql("LOCK TABLES b WRITE")
         found = read_tables(stack.clients)

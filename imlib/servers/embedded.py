@@ -82,7 +82,7 @@ class Embedded:
     @property
     def database_url(self) -> str:
         """The URL of a SQLite file in the folder."""
-        return f"sqlite:///{self.folder / 'imlib.db'}"
+        return f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
 
     def close(self) -> None:
         """End the server and remove the folder; again, or in a forked child, do nothing."""

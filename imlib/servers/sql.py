@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 from weakref import WeakSet
 
 import sqlalchemy as sa
@@ -305,7 +306,9 @@ def _engine(whole: str, read_only: bool) -> sa.Engine:
     (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         options = parse_options(whole, {"a number of seconds": "timeout"})
-        return _sqlite_engine(url, options, read_only)
+        path = whole.partition("?")[0].partition("///")[2]
+        # SQLAlchemy decodes a path from 2.1 on.
+        return _sqlite_engine(url.set(database=unquote(path)), options, read_only)
     if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
         return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
     raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")

@@ -95,8 +95,8 @@ def plain_url(url: str) -> str:
     if not _CLEAR.fullmatch(whole):
         raise refused(
             url,
-            "it is unclear where the login ends and which host follows; write / ? # @ in user and "
-            "password as %2F %3F %23 %40, and an @ after the host as %40",
+            "it is unclear where the login ends and which host follows; / ? # @ in user and "
+            "password have to be percent-encoded (%2F %3F %23 %40), and so has an @ after the host",
         )
     return whole
 

@@ -42,7 +42,9 @@ def test_a_folder_with_a_space() -> None:
         spaced.mkdir()
         with owner(TMPDIR=str(spaced)) as one:
             assert one.is_alive()
-            assert 1 == len(list(spaced.iterdir()))
+            (private,) = spaced.iterdir()
+            assert (private / "imlib.db").exists()
+            assert [spaced] == list(folder.iterdir())
 
 
 def test_another_process_joins() -> None:

@@ -70,7 +70,14 @@ class CodecError(ImlibError, ValueError):
 class ConfigurationError(ImlibError, ValueError):
     """A URL, an environment variable or an argument of `imlib.connect` that imlib
     cannot work with.
+
+    Attributes
+    ----------
+    url : str
+        The URL that is at fault, with its password masked; empty where none is.
     """
+
+    url: str = ""
 
 
 class NotConnectedError(ImlibError):

@@ -237,17 +237,42 @@ def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.Mon
 
 
 def test_a_replica_belongs_to_a_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a database of one's own the variable's replica is not read, and an argument's is
-    refused.
+    """Without one a replica is refused, the variable's and the argument's; beside another database
+    than the variable's the variable's replica is not read.
     """
-    monkeypatch.setenv("IMLIB_REPLICA_URL", database)
-    with imlib.connect(FAKEREDIS) as deployment:
-        assert deployment.replica is deployment.engine
-        user = deployment.users.create_user("+1", "Ann")
-        assert user == deployment.users.get_user(user.id)
     assert "replica_url names a replica" in refusal(
         imlib.ConfigurationError, FAKEREDIS, replica_url=database
     )
+    monkeypatch.setenv("IMLIB_REPLICA_URL", database)
+    assert "set IMLIB_DATABASE_URL" in refusal(imlib.ConfigurationError, FAKEREDIS)
+    for chosen in ("embedded://", database):
+        with imlib.connect(FAKEREDIS, chosen, scratch=True) as deployment:
+            assert deployment.replica is deployment.engine
+            user = deployment.users.create_user("+1", "Ann")
+            assert user == deployment.users.get_user(user.id)
+    monkeypatch.setenv("IMLIB_DATABASE_URL", "embedded://")
+    assert "set IMLIB_DATABASE_URL" in refusal(imlib.ConfigurationError, FAKEREDIS)
+
+
+def test_a_deployment_can_be_joined_by_its_urls(database: str) -> None:
+    """`connect` takes a deployment's own URLs, whose text is masked, with their passwords."""
+    with private_redis("--requirepass", SECRET) as server:
+        url = server.url.replace("unix://", f"unix://:{SECRET}@")
+        with (
+            imlib.connect(url, database, replica_url=database) as first,
+            imlib.connect(first.redis_url, first.database_url, first.replica_url) as second,
+        ):
+            assert SECRET not in first.redis_url
+            assert url == second.redis_url.reveal()
+
+
+@pytest.mark.parametrize("position", [1, 2])
+def test_an_unclear_url_is_refused_first(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
+    """No private server is started for a deployment that is refused anyway."""
+    monkeypatch.setattr("imlib.connection.Embedded", None)
+    urls = ["embedded://", "mysql://ann@h/im", "mysql://ann@h/im"]
+    urls[position] = f"mysql://ann:@{SECRET}@h/im"
+    assert "%40" in refusal(imlib.ConfigurationError, *urls)
 
 
 def test_an_environment_variable_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

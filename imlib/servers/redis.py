@@ -11,7 +11,13 @@ from weakref import WeakValueDictionary
 
 from imlib.errors import ConfigurationError, UnsupportedServerError
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    parse_options,
+    plain_url,
+    refused,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,6 +32,22 @@ FAKEREDIS = "fakeredis://"
 OLDEST_REDIS = (6, 0)
 TIMEOUT_SECONDS = 5
 """How long a connection or one reply may take."""
+
+# What a URL may choose. redis-py's other arguments are no text, or imlib's own choice.
+_OPTIONS = {
+    "a whole number": "db health_check_interval max_connections",
+    ".+": "username password",
+    "[!-~]+": "client_name",
+    "a number of seconds": "socket_timeout socket_connect_timeout",
+}
+_TCP_OPTIONS = {
+    "redis": {"true or false": "socket_keepalive"},
+    "rediss": {
+        "true or false": "socket_keepalive ssl_check_hostname",
+        ".+": "username password ssl_ca_certs ssl_ca_path ssl_certfile ssl_keyfile ssl_password",
+        "none|optional|required": "ssl_cert_reqs",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +112,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
     store = fakeredis.FakeServer() if url == FAKEREDIS else _imitations.get(url)
     if store is None:
         raise ConfigurationError(
-            f"no deployment of this process is at {url}; a new one is made by {FAKEREDIS}"
+            f"no deployment of this process is at {url}; a new one is made by {FAKEREDIS}", url=url
         )
     url = f"{FAKEREDIS}{id(store):x}"
     _imitations[url] = store
@@ -104,57 +126,55 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
 def _client(url: str) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
     from redis.retry import Retry
 
-    problem = _problem_of(url)
+    address, _, _ = plain_url(url).partition("?")
+    address = address.replace("#", "%23")  # redis-py would drop what follows a #
     try:
-        client = Redis.from_url(
-            url,
+        return Redis.from_url(
+            address,
             # One shape of reply from every server, and no HELLO, which old ones and proxies lack.
             protocol=2,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(
-                NoBackoff(), 0
-            ),  # nothing is sent twice: only the caller knows whether it may be
+            # Nothing is sent twice: only the caller knows whether it may be.
+            retry=Retry(NoBackoff(), 0),
+            **_arguments(url, address),
         )
-        pool = client.connection_pool
-        pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
-        pool.connection_class(
-            **pool.connection_kwargs
-        )  # connects nowhere, but refuses options that it does not know
-    except (ValueError, TypeError, RedisError) as refusal:
-        # Its own words, unless they may hold a part of the password.
-        problem = problem or str(refusal).rpartition("() ")[2].rstrip(".")
-    if problem is None:
-        return client
-    # Outside the except block: the original, which may hold the whole URL, is not even its context.
-    raise ConfigurationError(
-        f"redis_url {ServerUrl(url)!r} is not understood: {problem}. Allowed are "
-        "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket "
-        "and "
-        f"{EMBEDDED} for a private server."
+    except (OSError, ValueError) as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that the original error is not even the context.
+    raise refused(
+        url,
+        f"{problem}. Allowed are redis://[user:password@]host[:port][/db], rediss://... for TLS, "
+        f"unix:///path/to/socket and {EMBEDDED} for a private server",
     )
 
 
-def _problem_of(url: str) -> str | None:
-    """Say what is wrong with a URL where redis-py would look away, or would quote what may be a
-    password.
+def _arguments(url: str, address: str) -> dict[str, Any]:
+    """Return redis-py's arguments for the options of a URL, and check its address.
+
+    Raises
+    ------
+    ValueError
+        redis-py would misread the URL, or quote what may be a password.
+    OSError
+        A certificate or key cannot be loaded.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        return (
-            "host and port cannot be read (in a password, / ? # [ ] and @ have to be "
-            "percent-encoded)"
-        )
-    if parts.scheme == "unix":
-        return None if parts.path else "it names no socket"
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        return "what follows the host is the number of a database"
-    return None
+        raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
+    options = parse_options(url, _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {}))
+    path = parts.path.strip("/")
+    number = not path or (path.isdecimal() and "db" not in options)
+    if not (path if parts.scheme == "unix" else number):
+        raise ValueError("what follows the host is a socket's path or, once, a database's number")
+    check_certificates(
+        *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
+        password=options.get("ssl_password", ""),
+    )
+    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
+    return limits | options
 
 
 def _look_at(client: Redis, *, read_only: bool) -> RedisServer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 import pickle
 import traceback
@@ -10,16 +12,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import pytest
 
 import imlib
+from imlib.servers.redis import open_redis
+from imlib.servers.sql import open_engine
 from imlib.servers.urls import ServerUrl
+from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.process import private_folder
 from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.servers import loopback
 
 SECRET = "s3cret-Word"
 # Each with SECRET at its end, behind what somebody may have forgotten to encode.
-PASSWORDS = [SECRET, *(f"Zq7{special}{SECRET}" for special in "/?#@:[]&=%+ \\")]
+SPECIAL = "@/?#:[]%&= \\"
+PASSWORDS = [SECRET, *(f"Zq7{special}{SECRET}" for special in f"{SPECIAL}+")]
+LOGINS = [(f"a{one}n", f"Zq{other}7") for one in SPECIAL for other in SPECIAL]
+LOGINS = [pair for pair in LOGINS if " " not in pair[0]]  # no ACL user may have one
+LOGINS += [("ann", "é"), ("ann", "é€日"), ("ännchen", "€ £")]
 
 
 def shown(value: object) -> list[str]:
@@ -79,7 +90,7 @@ def guarded() -> Iterator[PrivateRedis]:
     ],
 )
 def test_a_url_prints_without_its_password(spelled: str, password: str) -> None:
-    """Encoded or not, as login or as option, with or without a host: no form shows it, and `whole`
+    """Encoded or not, as login or as option, with or without a host: no form shows it, and `reveal`
     has it.
     """
     for given in (password, quote(password, safe="")):
@@ -114,13 +125,132 @@ def test_a_url_without_a_password_prints_as_it_is(whole: str) -> None:
     assert repr(whole) == repr(ServerUrl(whole))
 
 
-def test_a_url_is_a_string() -> None:
-    """A library or another process that is handed it gets it whole."""
+def test_a_url_is_a_string_without_its_password() -> None:
+    """What copies its text, as pandas, json and join do, gets the mask; copies can reveal it."""
     whole = f"redis://:{SECRET}@localhost"
     url = ServerUrl(whole)
-    assert whole == url
-    assert whole.encode() == url.encode()
-    assert whole == pickle.loads(pickle.dumps(url)).reveal()
+    shown = "redis://:***@localhost"
+    assert shown == url
+    assert [shown] == list(pd.DataFrame({"url": [url]})["url"])
+    assert [shown] == pd.Series([url], dtype="str").to_list()
+    assert f'["{shown}"]' == json.dumps([url])
+    assert shown == "".join([url])
+    assert shown.encode() == url.encode()
+    assert f"{shown:>40}{shown:.9}{shown}" == f"{url:>40}{url:.9}%s" % url
+    assert SECRET not in pd.DataFrame({"url": [url]}).to_html()
+    assert not hasattr(url, "__dict__")
+    for copied in (pickle.loads(pickle.dumps(url)), copy.deepcopy(url), ServerUrl(url)):
+        assert whole == copied.reveal()
+        assert shown == copied
+
+
+@pytest.mark.parametrize(
+    ("whole", "shown"),
+    [
+        ("redis://h?PassWord=x&db=1", "redis://h?PassWord=***&db=1"),
+        ("redis://h?p%61ssword=x&db=1", "redis://h?p%61ssword=***&db=1"),
+        ("redis://h?password=x&y&db=1", "redis://h?password=***&db=1"),
+        ("redis://h?db=1?password=x", "redis://h?db=1?password=***"),
+        ("rediss://h?ssl_password=x&ssl_keyfile=y", "rediss://h?ssl_password=***&ssl_keyfile=***"),
+        ("mysql://h/im?passwd=x", "mysql://h/im?passwd=***"),
+        ("mysql://h/im?pwd=x&a_secret=y&tokens=z", "mysql://h/im?pwd=***&a_secret=***&tokens=***"),
+        ("unix://ann:x@/a/b@c?db=1", "unix://ann:***@/a/b@c?db=1"),
+        ("redis://ann:/x", "redis://***"),
+        ("redis://a@b:x@h:6379/0", "redis://***"),
+        ("redis://h/0?password=x@y", "redis://***"),
+        ("a:b/c@d", "a://***"),
+    ],
+)
+def test_what_is_masked(whole: str, shown: str) -> None:
+    """Options, however their names are spelled, and all where the login's end is unclear."""
+    assert shown == str(ServerUrl(whole))
+
+
+def test_a_path_may_hold_anything(tmp_path: Path) -> None:
+    """The @ of a file's or a socket's path is no login's."""
+    for character in "@:#[]&= ":
+        folder = tmp_path / f"a{character}b"
+        folder.mkdir()
+        url = f"sqlite:///{folder}/imlib.db"
+        assert url == str(ServerUrl(url))
+        with imlib.connect("fakeredis://", url):
+            assert (folder / "imlib.db").exists()
+    with private_folder() as folder, PrivateRedis(folder) as server:
+        at = folder / "a@b#c:d"
+        at.symlink_to(server.socket)
+        with imlib.connect(f"unix://{at}", f"sqlite:///{tmp_path}/imlib.db") as deployment:
+            assert f"unix://{at}" == deployment.redis_url
+
+
+@pytest.fixture
+def touched(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what is looked up or connected; nothing is."""
+    seen: list[object] = []
+
+    def refuse(*what: object, **_: object) -> None:
+        seen.append(what)
+        raise ConnectionRefusedError(111, "nobody is there")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    return seen
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # pymysql drops the socket
+@pytest.mark.parametrize(
+    "kind", ["redis://{}@host.invalid/0", "mysql+pymysql://{}@host.invalid/im"]
+)
+@pytest.mark.parametrize("in_password", SPECIAL)
+def test_a_login_that_is_not_encoded(
+    touched: list[object], tmp_path: Path, kind: str, in_password: str
+) -> None:
+    """It is refused before anything is looked up, or taken as it is; no part of it is shown."""
+    for in_user in ["", *SPECIAL]:
+        password = f"Zq7{in_password}{SECRET}"
+        url = kind.format(f"an{in_user}n:{password}")
+        servers = (url, "embedded://") if "redis" in kind else ("fakeredis://", url)
+        touched.clear()
+        with pytest.raises(imlib.ImlibError) as caught:
+            imlib.connect(*servers)
+        assert [] == holds(caught.value, SECRET, "Zq7")
+        if {in_user, in_password} & set("@/?#"):
+            assert imlib.ConfigurationError is type(caught.value)
+            assert "%40" in str(caught.value)
+        if isinstance(caught.value, imlib.ConfigurationError):
+            assert [] == touched
+            assert str(ServerUrl(url)) == caught.value.url
+
+
+def test_an_encoded_login_works_on_redis() -> None:
+    """Every pair of special characters, and passwords beyond Latin-1."""
+    with private_redis() as server:
+        for user, password in LOGINS:
+            client, _, _ = open_redis(server.add_user(user, password, "+@all"), read_only=True)
+            assert user == client.acl_whoami()
+            client.close()
+
+
+@pytest.mark.parametrize("password", ["é", "é€日"])
+def test_a_default_users_password_beyond_ascii(password: str) -> None:
+    """It is sent as UTF-8, encoded in the URL or not, in the login or as an option."""
+    with private_redis("--requirepass", password) as server:
+        for at in (f":{password}@", f":{quote(password)}@"):
+            url = server.url.replace("unix://", f"unix://{at}")
+            open_redis(url, read_only=True)[0].close()
+        open_redis(f"{server.url}?password={password}", read_only=True)[0].close()
+
+
+def test_an_encoded_login_works_on_mariadb(mariadb: PrivateMariaDB) -> None:
+    """The same for SQL."""
+    url = mariadb.new_database()
+    for user, password in LOGINS:
+        name, word = (one.replace("\\", "\\\\") for one in (user, password))
+        mariadb.run(
+            f"CREATE USER '{name}'@'%' IDENTIFIED BY '{word}';\nGRANT ALL ON *.* TO '{name}'@'%'"
+        )
+        login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+        open_engine(url.replace("root@", login)).dispose()
+        mariadb.run(f"DROP USER '{name}'@'%'")
 
 
 @pytest.mark.parametrize("password", PASSWORDS)

@@ -237,8 +237,6 @@ class _Mirror:
 
         pool = self._context.redis.connection_pool
         options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
-        return Redis(
-            connection_pool=ConnectionPool(
-                pool.connection_class, **pool.connection_kwargs | options
-            )
-        )
+        own = ConnectionPool(pool.connection_class, **pool.connection_kwargs | options)
+        self._context.closing.callback(own.disconnect)
+        return Redis(connection_pool=own)

@@ -132,11 +132,11 @@ def test_read_only_at_the_database(url: str) -> None:
 
 
 def test_a_database_without_tables(url: str) -> None:
-    """An operation on a database without tables says so, and what to call."""
+    """An operation on a database without tables says so, and how to see what is missing."""
     with open_stack(url, tables_too=False) as stack:
-        with pytest.raises(SchemaError, match="create_all"):
+        with pytest.raises(SchemaError, match="schema_check"):
             stack.users.get_user(1)
-        with pytest.raises(SchemaError, match="create_all"):
+        with pytest.raises(SchemaError, match="schema_check"):
             stack.sequences.next_id("x")
 
 

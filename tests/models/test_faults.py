@@ -247,8 +247,14 @@ def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path:
     with connect(f"{proxy.url}?socket_timeout=600", tmp_path) as deployment:
         model = deployment.online_status
         model.renew([session(1, user_id=7), session(2, user_id=8)])
-        waiting = threading.get_ident()
-        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        waiting, heeded = threading.get_ident(), threading.Event()
+
+        def heed(*_: object) -> None:
+            if not heeded.is_set():
+                heeded.set()
+                raise KeyboardInterrupt
+
+        handler = signal.signal(signal.SIGINT, heed)
         try:
             # The reply to the two commands of the first call comes when the next call has sent
             # something.
@@ -256,7 +262,9 @@ def test_an_interrupt_poisons_no_connection(proxy: Proxy, direct: Any, tmp_path:
 
             def interrupt() -> None:
                 assert proxy.holding.wait(60)
-                signal.pthread_kill(waiting, signal.SIGINT)
+                # One that comes just before the thread begins to wait would be heeded after it.
+                while not heeded.wait(0.01):
+                    signal.pthread_kill(waiting, signal.SIGINT)
 
             with ThreadPoolExecutor(1) as pool:
                 interrupted = pool.submit(interrupt)

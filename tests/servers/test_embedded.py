@@ -177,7 +177,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _ in range(3):
     try:
         print("ready", flush=True)
-        time.sleep(600)  # never served out: the interrupt ends it
+        while True:  # an interrupt just before a long sleep would be heeded after it
+            time.sleep(0.01)
     except KeyboardInterrupt:
         print(len(deployment.online_status.get_online_by_user_id(7)), flush=True)
 sys.stdin.read()

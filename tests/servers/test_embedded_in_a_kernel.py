@@ -47,7 +47,8 @@ class Kernel:
         """Interrupt a cell that is running; return the name of the error that it ended with."""
         # A cell that only an interrupt ends. By default a kernel that an error has stopped throws
         # away what is asked of it meanwhile.
-        message = self.client.execute("print('running')\ntime.sleep(600)", stop_on_error=False)
+        endless = "print('running')\nwhile True:\n    time.sleep(0.01)"
+        message = self.client.execute(endless, stop_on_error=False)
         while True:
             output = self.client.get_iopub_msg(timeout=WITHIN_S)
             if "stream" == output["msg_type"] and message == output["parent_header"].get("msg_id"):

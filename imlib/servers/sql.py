@@ -474,7 +474,8 @@ def translate(
             given = url.query.get(name, f"{limit:g}")
             said = f"the server gave no answer within {given} s: {said}"
             advice = f"it is stopped, busy or cut off; try again, or set {name} in the URL"
-        if kind is SchemaError and (names := _TABLE.search(getattr(error, "statement", "") or "")):
+        names = _TABLE.search(getattr(error, "statement", None) or "")
+        if kind is SchemaError and names and names[1] not in text:
             said = f"table {names[1]}: {said}"
     elif isinstance(original, RuntimeError) and "cryptography" in text:
         kind, said = (

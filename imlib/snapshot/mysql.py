@@ -66,6 +66,7 @@ class MySQLSource:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
+        self.most = 0
 
     def skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's."""
@@ -77,6 +78,9 @@ class MySQLSource:
         """List the tables and open the transaction, in this order: the catalogue is then not locked
         to the end.
         """
+        packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
+        # Half of a packet is left to the rest of the statement; a value takes up to 24 bytes.
+        self.most = max(1, packet // 48)
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
             self.connection.exec_driver_sql(statement)

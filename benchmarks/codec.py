@@ -45,7 +45,7 @@ def run() -> list[Row]:
         )
     ]
     for name, entries, promise in (
-        ("clean", clean, 5),
+        ("clean", clean, 3),
         ("1 % malformed", spoilt, 2.5),
         ("layouts mixed", mixed, 2.5),
     ):

@@ -1,15 +1,13 @@
-"""The state of an IM server, made plain: presence leases, sequences and tables as code and
-DataFrames.
+"""The state of an IM server, made plain: presence, sequences and tables as code and DataFrames.
 
-Start with ``imlib.connect()``. What needs pandas loads when it is first used: importing imlib costs
-next to nothing.
+Start with ``imlib.connect()``. pandas loads only when it is first needed: importing imlib is fast.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-# Behind imlib.connect, whose loading gives that name to the module: here the function takes it.
+from imlib import constants
 from imlib.connection import (
     connect,
     get_account_model,
@@ -21,28 +19,7 @@ from imlib.connection import (
     get_updates_model,
     get_user_model,
 )
-from imlib.constants import (
-    CHECK_ONLINE_TIMEOUT,
-    MESSAGE_BOX_TYPE_INCOMING,
-    MESSAGE_BOX_TYPE_OUTGOING,
-    MESSAGE_TYPE_MESSAGE,
-    MESSAGE_TYPE_MESSAGE_SERVICE,
-    MESSAGE_TYPE_UNKNOWN,
-    ONLINE_TIMEOUT,
-    TOKEN_TYPE_APNS,
-    TOKEN_TYPE_BLACKBERRY,
-    TOKEN_TYPE_GCM,
-    TOKEN_TYPE_INTERNAL_PUSH,
-    TOKEN_TYPE_MPNS,
-    TOKEN_TYPE_SIMPLE_PUSH,
-    TOKEN_TYPE_UBUNTU_PHONE,
-    MessageBoxType,
-    MessageType,
-    OnlineTimeout,
-    ParticipantType,
-    PeerType,
-    TokenType,
-)
+from imlib.constants import *  # noqa: F403 - each name stands once, in constants.__all__
 from imlib.deployment import Deployment
 from imlib.errors import (
     AccessDeniedError,
@@ -68,20 +45,6 @@ if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
 
 __all__ = [
-    "CHECK_ONLINE_TIMEOUT",
-    "MESSAGE_BOX_TYPE_INCOMING",
-    "MESSAGE_BOX_TYPE_OUTGOING",
-    "MESSAGE_TYPE_MESSAGE",
-    "MESSAGE_TYPE_MESSAGE_SERVICE",
-    "MESSAGE_TYPE_UNKNOWN",
-    "ONLINE_TIMEOUT",
-    "TOKEN_TYPE_APNS",
-    "TOKEN_TYPE_BLACKBERRY",
-    "TOKEN_TYPE_GCM",
-    "TOKEN_TYPE_INTERNAL_PUSH",
-    "TOKEN_TYPE_MPNS",
-    "TOKEN_TYPE_SIMPLE_PUSH",
-    "TOKEN_TYPE_UBUNTU_PHONE",
     "AccessDeniedError",
     "Clock",
     "CodecError",
@@ -93,20 +56,14 @@ __all__ = [
     "Layout",
     "Lease",
     "ManualClock",
-    "MessageBoxType",
-    "MessageType",
     "NotConnectedError",
     "NotEmptyError",
     "NotFoundError",
-    "OnlineTimeout",
-    "ParticipantType",
-    "PeerType",
     "ReadOnlyError",
     "SchemaError",
     "SessionStatus",
     "Snapshot",
     "SnapshotError",
-    "TokenType",
     "UnavailableError",
     "UnsupportedServerError",
     "WrongTypeError",
@@ -122,8 +79,9 @@ __all__ = [
     "get_user_model",
     "system_clock",
 ]
+__all__ += constants.__all__
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

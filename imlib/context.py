@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imlib.errors import NotConnectedError, ReadOnlyError
@@ -36,6 +37,8 @@ class Context:
         Whether models refuse to write.
     closed : bool
         Whether the deployment was closed: nothing can be asked of it any more.
+    closing : ExitStack
+        What has to be ended when it is closed.
     """
 
     redis_client: Redis
@@ -47,6 +50,7 @@ class Context:
     clock: Clock
     read_only: bool
     closed: bool = False
+    closing: ExitStack = field(default_factory=ExitStack, init=False)
 
     @property
     def redis(self) -> Redis:

@@ -53,12 +53,11 @@ class Deployment(Context):
     replica_url: ServerUrl | None = None
     scratch: bool = False
     shifter: DeadlineShifter | None = None
-    _owned: ExitStack = field(default_factory=ExitStack, init=False)
     _owner: int = field(default_factory=os.getpid, init=False)
 
     def _own(self, stack: ExitStack) -> None:
         """Take over what `close` has to end: clients, and a private server."""
-        self._owned = stack
+        self.closing.enter_context(stack)
         if self.scratch:
             atexit.register(
                 self.close
@@ -232,7 +231,7 @@ class Deployment(Context):
                 empty(self)
         finally:
             self.closed = True
-            self._owned.close()
+            self.closing.close()
             atexit.unregister(self.close)
 
     def __enter__(self) -> Self:

@@ -24,9 +24,12 @@ class ImlibError(Exception):
     server : str
         The server that it is about, as an address or URL without password; empty where it is about
         none.
+    keys : tuple of str
+        Of a write that Redis refused: the keys that were not written.
     """
 
     server: str = ""
+    keys: tuple[str, ...] = ()
 
     def __init__(self, message: str = "", **evidence: object) -> None:
         super().__init__(message)
@@ -67,7 +70,14 @@ class CodecError(ImlibError, ValueError):
 class ConfigurationError(ImlibError, ValueError):
     """A URL, an environment variable or an argument of `imlib.connect` that imlib
     cannot work with.
+
+    Attributes
+    ----------
+    url : str
+        The URL that is at fault, with its password masked; empty where none is.
     """
+
+    url: str = ""
 
 
 class NotConnectedError(ImlibError):
@@ -95,15 +105,7 @@ class UnsupportedServerError(ImlibError):
 
 
 class WrongTypeError(ImlibError):
-    """A Redis key holds another type than imlib expects there.
-
-    Attributes
-    ----------
-    keys : tuple of str
-        Of a write: the keys that were not written.
-    """
-
-    keys: tuple[str, ...] = ()
+    """A Redis key holds another type than imlib expects there."""
 
 
 class NotFoundError(ImlibError, LookupError):

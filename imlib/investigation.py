@@ -1,6 +1,4 @@
-"""What an investigation looks at: the servers that are named or, where none is, the
-sample world.
-"""
+"""What an investigation looks at: named servers, or the sample world where none is named."""
 
 from __future__ import annotations
 
@@ -11,68 +9,61 @@ from imlib.connection import connect
 from imlib.deployment import Deployment
 from imlib.errors import NotEmptyError
 from imlib.lease import ManualClock, system_clock
+from imlib.sample import NOW
 from imlib.scratch import check_empty
 from imlib.servers.redis import EMBEDDED
 from imlib.servers.redis_pipeline import translate_errors
 
 _HELD_MS = 3_600_000
+"""How far deadlines in Redis are moved away."""
 
 
 def look(
     redis_url: str | None = None, database_url: str | None = None, at: int | None = None
 ) -> tuple[Deployment, Deployment | None]:
-    """Connect to the servers that are named for reading only; where none is, to the sample world on
-    private ones.
+    """Connect read-only to the servers that are named; if none is, to a private sample world.
 
     Parameters
     ----------
     redis_url, database_url : str, optional
         As for `imlib.connect`; else the environment variables.
     at : int, optional
-        The instant by which to judge who is online, in Unix seconds: for servers that were restored
+        The instant at which to judge who is online, in Unix seconds: for servers that were restored
         from a dump. By default Redis's own clock; for the sample world its instant.
 
     Returns
     -------
     deployment : Deployment
-        Read only, whatever it is.
+        Read only in either case.
     world : Deployment or None
-        The sample world's own, which can write; None for servers that were named: in them nothing
-        is written.
+        The sample world's own deployment, which can write. None for servers that were named:
+        nothing is written to them.
 
     Notes
     -----
-    The environment variable IMLIB_SAMPLE says that the servers which are named are a stage: where
-    both are named and both are empty the sample world is put up in them, and taken down at close.
-    It shows that the notebooks say the same on servers of every kind.
+    The environment variable IMLIB_SAMPLE lends named servers to the sample world: if both are named
+    and both are empty, the world is written into them, and removed at close. So the notebooks can
+    be shown to say the same on servers of every kind.
     """
-    from imlib.sample import NOW
-
     clock = ManualClock(NOW if at is None else at)
-    named = [
-        redis_url or os.environ.get("IMLIB_REDIS_URL"),
-        database_url or os.environ.get("IMLIB_DATABASE_URL"),
-    ]
-    if any(named):
+    redis = redis_url or os.environ.get("IMLIB_REDIS_URL")
+    database = database_url or os.environ.get("IMLIB_DATABASE_URL")
+    if redis or database:
         judge = system_clock if at is None else clock
         deployment = connect(redis_url, database_url, read_only=True, clock=judge)
-        if not (os.environ.get("IMLIB_SAMPLE") and all(named)) or _holds_something(deployment):
+        lent = os.environ.get("IMLIB_SAMPLE") and redis and database
+        if not lent or _holds_something(deployment):
             return deployment, None
         deployment.close()
-    world = sample_world(named[0] or EMBEDDED, named[1] or EMBEDDED, clock)
-    return connect(
-        world.redis_url.reveal(), world.database_url.reveal(), read_only=True, clock=clock
-    ), world
+    world = sample_world(redis or EMBEDDED, database or EMBEDDED, clock)
+    urls = world.redis_url.reveal(), world.database_url.reveal()
+    return connect(*urls, read_only=True, clock=clock), world
 
 
 def sample_world(
     redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: ManualClock | None = None
 ) -> Deployment:
-    """Put the sample world into empty servers, private ones by default; closing the deployment
-    takes it down.
-    """
-    from imlib.sample import NOW
-
+    """Write the sample world into empty servers, by default private ones; `close` removes it."""
     world = connect(redis_url, database_url, scratch=True, clock=clock or ManualClock(NOW))
     world.load_sample()
     _hold(world)
@@ -88,10 +79,8 @@ def _holds_something(deployment: Deployment) -> bool:
 
 
 def _hold(world: Deployment) -> None:
-    """Move Redis's deadlines away: its clock goes on while a person reads, and the turned one
-    stands still.
-    """
-    client: Any = world.redis  # redis-py's types know of replies to come, too
+    """Move deadlines away: Redis's clock goes on while a person reads, and the world's does not."""
+    client: Any = world.redis  # Any: redis-py types each command for asynchronous clients as well
     with translate_errors(client):
         for key in client.scan_iter(count=1000):
             deadline = client.pexpiretime(key)

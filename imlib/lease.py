@@ -1,9 +1,9 @@
-"""The presence lease as pure functions, and the clocks that it is read by.
+"""The presence lease as pure functions, and the clocks that it is judged by.
 
-A report leases two things: the user's Redis key for `ONLINE_TIMEOUT` (15 s) and the session itself,
-by its stored time, for `CHECK_ONLINE_TIMEOUT` (17 s: the lease and 2 s of allowed clock error). The
-key's time to live is renewed by any session of the user; the stored time is a session's own, and
-decides.
+Each report renews two leases. The user's Redis key lives for `ONLINE_TIMEOUT` (15 s); every session
+of the user renews it. The session counts until its stored time is `CHECK_ONLINE_TIMEOUT` old (17 s:
+the lease and 2 s of allowed clock error); only its own reports renew that. The stored time decides
+who is online.
 
 Source: constants and design notes of the specification.
 """
@@ -25,27 +25,24 @@ system_clock: Clock = time.time
 
 
 class Lease(StrEnum):
-    """How dead sessions are forgotten by Redis; which sessions count is decided by their stored
-    time on both.
-    """
+    """How Redis forgets dead sessions. Either way the stored time decides which sessions count."""
 
     KEY = "key"
-    """The specification's: one time to live for the key; a dead session's field stays while a
-    sibling renews it.
+    """The specification's: the key has a time to live.
+
+    A dead session's field stays as long as another session of the user renews the key.
     """
     FIELD = "field"
-    """Each field has a time to live of its own beside the key's: no ghost stays. Needs Redis 7.4 or
-    Valkey 9.
-    """
+    """Each field has its own time to live as well, so no ghost stays: from Redis 7.4, Valkey 9."""
 
 
 class ManualClock:
-    """A clock that moves only when it is told to: for lessons and tests.
+    """A clock for lessons and tests, which moves only by `advance`.
 
     Parameters
     ----------
     start : float
-        What it shows first, in Unix seconds.
+        The time that it shows first, in Unix seconds.
 
     Examples
     --------
@@ -66,15 +63,15 @@ class ManualClock:
         return f"ManualClock({self._shown!r})"
 
     def advance(self, seconds: float) -> None:
-        """Move the clock by a number of seconds, backwards if it is negative."""
+        """Move the clock forward, or back if ``seconds`` is negative."""
         self._shown += seconds
 
 
-def horizon(clock: float) -> int:
+def cutoff(clock: float) -> int:
     """Return the latest report time, in Unix seconds, that no longer counts at an instant.
 
-    A session counts while ``horizon(clock) < now``: written with the difference on the clock's
-    side, because ``now`` may be any int64 and ``now + 17`` would overflow in a column of them.
+    A session counts while ``cutoff(clock) < now``. The seconds are taken from the clock rather than
+    added to ``now``, which may be any int64: in a column, ``now + 17`` could overflow.
 
     Parameters
     ----------
@@ -83,7 +80,7 @@ def horizon(clock: float) -> int:
 
     Examples
     --------
-    >>> horizon(1512270550.9)
+    >>> cutoff(1512270550.9)
     1512270533
     """
     return math.floor(clock) - CHECK_ONLINE_TIMEOUT
@@ -104,19 +101,16 @@ def is_online(now: int, clock: float) -> bool:
     >>> is_online(1512270533, 1512270549), is_online(1512270533, 1512270550)
     (True, False)
     """
-    return horizon(clock) < now
+    return cutoff(clock) < now
 
 
 def counts_until(now: int) -> int:
-    """Return the first instant, in Unix seconds, at which a session reported at ``now`` no longer
-    counts.
-    """
+    """Return when a session reported at ``now`` stops counting, in Unix seconds."""
     return now + CHECK_ONLINE_TIMEOUT
 
 
 def key_goes_at(reports: list[int]) -> int | None:
-    """Return the instant at which a user's key goes, given all reports of all sessions; None
-    without any.
+    """Return when a user's key expires, given the times of all reports; None if there are none.
 
     Examples
     --------
@@ -127,8 +121,7 @@ def key_goes_at(reports: list[int]) -> int | None:
 
 
 def skewed(clock: Clock, seconds: float) -> Clock:
-    """Return the same clock as a machine shows it that is ahead by some seconds (behind, if
-    negative).
+    """Return the clock of a machine that is ahead of ``clock``, or behind by negative ``seconds``.
 
     Examples
     --------

@@ -9,8 +9,7 @@ from imlib.errors import InvalidValueError, shortened
 
 
 def encode_body(body: object) -> str:
-    r"""Return a message body as it is stored: JSON with non-ASCII escaped, which every character
-    set can hold.
+    r"""Return a body as it is stored: JSON with non-ASCII escaped, which fits every character set.
 
     Examples
     --------
@@ -27,7 +26,7 @@ def encode_body(body: object) -> str:
 
 
 def decode_body(raw: bytes) -> tuple[object, str | None]:
-    """Return a stored body decoded, and None; or where it is no JSON the raw bytes, and the reason.
+    """Return a stored body decoded and None, or if it is no JSON, the raw bytes and the reason.
 
     Examples
     --------
@@ -50,3 +49,17 @@ def not_json(bodies: Sequence[object]) -> list[int]:
         if stored is not None and decode_body(raw)[1] is not None:
             found.append(at)
     return found
+
+
+def is_same_body(stored: bytes, other: str) -> bool:
+    """Return whether two bodies say the same once decoded, however they are written.
+
+    Examples
+    --------
+    >>> is_same_body(b'{ "message": "hi" }', '{"message":"hi"}')
+    True
+    """
+    body, problem = decode_body(stored)
+    # As text: to Python, 1 equals True.
+    one, two = (json.dumps(each, sort_keys=True, default=str) for each in (body, json.loads(other)))
+    return problem is None and one == two

@@ -12,22 +12,16 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.patches import Patch
 
-__all__ = ["STATES", "lease_left", "state_legend", "whole_numbers"]
-
 STATES: Final = {
     "online": ("#2B7BBA", ""),
     "stale": ("#F2B447", "////"),
     "expired": ("#E6E6E6", ".."),
 }
-"""Colours and hatches. online: it counts; stale: only Redis still holds it; expired: Redis forgot
-it.
-"""
+"""Colours and hatches. online: it counts. stale: only Redis still holds it. expired: it is gone."""
 
 
 def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw for how many seconds more the sessions of a snapshot count; below zero they no longer
-    do.
-    """
+    """Draw the seconds that a snapshot's sessions still count; below zero they no longer do."""
     left = CHECK_ONLINE_TIMEOUT - sessions["age_s"]
     edges = [second - 0.5 for second in range(int(left.min()), int(left.max()) + 2)]
     for state, chosen in (

@@ -12,7 +12,7 @@ from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import CodecError
-from imlib.lease import Clock, horizon
+from imlib.lease import Clock, cutoff
 from imlib.servers.redis_pipeline import (
     EncodedCommands,
     PipelinedConnection,
@@ -92,11 +92,21 @@ class Batch:
 
 
 def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Batch:
-    """Read some users' keys in one round trip, and Redis's clock in the same one; no id may come
-    twice.
+    """Read some users' keys and Redis's clock in one round trip.
+
+    No id may come twice. A hash of more than 1,000 fields takes another for each thousand more.
     """
     wanted = _of_users(user_ids)
-    return _batch(client, wanted, round_trip(client, wanted.reading(ttl=False)), clock)
+    # HSCAN in HGETALL's place: it ends where one HGETALL would hold the server for too long.
+    first = encode_for_each_key(b"HSCAN", wanted.encoded, b"0", b"COUNT", b"%d" % (_LARGE + 1))
+    replies = round_trip(client, [("TIME",), first])
+    with translate_errors(client):
+        for at, reply in enumerate(replies[1:]):
+            if type(reply) is list:
+                cursor, found = reply
+                whole = cursor in (b"0", 0)
+                replies[1 + at] = found if whole else _hash_in_parts(client, wanted.keys[at], reply)
+    return _batch(client, wanted, replies, clock)
 
 
 def scan_batches(
@@ -116,16 +126,18 @@ def scan_batches(
 def user_batches(
     client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
 ) -> Iterator[Batch]:
-    """Read some users' keys as `scan_batches` reads all, with each key's time to live; no id may
-    come twice.
+    """Read some users' keys as `scan_batches` reads all, and each key's time to live.
+
+    No id may come twice.
     """
     some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
     return _batches(client, some, clock, ttl=True)
 
 
 def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[list[bytes]]:
-    """Walk through the keys that match a pattern, about ``size`` of all keys at a time; only lists
-    with a key come.
+    """Walk through the keys that match a pattern, about ``size`` of all keys at a time.
+
+    No list is empty.
     """
     cursor: bytes | int = 0
     keys: list[bytes] = []
@@ -145,9 +157,7 @@ def scan_keys(client: Redis, pattern: str, size: int = BATCH_KEYS) -> Iterator[l
 
 
 class _Wanted(NamedTuple):
-    """Keys to be read, whose they are, which of them hold large hashes, and what was met that names
-    no user.
-    """
+    """Keys to be read, their users, which hold large hashes, and keys that name no user."""
 
     keys: list[bytes]
     user_ids: list[int]
@@ -189,8 +199,7 @@ def _of_keys(scanned: list[bytes]) -> _Wanted:
 def _batches(
     client: Redis, every: Iterator[_Wanted], clock: Clock | None, *, ttl: bool
 ) -> Iterator[Batch]:
-    """Read keys so that the server always has something to do: it works on the next while the
-    caller has the last.
+    """Read keys so that the server works on the next ones while the caller has the last.
 
     Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a
     server for 30 ms, so large hashes are read in parts.
@@ -247,17 +256,24 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     )
 
 
-def _hash_in_parts(client: Redis, key: bytes) -> Any:
-    """Return a large hash as HGETALL would; while it changes, a field that comes twice counts as it
-    came last.
+def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -> Any:
+    """Return a large hash as HGETALL would.
+
+    While it changes a field may come twice; the last one counts. ``begun`` is the reply to an
+    HSCAN, to go on from there.
     """
     from redis.exceptions import ResponseError
 
+    cursor, found = begun
+    entries: Any = dict(zip(found[::2], found[1::2], strict=True))
     try:
-        return dict(client.hscan_iter(key, count=_LARGE))
+        while cursor:
+            cursor, more = client.hscan(key, max(int(cursor), 0), count=_LARGE)
+            entries |= more
     except ResponseError as refusal:  # no hash any more, or not for this user
         check_refusals(client, [refusal])
         return refusal
+    return entries
 
 
 def online_in(batch: Batch) -> list[list[SessionStatus]]:
@@ -266,30 +282,28 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
     Where one session is written in both layouts, the later report counts; at a tie, the documented
     one.
     """
-    cutoff = horizon(batch.clock)
+    oldest = cutoff(batch.clock)
     entries = zip(batch.fields, batch.values, strict=True)
     online = []
     for user_id, size in zip(batch.user_ids, batch.sizes, strict=True):
-        latest: dict[tuple[int, int], tuple[tuple[int, bool], SessionStatus]] = {}
+        latest: dict[tuple[int, int], tuple[SessionStatus, bytes]] = {}
         for field, value in islice(entries, size):
-            try:
-                status = SessionStatus.from_key_value(field, value, user_id=user_id)
-            except CodecError:
-                continue  # `malformed_in` lists it
-            if status.now > cutoff:
-                session, report = (
-                    (status.auth_key_id, status.session_id),
-                    (status.now, b"@" not in field),
-                )
-                if session not in latest or report > latest[session][0]:
-                    latest[session] = report, status
-        online.append([latest[session][1] for session in sorted(latest)])
+            status = SessionStatus.parse_key_value(field, value, user_id=user_id)
+            if status and status.now > oldest:  # `malformed_in` lists what is no session
+                session = status.auth_key_id, status.session_id
+                if session in latest:
+                    known, spelled = latest[session]
+                    if (status.now, b"@" not in field) <= (known.now, b"@" not in spelled):
+                        continue
+                latest[session] = status, field
+        online.append([latest[session][0] for session in sorted(latest)])
     return online
 
 
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:
-    """Return what no session can be read from in a batch: keys, then entries; ``columns`` if it is
-    decoded already.
+    """Return what no session can be read from in a batch: keys, then entries.
+
+    ``columns`` are its entries, if they are decoded already.
     """
     from imlib.session_columns import decode_columns
 
@@ -308,8 +322,9 @@ def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Ma
 
 
 def _clock_without_time(client: Redis, keys: Sequence[bytes]) -> float:
-    """Return Redis's clock for a user who may only read: a key's deadline less what is left of it,
-    else our own.
+    """Return Redis's clock for a user who may only read, else our own.
+
+    It is a key's deadline less what is left until then.
     """
     replies = round_trip(client, [(name, key) for key in keys for name in ("PEXPIRETIME", "PTTL")])
     for deadline, left in zip(replies[::2], replies[1::2], strict=True):

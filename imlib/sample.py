@@ -1,6 +1,6 @@
 """The sample world: made-up users at one instant, read from files and written into empty servers.
 
-The files are the repository's ``data/sample``; what is in them is said in ``data/README.md``.
+The files are the repository's ``data/sample``; ``data/README.md`` describes them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from imlib.schema import create_all, tables
 from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
 
-__all__ = ["NOW", "PLANTED", "Planted", "folder", "kept_snapshot", "write"]
-
 NOW: Final = 1_512_270_533
 """The instant at which the world is looked at, in Unix seconds."""
 
@@ -29,7 +27,7 @@ _COMMANDS: Final = {"hash": "HSET", "list": "RPUSH", "string": "SET"}
 
 
 class Planted(NamedTuple):
-    """A fault of the world: by which name an audit should find it, where, and what it is."""
+    """A fault of the world: the check that finds it, where it is, and what it is."""
 
     check: str
     subject: str
@@ -56,19 +54,19 @@ def _read(name: str) -> list[dict[str, str]]:
 
 
 PLANTED: Final = tuple(Planted(**row) for row in _read("planted"))
-"""Every fault of the world, and no other is in it; an entry of a hash is named by key and field."""
+"""All faults of the world; key and field name an entry of a hash."""
 
 
 def write(context: Context, before_redis: Callable[[], object]) -> None:
-    """Write the world into a Redis and a database that are empty: all of it, or nothing.
+    """Write the world into an empty Redis and an empty database: all of it, or nothing.
 
     Parameters
     ----------
     context : Context
-        Absent tables are made. Where "never" cannot be NULL, as in deployed tables, it is a zero
+        Absent tables are created. Where "never" cannot be NULL, as in deployed tables, it is a zero
         date.
     before_redis : callable
-        Called just before Redis is written, whose deadlines count from then.
+        Called just before Redis is written; its deadlines count from then.
 
     Raises
     ------
@@ -77,8 +75,8 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
     UnavailableError, SchemaError
     """
     with redis_pipeline.translate_errors(context.redis):
-        keys = context.redis.dbsize()
-        _refuse_if(keys, f"the Redis database holds {keys} keys")
+        if keys := context.redis.dbsize():
+            raise _refusal(f"the Redis database holds {keys} keys")
     create_all(context.engine)
     with (
         sql.translate_errors(context.engine),
@@ -86,32 +84,31 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
         connection.begin(),
     ):
         for name, table in tables.items():
-            one = connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1))
-            _refuse_if(one, f"the table {name} holds rows")
+            if connection.execute(sa.select(table.c.id).limit(1)).first():
+                raise _refusal(f"the table {name} holds rows")
         for name in tables:
             _write_table(connection, name, _read(name))
         _write_redis(context, before_redis)
 
 
-def _refuse_if(held: object, what: str) -> None:
-    if held:
-        why = "the sample world goes only where nothing is"
-        raise NotEmptyError(f"{what}, and {why}: nothing was written")
+def _refusal(what: str) -> NotEmptyError:
+    why = "the sample world goes only where nothing is"
+    return NotEmptyError(f"{what}, and {why}: nothing was written")
 
 
 def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]]) -> None:
     columns = sa.inspect(connection).get_columns(name)
     never = {one["name"]: None if one["nullable"] else "0000-00-00 00:00:00" for one in columns}
     values = [{c: never.get(c) if v == r"\N" else v for c, v in row.items()} for row in rows]
-    # Without types, which know of no zero date: the database itself reads numbers from text.
+    # Without types, which allow no zero date: the database itself reads numbers from text.
     connection.execute(sa.table(name, *map(sa.column, rows[0])).insert(), values)
 
 
 def _write_redis(context: Context, before: Callable[[], object]) -> None:
     text = (folder() / "redis.json").read_text(encoding="ascii")
-    # A byte that is not ASCII stands there as \xNN.
+    # The file has a byte that is not ASCII as \xNN.
     keys = json.loads(text.replace(r"\\x", r"\u00"))
-    client: Any = context.redis  # redis-py's types know of replies to come, too
+    client: Any = context.redis  # Any: redis-py types each command for asynchronous clients as well
     with redis_pipeline.translate_errors(client):
         server = redis_pipeline.parse_time(client.time())
         before()
@@ -128,7 +125,7 @@ def _write_redis(context: Context, before: Callable[[], object]) -> None:
 
 
 def _moved(field: str, value: str, later: int) -> str:
-    """Return an entry's value as if its session was reported later; what is no session stays."""
+    """Return an entry's value with its session reported later; what is no session stays."""
     if later:
         with suppress(CodecError):
             now = SessionStatus.from_key_value(field, value, user_id=0).now

@@ -83,7 +83,8 @@ messages: every message once, its body as JSON; secret
     key sender_user_id random_id
 reports: complaints of users about a peer
     auth_id I, user_id i, peer_type i, peer_id i, reason t, content v10000, created_at
-seq_updates_ngen: the last number of each sequence; a user's pts is the sequence of the user's id
+seq_updates_ngen: the last number of each sequence; \
+a user's pts is the sequence named by the user's id
     seq_name v255, seq I, created_at, updated_at
     unique seq_name
 tmp_passwords: short-lived passwords; secret
@@ -93,7 +94,8 @@ user_contacts: who has whom in the address book, and who blocked whom
     owner_user_id i, contact_user_id i, is_blocked t=0, date2 i, is_deleted t=0, created_at,
     updated_at
     unique owner_user_id contact_user_id
-user_dialogs: one row per user and conversation: its newest message, what is read and what is not
+user_dialogs: one row per user and conversation with its newest message, \
+what is read and what is not
     user_id i, peer_type t, peer_id i, is_pinned t=0, top_message i=0, read_inbox_max_id i=0,
     read_outbox_max_id i=0, unread_count i=0, unread_mentions_count i=0, date2 i, created_at,
     updated_at

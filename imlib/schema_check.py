@@ -76,21 +76,20 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
         (report.required_columns if required else report.extra_columns).append(
             f"{table.name}.{name}"
         )
-    indexes = inspector.get_indexes(table.name)
-    unique: list[list[str | None]] = [
-        [*key["column_names"]] for key in inspector.get_unique_constraints(table.name)
-    ]
-    unique += [index["column_names"] for index in indexes if index["unique"]]
-    held = unique + [index["column_names"] for index in indexes]
+    constraints = inspector.get_unique_constraints(table.name)
+    unique: list[list[str | None]] = [[*one["column_names"]] for one in constraints]
+    held = list(unique)
+    for index in inspector.get_indexes(table.name):
+        held.append(index["column_names"])
+        if index["unique"]:
+            unique.append(index["column_names"])
     lacking = []
-    for index in table.indexes:
-        names = [column.name for column in index.columns]
+    for wanted in table.indexes:
+        names = wanted.columns.keys()
         if not any(names == one[: len(names)] for one in held):
             lacking.append(f"{table.name}({', '.join(names)})")
     for key in table.constraints:
-        names = (
-            [column.name for column in key.columns] if isinstance(key, sa.UniqueConstraint) else []
-        )
+        names = key.columns.keys() if isinstance(key, sa.UniqueConstraint) else []
         if names and not any(set(names) == set(one) for one in unique):
             lacking.append(f"{table.name}({', '.join(names)}) unique")
     report.missing_indexes.extend(sorted(lacking))

@@ -1,5 +1,4 @@
-"""A lesson's servers: found empty at the start, emptied at the end; their deadlines follow the
-lesson's clock.
+"""A lesson's servers: empty at the start and at the end; deadlines follow the lesson's clock.
 
 Nobody can advance a server's own clock. But what a lesson's clock gains can be taken from every
 deadline: the server then does in milliseconds what it would have done in seconds, and for the same
@@ -13,19 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.context import Context
-from imlib.errors import FallbackWarning, ImlibError, NotEmptyError
+from imlib.errors import FallbackWarning, ImlibError, NotEmptyError, UnsupportedServerError
 from imlib.lease import ManualClock
-from imlib.servers.redis_pipeline import parse_time, translate_errors
+from imlib.servers.redis_pipeline import (
+    Command,
+    check_refusals,
+    parse_time,
+    round_trip,
+    translate_errors,
+)
 from imlib.session_status import KEY_PREFIX
 
 if TYPE_CHECKING:
     from redis import Redis
 
+_PREFIX = KEY_PREFIX.encode()
+_NO_LEASE = 2**40
+
 
 def check_empty(context: Context) -> None:
-    """Raise `NotEmptyError` unless the Redis database holds no key and the SQL database
-    no table.
-    """
+    """Raise `NotEmptyError` unless Redis holds no key and the SQL database no table."""
     from sqlalchemy import inspect
 
     from imlib.servers import sql
@@ -89,59 +95,57 @@ class DeadlineShifter:
     """
 
     def __init__(self, client: Redis, clock: ManualClock, *, field_lease: bool) -> None:
-        self._client: Any = (
-            client  # Any: redis-py types each command for asynchronous clients as well
-        )
+        self._client = client
         self._clock = clock
         self._field_lease = field_lease
         # The server's clock runs on while the lesson's stands still. What ran since this instant,
         # in the server's milliseconds, is given back at the next advance, so that a slow reader
         # sees what a fast one sees.
-        with translate_errors(client):
-            self._stood_since = self._server_ms()
+        self._stood_since = _ms(self._ask([("TIME",)])[0])
 
     def advance(self, by: float) -> None:
-        """Advance the clock by some seconds, and take as much from every deadline; what is past is
-        removed.
+        """Advance the clock, and take as much from every deadline; what is past is removed.
 
         Raises
         ------
+        UnsupportedServerError
+            The server is older than Redis 7, and does not tell its keys' deadlines.
         UnavailableError, AccessDeniedError
-            The server does not answer, is older than Redis 7 and knows no PEXPIRETIME, or does not
-            allow it.
         """
         with translate_errors(self._client):
-            server = self._server_ms()
-            for key in set(self._client.scan_iter(count=1000)):  # SCAN may name a key twice
-                ours = key.startswith(KEY_PREFIX.encode())
-                if self._field_lease and ours and self._client.type(key) == b"hash":
-                    self._shift_fields(key, by, server)
-                if (deadline := self._client.pexpiretime(key)) > 0:
-                    left = self._left(deadline, by, ONLINE_TIMEOUT if ours else None)
-                    # What ends now would end a fraction of a millisecond from now.
-                    self._client.pexpireat(key, server + left) if left > 0 else self._client.delete(
-                        key
-                    )
+            keys = list(set(self._client.scan_iter(count=1000)))  # SCAN may name a key twice
+        ours = [key for key in keys if self._field_lease and key.startswith(_PREFIX)]
+        # What can have a deadline: for keys "", for fields "H", then how it is named and its lease.
+        holders: list[tuple[str, bytes, Command, int]] = [
+            ("", key, (), ONLINE_TIMEOUT if key.startswith(_PREFIX) else _NO_LEASE) for key in keys
+        ]
+        for key, names in zip(ours, self._ask([("HKEYS", key) for key in ours]), strict=True):
+            if isinstance(names, list):
+                holders += [("H", key, ("FIELDS", 1, one), CHECK_ONLINE_TIMEOUT) for one in names]
+        asked = [(f"{kind}PEXPIRETIME", key, *rest) for kind, key, rest, _ in holders]
+        told, *deadlines = self._ask([("TIME",), *asked])
+        server = _ms(told)
+        changes: list[Command] = []
+        for (kind, key, rest, lease), reply in zip(holders, deadlines, strict=True):
+            deadline = reply[0] if kind else reply
+            # No lease had more than its whole. What is past by now goes at once.
+            left = min(deadline - self._stood_since, lease * 1000) - round(by * 1000)
+            if deadline > 0:
+                changes.append((f"{kind}PEXPIREAT", key, max(1, server + left), *rest))
+        self._ask(changes)
         self._stood_since = server
         self._clock.advance(by)
 
-    def _shift_fields(self, key: bytes, by: float, server: int) -> None:
-        fields = self._client.hkeys(key)
-        for field, deadline in zip(
-            fields, self._client.hpexpiretime(key, *fields) if fields else (), strict=True
-        ):
-            if deadline > 0:
-                left = self._left(deadline, by, CHECK_ONLINE_TIMEOUT)
-                self._client.hpexpireat(
-                    key, server + left, field
-                ) if left > 0 else self._client.hdel(key, field)
+    def _ask(self, commands: list[Command]) -> list[Any]:
+        replies = round_trip(self._client, commands)
+        if any(isinstance(one, Exception) and "unknown command" in str(one) for one in replies):
+            raise UnsupportedServerError(
+                "only Redis 7 or newer, or any Valkey, tells its deadlines (PEXPIRETIME): here a "
+                "lesson's clock cannot be advanced"
+            )
+        check_refusals(self._client, replies)
+        return replies
 
-    def _left(self, deadline: int, by: float, lease: int | None) -> int:
-        """Return the milliseconds to a deadline after the advance; no lease had more than its
-        whole.
-        """
-        left = deadline - self._stood_since
-        return (left if lease is None else min(left, lease * 1000)) - round(by * 1000)
 
-    def _server_ms(self) -> int:
-        return round(parse_time(self._client.time()) * 1000)
+def _ms(told: Any) -> int:
+    return int(parse_time(told) * 1000)

@@ -1,7 +1,7 @@
-"""One online session and its codec: a record to a Redis key, hash field and hash value, and back.
+"""One online session and its codec: a record from and to a Redis key, hash field and hash value.
 
-There are two wire layouts. The specification's is written by default; the deployed server
-(telegramd) writes another. The separator alone tells them apart, so a reader never guesses::
+There are two wire layouts. imlib writes the specification's by default; the deployed server
+(telegramd) writes another. A reader never guesses: their separators tell them apart::
 
                  documented (the specification)         deployed (telegramd)
     key          online_{user_id}                       online_{user_id}
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self
@@ -22,7 +23,7 @@ from typing import Final, Self
 from imlib.errors import CodecError
 
 KEY_PREFIX: Final = "online_"
-"""What a user's Redis key begins with; the user's id follows."""
+"""The start of a user's Redis key; the user id follows."""
 
 _INT32: Final = (-(2**31), 2**31 - 1)
 _INT64: Final = (-(2**63), 2**63 - 1)
@@ -34,12 +35,14 @@ WIDTHS: Final = {
     "netlib_session_id": _INT64,
     "now": _INT64,
 }
-"""For each attribute of a session the least and the greatest value that it can have."""
+"""The least and the greatest value of each attribute of a session."""
 FIELD_PARTS: Final = ("auth_key_id", "session_id")
+PARTS: Final = (*FIELD_PARTS, "server_id", "netlib_session_id", "now")
+"""All that an entry holds; only the user id is in the key."""
 
 
 class Layout(StrEnum):
-    """How a session is spelled in Redis.
+    """How a session is written in Redis.
 
     Examples
     --------
@@ -67,33 +70,32 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """One client instance that is online: which user, device and session, reported by which server,
-    when.
+    """One client instance that is online: whose it is, which server reported it, and when.
 
     Parameters
     ----------
     user_id : int
-        int32. The user; names the Redis key.
+        int32. The user; the Redis key is named after it.
     auth_key_id : int
-        int64, signed: half of all real ones are negative. Identifies a device.
+        int64, signed: half of the real ones are negative. Identifies a device.
     session_id : int
-        int64, signed. Identifies a session of that device; (auth_key_id, session_id) is one client
-        instance.
+        int64, signed. Identifies a session of that device; (auth_key_id, session_id) identifies a
+        client instance.
     server_id : int
         int32. The server that holds the client's connection.
     netlib_session_id : int
-        int64. That server's own number of the connection.
+        int64. That server's own number for the connection.
     now : int
         int64, Unix seconds. When the server reported the session.
 
     Raises
     ------
     CodecError
-        A value is no integer, or lies outside its width.
+        A value is no integer, or is outside its width.
 
     Notes
     -----
-    Anything with ``__index__`` is taken as an integer (numpy's integers too) and kept as `int`;
+    Anything with ``__index__`` counts as an integer, numpy's integers too, and is kept as `int`;
     `bool` is refused. Source: type SessionStatus of the specification.
 
     Examples
@@ -113,8 +115,7 @@ class SessionStatus:
     now: int
 
     def __post_init__(self) -> None:
-        # The first line passes nearly always and is written for speed; what it lets through to the
-        # second is looked at value by value.
+        # This condition is written for speed. Where it fails, each value is checked on its own.
         if not (
             type(self.user_id) is type(self.auth_key_id) is type(self.session_id) is int
             and type(self.server_id) is type(self.netlib_session_id) is type(self.now) is int
@@ -139,9 +140,7 @@ class SessionStatus:
         return f"{self.auth_key_id}{Layout(layout).separator}{self.session_id}"
 
     def to_value(self, layout: Layout = Layout.DOCUMENTED) -> str:
-        """Return the hash value: when the session was reported, by which server, on which
-        connection.
-        """
+        """Return the hash value: when the session was reported, by which server and connection."""
         if layout == "documented":
             return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
         return Layout(layout).separator.join(
@@ -150,14 +149,14 @@ class SessionStatus:
 
     @classmethod
     def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
-        """Decode one entry of a user's hash; the layout is recognised by its separator.
+        """Decode one entry of a user's hash, in either layout.
 
         Parameters
         ----------
         field, value : str or bytes
             The hash field and the hash value, as Redis gave them.
         user_id : int
-            int32. Whose hash it is: the entry itself does not say (see `user_id_from_key`).
+            int32. The user whose hash it is; the entry doesn't say (see `user_id_from_key`).
 
         Returns
         -------
@@ -166,8 +165,8 @@ class SessionStatus:
         Raises
         ------
         CodecError
-            The entry is not one that `to_field` and `to_value` of either layout could have written.
-            No input raises anything else.
+            `to_field` and `to_value` could not have written the entry in either layout. No input
+            raises anything else.
 
         Examples
         --------
@@ -176,47 +175,46 @@ class SessionStatus:
         >>> SessionStatus.from_key_value("-5@6", "1512270533_1_42", user_id=7)
         Traceback (most recent call last):
         ...
-        imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of
-        one layout \
-(field '-5@6', value '1512270533_1_42')
+        imlib.errors.CodecError: the field is separated by '@', the value by '_': both must be of \
+one layout (field '-5@6', value '1512270533_1_42')
         """
-        # Decode leniently, then compare: an entry is canonical exactly when encoding the result
-        # gives it back. int() also takes "+1", " 1", "1_0", "01", "-0" and digits of other scripts;
-        # none of them survives that.
+        status = cls.parse_key_value(field, value, user_id=user_id)
+        if status is None:
+            raise CodecError(field, value, why_malformed(field, value, user_id))
+        return status
+
+    @classmethod
+    def parse_key_value(
+        cls, field: str | bytes, value: str | bytes, *, user_id: int
+    ) -> Self | None:
+        """Decode one entry as `from_key_value` does, but return None where that raises."""
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
-            if "@" in text:
-                auth_key_id, session_id = text.split("@")
-                server_id, netlib_session_id, now = stamp.split("@")
-            else:
-                auth_key_id, session_id = text.split("_")
-                now, server_id, netlib_session_id = stamp.split("_")
-            a, s, i, n, t = (
-                int(auth_key_id),
-                int(session_id),
-                int(server_id),
-                int(netlib_session_id),
-                int(now),
-            )
-            status = cls(user_id, a, s, i, n, t)
-            if "@" in text:
-                if f"{a}@{s}" == text and f"{i}@{n}@{t}" == stamp:
-                    return status
-            elif f"{a}_{s}" == text and f"{t}_{i}_{n}" == stamp:
-                return status
-        except (ValueError, TypeError):
+            entry = f"{text} {stamp}"  # no part may hold a space, so it keeps the two apart
+            for pattern in _ENTRIES:
+                if found := pattern.fullmatch(entry):
+                    auth_key_id, session_id, server_id, netlib_session_id, now = found.group(*PARTS)
+                    return cls(
+                        user_id,
+                        int(auth_key_id),
+                        int(session_id),
+                        int(server_id),
+                        int(netlib_session_id),
+                        int(now),
+                    )
+        except (ValueError, TypeError):  # not ASCII, neither str nor bytes, or too wide
             pass
-        raise CodecError(field, value, _reason(field, value, user_id))
+        return None
 
 
 def user_id_from_key(key: str | bytes) -> int:
-    """Return whose sessions a Redis key holds.
+    """Return the id of the user whose sessions a Redis key holds.
 
     Raises
     ------
     CodecError
-        The key is not ``online_`` and a canonical int32.
+        The key is not ``online_`` and an int32 in plain decimal.
 
     Examples
     --------
@@ -238,7 +236,7 @@ def user_id_from_key(key: str | bytes) -> int:
 
 
 def parse_int64(text: bytes) -> int | None:
-    """Return a canonical decimal int64 as a number, and None for anything else."""
+    """Return a plain decimal int64 as a number, and None for anything else."""
     if not text.isascii() or not _DECIMAL.fullmatch(text.decode()) or len(text) > 20:
         return None
     number = int(text)
@@ -246,9 +244,7 @@ def parse_int64(text: bytes) -> int | None:
 
 
 def check_width(name: str, value: object) -> int:
-    """Return a value of the attribute ``name`` as an `int`, or raise `CodecError` if it is none or
-    too wide.
-    """
+    """Return a value as an `int`; raise `CodecError` if attribute ``name`` can't hold it."""
     if isinstance(value, bool):
         raise CodecError(name, value, f"{name} must be an integer, not a bool")
     try:
@@ -263,48 +259,72 @@ def check_width(name: str, value: object) -> int:
     return number
 
 
-_DECIMAL: Final = re.compile(r"0|-?[1-9][0-9]*")
+# A number is canonical: it matches exactly when encoding it gives the same text back.
+_NUMBER: Final = "0|-?[1-9][0-9]*"
+_DECIMAL: Final = re.compile(_NUMBER)
 
 
-def _reason(field: object, value: object, user_id: object) -> str:
-    """Say why an entry was refused: the slow path, taken once a refusal is certain."""
-    for what, given in (("field", field), ("value", value)):
-        if problem := _ascii_problem(what, given):
-            return problem
+def _pattern(parts: tuple[str, ...], separator: str) -> str:
+    return separator.join(f"(?P<{part}>{_NUMBER})" for part in parts)
+
+
+PATTERNS: Final = {
+    layout: (
+        _pattern(FIELD_PARTS, layout.separator),
+        _pattern(layout.value_parts, layout.separator),
+    )
+    for layout in Layout
+}
+"""The shape of a hash field and of a hash value in each layout, with a named group per part."""
+_ENTRIES: Final = [re.compile(" ".join(patterns)) for patterns in PATTERNS.values()]
+
+
+def why_malformed(field: object, value: object, user_id: object = 0) -> str:
+    """Return why an entry is refused, given that it is."""
+    if problem := _ascii_problem("field", field) or _ascii_problem("value", value):
+        return problem
     text, stamp = _text(field), _text(value)
-    layout = Layout.DEPLOYED if "@" in text else Layout.DOCUMENTED
-    separator, other = ("@", "_") if layout is Layout.DEPLOYED else ("_", "@")
+    layout, another = Layout.DOCUMENTED, Layout.DEPLOYED
+    if another.separator in text:
+        layout, another = another, layout
+    separator, other = layout.separator, another.separator
     if separator in text and other in stamp and separator not in stamp:
         return (
             f"the field is separated by {separator!r}, the value by {other!r}: both must be of "
             "one layout"
         )
-    for what, given, names in (("field", text, FIELD_PARTS), ("value", stamp, layout.value_parts)):
-        parts = given.split(separator)
-        if len(parts) != len(names):
-            wanted = separator.join(f"{{{name}}}" for name in names)
-            return (
-                f"the {what} has {len(parts)} part{'s' if len(parts) > 1 else ''}, {wanted} "
-                f"has {len(names)}"
-            )
-        for name, part in zip(names, parts, strict=True):
-            if not part:
-                return f"{name} is empty"
-            if not _DECIMAL.fullmatch(part):
-                return (
-                    f"{name} is no plain decimal integer (no sign but '-', no leading zero, no "
-                    "space)"
-                )
-            low, high = WIDTHS[name]
-            # More digits than any width has need no conversion: Python refuses it beyond some
-            # thousands.
-            if len(part) > 20 or not low <= int(part) <= high:
-                return f"{name} is outside its width, {low} to {high}"
+    return (
+        _parts_problem("field", text, FIELD_PARTS, separator)
+        or _parts_problem("value", stamp, layout.value_parts, separator)
+        or _width_problem("user_id", user_id)
+        or "the entry is not what either layout would write"
+    )
+
+
+def _parts_problem(what: str, text: str, names: Sequence[str], separator: str) -> str | None:
+    parts = text.split(separator)
+    if len(parts) != len(names):
+        wanted = separator.join(f"{{{name}}}" for name in names)
+        given = f"{len(parts)} part{'s' if len(parts) > 1 else ''}"
+        return f"the {what} has {given}, {wanted} has {len(names)}"
+    for name, part in zip(names, parts, strict=True):
+        if not part:
+            return f"{name} is empty"
+        if not _DECIMAL.fullmatch(part):
+            rule = "no sign but '-', no leading zero, no space"
+            return f"{name} is no plain decimal integer ({rule})"
+        # Python refuses to convert thousands of digits; 21 characters are outside of every width.
+        if problem := _width_problem(name, int(part[:21])):
+            return problem
+    return None
+
+
+def _width_problem(name: str, value: object) -> str | None:
     try:
-        check_width("user_id", user_id)
+        check_width(name, value)
     except CodecError as problem:
         return problem.reason
-    return "the entry is not what either layout would write"
+    return None
 
 
 def _text(given: object) -> str:

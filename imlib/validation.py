@@ -1,4 +1,4 @@
-"""Arguments that must be integers of a column's width, checked before a server sees them."""
+"""Arguments that must fit an integer column, checked before a server sees them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from imlib.session_status import WIDTHS, check_width
 
 
 def check_int(what: str, value: object, bits: int = 32) -> int:
-    """Return a signed integer that fits the width of its column; raise `InvalidValueError` for any
-    other.
-    """
+    """Return a signed integer that fits its column; raise `InvalidValueError` otherwise."""
     limit = 1 << (bits - 1)
     if (
         not isinstance(value, int)
@@ -25,23 +23,21 @@ def check_int(what: str, value: object, bits: int = 32) -> int:
 
 
 def check_limit(limit: int) -> int:
-    """Return how many rows may be given back; raise `InvalidValueError` for a negative number."""
+    """Return how many rows are wanted at most; raise `InvalidValueError` if negative."""
     if check_int("limit", limit) < 0:
         raise InvalidValueError(f"limit is {limit}; allowed is 0 or more")
     return limit
 
 
 def distinct_users(user_ids: Iterable[int]) -> list[int]:
-    """Return user ids as plain ints, each once, in their order; raise `InvalidValueError` for what
-    is no int32.
-    """
+    """Return user ids as plain ints, each once, in order; raise `InvalidValueError` if no int32."""
     given = list(user_ids)
     low, high = WIDTHS["user_id"]
     if (
         set(map(type, given)) <= {int}
         and low <= min(given, default=low) <= max(given, default=high) <= high
     ):
-        return list(dict.fromkeys(given))  # the usual case, at a tenth of the cost
+        return list(dict.fromkeys(given))  # the usual case costs a tenth of what follows
     try:
         return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
     except CodecError as problem:

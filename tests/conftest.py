@@ -7,13 +7,16 @@ A test that stops one of them makes its own, by the function that the fixture ca
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
+from tests.models.stack import Stack, open_stack
 from tests.private_servers import programs
+from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
 from tests.private_servers.mariadb_replica import MariaDBPair, private_mariadb_pair
 from tests.private_servers.programs import REDIS_SERVER, VALKEY
 from tests.private_servers.redis import PrivateRedis, private_redis, private_replica_of
@@ -124,3 +127,32 @@ def mariadb_pair(running_mariadb_pair: MariaDBPair) -> Iterator[MariaDBPair]:
     yield running_mariadb_pair
     running_mariadb_pair.resume()
     running_mariadb_pair.catch_up()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[PrivateMariaDB]:
+    """Give a MariaDB server of this process's own."""
+    with private_mariadb() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Give what makes an empty database and returns its URL: SQLite's, then MariaDB's."""
+    if request.param == "sqlite":
+        return lambda: f"sqlite:///{tmp_path / f'im {len(list(tmp_path.iterdir()))}.db'}"
+    server: PrivateMariaDB = request.getfixturevalue("mariadb")
+    return server.new_database
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """Give the URL of an empty database."""
+    return new_url()
+
+
+@pytest.fixture
+def stack(url: str) -> Iterator[Stack]:
+    """Give the models over a database with the 20 tables, and a fake Redis."""
+    with open_stack(url) as opened:
+        yield opened

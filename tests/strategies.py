@@ -79,4 +79,21 @@ anything = _mixed(
 ) | st.tuples(st.binary(max_size=30), st.binary(max_size=30))
 """Any str, lone surrogates among them, and any bytes."""
 
-every_entry = valid_entries | near_misses | anything
+
+@st.composite
+def _tampered(draw: st.DrawFn) -> Entry:
+    halves = list(_spelled(draw(sessions), draw(layouts)))
+    which = draw(st.integers(0, 1))
+    text = halves[which]
+    assert isinstance(text, str)
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.integers(start, min(start + 2, len(text))))
+    put = draw(st.text(st.sampled_from("0123456789-_@+ \n.x１") | st.characters(), max_size=2))
+    halves[which] = text[:start] + put + text[end:]
+    return halves[0], halves[1]
+
+
+tampered_entries = _mixed(_tampered())
+"""Valid entries of which up to two characters were replaced, taken out or put in."""
+
+every_entry = valid_entries | near_misses | tampered_entries | anything

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,9 @@ import pytest
 import redis
 
 import imlib
+from imlib import scratch
 from imlib.scratch import DeadlineShifter
+from imlib.servers import redis_pipeline
 from tests.private_servers.process import free_port
 from tests.private_servers.redis import PrivateRedis, private_redis
 
@@ -162,6 +165,49 @@ class TestScratch:
             client.delete("key")
         assert 0 == clock()
 
+    def test_whose_server_is_older_than_redis_7(self, database: Path) -> None:
+        """It does not tell its keys' deadlines: the clock stays, and which servers do is said."""
+        clock = imlib.ManualClock(STATUS.now)
+        with (
+            private_redis("--rename-command", "PEXPIRETIME", "") as server,
+            imlib.connect(
+                server.url, f"sqlite:///{database}", scratch=True, clock=clock
+            ) as deployment,
+        ):
+            deployment.online_status.set_online(STATUS)
+            with pytest.raises(imlib.UnsupportedServerError, match="Redis 7 or newer"):
+                deployment.advance(10)
+            assert STATUS.now == clock()
+            assert 10 < deployment.redis.ttl("online_7")
+
+    def test_a_clock_moves_any_number_of_deadlines_in_a_few_round_trips(
+        self, database: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many fields there are, few real milliseconds go by while they are moved."""
+        asked: list[int] = []
+        round_trip = redis_pipeline.round_trip
+
+        def counted(client: Any, commands: list[Any]) -> list[Any]:
+            asked.append(len(commands))
+            return round_trip(client, commands)
+
+        monkeypatch.setattr(scratch, "round_trip", counted)
+        clock = imlib.ManualClock(STATUS.now)
+        with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
+            deployment.online_status.renew(
+                replace(STATUS, session_id=number) for number in range(1000)
+            )
+            deployment.redis.set("other", "x", px=20_000)
+            asked.clear()
+            deployment.advance(14)
+            assert 3 == len(asked)
+            assert 1000 == deployment.online_status.count_online().sessions
+            deployment.advance(1)
+            assert 0 == deployment.redis.exists("online_7")
+            assert 4_000 < deployment.redis.pttl("other") < 10_000
+            deployment.advance(10**12)
+            assert 0 == deployment.redis.dbsize()
+
     @pytest.mark.parametrize("options", [{}, {"scratch": True}, {"clock": imlib.ManualClock(0)}])
     def test_only_its_clock_can_be_turned(
         self, server: PrivateRedis, database: Path, options: dict[str, Any]
@@ -199,7 +245,7 @@ def test_read_only_refuses_every_write_and_reads_on(server: PrivateRedis, databa
             server.url, f"sqlite:///{database}", read_only=True, clock=lambda: STATUS.now
         ) as looker:
             model = looker.online_status
-            writes: list[Callable[[], None]] = [
+            writes: list[Callable[[], object]] = [
                 lambda: model.set_online(STATUS),
                 lambda: model.set_offline(STATUS),
                 lambda: model.renew([STATUS]),

@@ -12,7 +12,7 @@ import imlib
 from imlib.lease import (
     ManualClock,
     counts_until,
-    horizon,
+    cutoff,
     is_online,
     key_goes_at,
     skewed,
@@ -60,10 +60,10 @@ def test_a_key_goes_15_s_after_the_last_report(reports: list[int], goes: int | N
     ("clock", "latest"),
     [(17, 0), (17.999, 0), (18, 1), (0, -17), (-0.5, -18), (NOW + 16.999, NOW - 1)],
 )
-def test_horizon(clock: float, latest: int) -> None:
+def test_cutoff(clock: float, latest: int) -> None:
     """The clock is taken down to its whole second, below zero too; the answer is an int."""
-    assert latest == horizon(clock)
-    assert int is type(horizon(clock))
+    assert latest == cutoff(clock)
+    assert int is type(cutoff(clock))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_ends_of_int64_overflow_nothing(now: int, online: bool) -> None:
     import numpy as np
 
     assert online is is_online(now, NOW)
-    assert [online] == (np.array([now], dtype=np.int64) > horizon(NOW)).tolist()
+    assert [online] == (np.array([now], dtype=np.int64) > cutoff(NOW)).tolist()
     assert now + 17 == counts_until(now)
 
 

@@ -4,6 +4,8 @@ given.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imlib import CodecError, Layout, SessionStatus
+from imlib import CodecError, Layout, SessionStatus, session_columns
 from imlib.session_columns import SessionColumns, decode_columns
 from tests import strategies
 from tests.strategies import BORDERS, Entry
@@ -21,6 +23,16 @@ PARTS = ("auth_key_id", "session_id", "server_id", "netlib_session_id", "now")
 GOOD: Entry = ("-5_6", b"1512270533_1_42")
 DEPLOYED: Entry = (b"-5@6", "1@42@1512270533")
 BAD: Entry = ("05_6", "1512270533_1_42")
+
+
+@pytest.fixture(
+    scope="module", autouse=True, params=[0, sys.maxsize], ids=["by column", "one by one"]
+)
+def _columnar_from(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run every test by both ways, whatever the size of its batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_columns, "_COLUMNAR_FROM", request.param)
+        yield
 
 
 def decode(entries: list[Entry]) -> SessionColumns:
@@ -122,9 +134,7 @@ def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("layout", Layout)
 def test_the_same_verdict_on_each_alone(part: str, layout: Layout) -> None:
-    """Where all entries may be clean a shorter way is tried: here nothing malformed stands beside
-    to rule it out.
-    """
+    """A cast fails for a whole column or not at all: here no other entry decides which."""
     numbers = [border + by for border in BORDERS for by in (-1, 0, 1)]
     for text in (*map(str, numbers), "-0", "00", "01", "-01", "-", "", "1-", "--1"):
         alone = [spelled(part, text, layout)]

@@ -1,4 +1,4 @@
-"""What is wrong in a snapshot, said as findings."""
+"""What is wrong in a snapshot, as a list of findings."""
 
 from imlib.audit.checks import CHECKS
 from imlib.audit.runner import audit, known

@@ -1,8 +1,7 @@
-"""The checks of an audit: each finds one kind of fault in a snapshot, and says how to see more of
-it.
+"""The checks of an audit: each finds one kind of fault, and says how to see more of it.
 
-A check is registered under its function's name, with its severity and with the columns of tables
-that it needs whole.
+A check is registered under its function's name, with its severity and with the columns that it
+needs, with all their rows. Its docstring is one line, which ``imlib audit --list`` shows.
 """
 
 from __future__ import annotations
@@ -27,15 +26,14 @@ Found = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, from a snapshot to what it finds; it needs all rows of some tables, and some of
-    their columns.
-    """
+    """One check: what it looks for, what it needs, and the function that finds it."""
 
     severity: str
-    """``info``, ``warning`` or ``error``: what a finding of it is."""
+    """Of its findings: ``info``, ``warning`` or ``error``."""
     about: str
     """What it looks for, in a sentence."""
     needs: dict[str, tuple[str, ...]]
+    """For each table that it reads, the columns; it needs all rows."""
     run: Callable[[Snapshot], Iterable[Found]]
 
 
@@ -44,9 +42,7 @@ CHECKS: Final[dict[str, Check]] = {}
 
 
 def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterable[Found]]], None]:
-    """Register a check under its function's name; ``needs`` names the columns of each table that it
-    reads.
-    """
+    """Register a check under its function's name; ``needs`` lists each table's columns."""
 
     def register(run: Callable[[Snapshot], Iterable[Found]]) -> None:
         tables = {table: tuple(columns.split()) for table, columns in needs.items()}
@@ -56,34 +52,27 @@ def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterab
 
 
 def _each(frame: pd.DataFrame) -> Iterator[Any]:
-    """Return a frame's rows with their columns as attributes; Any, because no stub knows which
-    those are.
-    """
+    """Return a frame's rows, their columns as attributes; Any, because no stub knows these."""
     return iter(frame.itertuples())
 
 
 def _read(snapshot: Snapshot, table: str, *columns: str) -> pd.DataFrame:
-    """Return columns of a table, without the rows in which one is NULL: where that is allowed, it
-    names nothing.
-    """
+    """Return columns of a table, without rows that have a NULL there: a NULL refers to nothing."""
     return snapshot.tables[table][[*columns]].dropna()
 
 
 def _select(frame: str, *conditions: str, **where: object) -> str:
-    """Return a query, to be shown, for the rows of a frame that meet conditions and have these
-    values.
-    """
-    values = {
-        name: "'" + one.replace("'", "''") + "'" if isinstance(one, str) else one
-        for name, one in where.items()
-    }
-    terms = [*(f"{name} = {value}" for name, value in values.items()), *conditions]
-    condition = " AND ".join(terms)
+    """Return a query for a reader to run: a frame's rows of these values that meet conditions."""
+    terms = []
+    for name, value in where.items():
+        literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else value
+        terms.append(f"{name} = {literal}")
+    condition = " AND ".join([*terms, *conditions])
     return f"SELECT * FROM {frame} WHERE {condition}"  # noqa: S608 - only a reader runs it
 
 
 def _entry(row: Any) -> str:
-    """Return a session's key and field, as Redis has them."""
+    """Return a session's key and field as they are in Redis."""
     return f"online_{row.user_id} {row.auth_key_id}{Layout(row.layout).separator}{row.session_id}"
 
 
@@ -95,9 +84,7 @@ def _sessions_of(row: Any) -> str:
 
 @_check("info")
 def _ghost(snapshot: Snapshot) -> Iterator[Found]:
-    """A session past its lease whose field is still there: a sibling keeps its key, or the key
-    never expires.
-    """
+    """A session past its lease, still in Redis: a sibling renews the key, or it never expires."""
     sessions = snapshot.sessions
     for row in _each(sessions[~sessions["online"]]):
         what = (
@@ -113,9 +100,8 @@ def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
     sessions, what = snapshot.sessions, "it has no time to live, and stays for ever"
     for user_id in sessions.loc[sessions["key_ttl_s"].isna(), "user_id"].unique():
         yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
-    for user_id in snapshot.info.get(
-        "never_expire", []
-    ):  # those that hold nothing but what is malformed
+    # Keys without a session: all that they hold is malformed.
+    for user_id in snapshot.info.get("never_expire", []):
         yield f"online_{user_id}", what, _select("malformed", key=f"online_{user_id}")
 
 
@@ -126,57 +112,42 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
         yield subject, row.reason, _select("malformed", key=row.key)
     if more := snapshot.info.get("malformed_not_kept"):
-        yield (
-            "more",
-            f"{more} more were counted and not kept",
-            "SELECT reason, count(*) FROM malformed GROUP BY reason",
-        )
+        what = f"{more} more were counted and not kept"
+        query = "SELECT reason, count(*) FROM malformed GROUP BY reason"
+        yield "more", what, query
 
 
 @_check("info")
 def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
     """A user whose sessions are in both layouts: servers of two kinds serve them."""
     kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
-    # One session that is written twice is one row of the frame.
+    # The frame has one row for a session that is written in both; info names its user.
     for user_id in sorted({*kinds.index[kinds > 1], *snapshot.info.get("in_both_layouts", [])}):
-        yield (
-            f"online_{user_id}",
-            "sessions stand in it in both layouts",
-            _select("sessions", user_id=user_id),
-        )
+        what = "sessions stand in it in both layouts"
+        yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
 
 
 @_check("warning")
 def _future_session(snapshot: Snapshot) -> Iterator[Found]:
-    """A session reported later than now: its server's clock is ahead, and it will look online too
-    long.
-    """
+    """A session reported later than now: its server's clock is ahead, it looks online too long."""
     sessions = snapshot.sessions
     for row in _each(sessions[sessions["age_s"] < -ALLOWED_SKEW_S]):
-        ahead = (
-            f"reported {-row.age_s:.0f} s from now: the clock of server {row.server_id} is "
-            "ahead by at least that"
+        what = (
+            f"reported {-row.age_s:.0f} s from now: the clock of server {row.server_id} is ahead "
+            f"by at least that; {ALLOWED_SKEW_S} s are allowed"
         )
-        yield (
-            _entry(row),
-            f"{ahead}; {ALLOWED_SKEW_S} s are allowed",
-            _select("sessions", server_id=row.server_id),
-        )
+        yield _entry(row), what, _select("sessions", server_id=row.server_id)
 
 
 @_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
 def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
-    """A session whose user is not in users, or whose auth key is in none of auth_keys, auth_users
-    and auths.
-    """
+    """A session of no user in users, or of no auth key in auth_keys, auth_users or auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
     unknown = ~sessions["user_id"].isin(tables["users"]["id"])
-    # As Python's own integers: pandas would meet a table that drifted to unsigned as floats.
-    known = {
-        int(one)
-        for name in ("auth_keys", "auth_users", "auths")
-        for one in tables[name]["auth_id"].dropna()
-    }
+    # As Python's integers: pandas would compare int64 with a table's unsigned ids as floats.
+    known: set[int] = set()
+    for name in ("auth_keys", "auth_users", "auths"):
+        known.update(map(int, tables[name]["auth_id"].dropna()))
     lacks = pd.DataFrame(
         {"user": unknown, "auth key": [one not in known for one in sessions["auth_key_id"]]}
     )
@@ -188,9 +159,7 @@ def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
 
 @_check("error", message_boxes="user_id pts")
 def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
-    """A number that none of a user's boxes has, between two that have theirs: clients ask for it
-    again and again.
-    """
+    """A pts missing between two boxes of a user: clients ask for it again and again."""
     boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
     boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
     before = boxes["pts"].shift(fill_value=0)
@@ -209,7 +178,7 @@ def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
 
 @_check("error", message_boxes="user_id pts")
 def _pts_duplicate(snapshot: Snapshot) -> Iterator[Found]:
-    """One pts in several boxes of a user: a client takes the second for one that it has."""
+    """One pts in several boxes of a user: a client believes that it has the second already."""
     boxes = snapshot.tables["message_boxes"]
     for (user_id, pts), rows in _repeated(boxes, ["user_id", "pts"]):
         query = _select("message_boxes", user_id=user_id, pts=pts)
@@ -217,13 +186,13 @@ def _pts_duplicate(snapshot: Snapshot) -> Iterator[Found]:
 
 
 def _repeated(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
-    """Return the values of some columns that stand in more than one row, each with its rows."""
+    """Return the values of some columns that are in several rows, each with its rows."""
     return iter(frame[frame.duplicated(columns, keep=False)].groupby(columns))
 
 
 @_check("error")
 def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
-    """Redis short of the row: a deployed server would hand out numbers twice."""
+    """Redis's counter is behind the table's: a deployed server would issue numbers twice."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"] == "behind"]):
         what = f"Redis was still at {row.redis_after} after its row, {row.row}, was read"
@@ -232,7 +201,7 @@ def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
 
 @_check("warning")
 def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
-    """Redis beyond the row: numbers were handed out that MySQL does not know of."""
+    """Redis's counter is ahead of the table's: it issued numbers that MySQL does not know."""
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"].isin(["ahead", "redis only"])]):
         there = "where there is none" if pd.isna(row.row) else row.row
@@ -248,7 +217,7 @@ def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
 def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     """A dialog whose newest message or unread count is not what its boxes say."""
     key = ["user_id", "peer_type", "peer_id"]
-    # Where nothing makes a dialog unique there may be two of it.
+    # Without the unique index a dialog can be there twice; its boxes are counted once.
     dialogs = _read(
         snapshot, "user_dialogs", *key, "top_message", "unread_count", "read_inbox_max_id"
     )
@@ -269,9 +238,8 @@ def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
         if row.top_message != row.newest:
             what.append(f"top_message is {row.top_message}, its newest box has {row.newest}")
         if row.unread_count != row.unread:
-            what.append(
-                f"unread_count is {row.unread_count}, and {row.unread} of its boxes are unread"
-            )
+            counted_too = f"{row.unread} of its boxes are unread"
+            what.append(f"unread_count is {row.unread_count}, and {counted_too}")
         where = "message_boxes" if row.newest else "user_dialogs"
         query = _select(where, user_id=row.user_id, peer_type=row.peer_type, peer_id=row.peer_id)
         yield f"user {row.user_id} peer {_peer(row)}", "; ".join(what), query
@@ -284,34 +252,29 @@ def _peer(row: Any) -> str:
 
 @_check("error", message_boxes="user_id message_id", messages="id")
 def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
-    """A box whose message is not there."""
+    """A box whose message does not exist."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
         query = _select("message_boxes", user_id=row.user_id, message_id=row.message_id)
-        yield (
-            f"user {row.user_id} message {row.message_id}",
-            "its box is there, and the message in no table",
-            query,
-        )
+        subject = f"user {row.user_id} message {row.message_id}"
+        what = "its box is there, and the message in no table"
+        yield subject, what, query
 
 
 @_check("error", chat_users="chat_id user_id", chats="id", users="id")
 def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
-    """A participant who is no user, or of what is no chat."""
+    """A chat_users row whose user or chat does not exist."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
         for row in _each(participants[~participants[column].isin(tables[table]["id"])]):
             query = _select("chat_users", chat_id=row.chat_id, user_id=row.user_id)
-            yield (
-                f"user {row.user_id} chat {row.chat_id}",
-                f"the {column[:-3]} is not in {table}",
-                query,
-            )
+            what = f"the {column[:-3]} is not in {table}"
+            yield f"user {row.user_id} chat {row.chat_id}", what, query
 
 
 @_check("error", messages="id sender_user_id random_id")
 def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
-    """One sender's random_id on several messages: a retry was stored as a message of its own."""
+    """One random_id on several messages of a sender: a retry was stored as a second message."""
     messages = snapshot.tables["messages"]
     for (sender, random_id), rows in _repeated(messages, ["sender_user_id", "random_id"]):
         ids = ", ".join(map(str, sorted(rows["id"])))
@@ -321,30 +284,21 @@ def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
 
 @_check("warning", messages="id message_data")
 def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
-    """A body that is no JSON: as an older server wrote it, or damaged. It was judged before it was
-    masked.
-    """
+    """A body that is no JSON: an older server wrote it, or it is damaged. Judged before masking."""
     facts = snapshot.info["tables"]["messages"]
+    what = "its body is no JSON"
     for message_id in facts["not_json"]:
-        yield f"message {message_id}", "its body is no JSON", _select("messages", id=message_id)
+        yield f"message {message_id}", what, _select("messages", id=message_id)
     if more := facts["not_json_more"]:
-        yield (
-            "more",
-            f"{more} more were counted and not kept",
-            "take a snapshot with a where-clause on messages.id",
-        )
+        what = f"{more} more were counted and not kept"
+        yield "more", what, "take a snapshot with a where-clause on messages.id"
 
 
 @_check("info")
 def _missing_index(snapshot: Snapshot) -> Iterator[Found]:
-    """An index that imlib's own tables have and this one lacks: reads scan the table, or doubles
-    are not refused.
-    """
+    """An index that imlib's tables have and this lacks: reads scan, or duplicates are possible."""
     for index in snapshot.info["missing_indexes"] or ():
-        unique = index.endswith(" unique")
-        what = (
-            "nothing refuses a second row of the same key"
-            if unique
-            else "reads that would use it scan the table"
-        )
+        what = "reads that would use it scan the table"
+        if index.endswith(" unique"):
+            what = "nothing refuses a second row of the same key"
         yield index, what, "imlib.schema_check.check_schema(deployment.engine)"

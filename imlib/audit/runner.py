@@ -1,14 +1,14 @@
-"""Named checks over a snapshot, and what they find: one row a finding, with a way to look further.
+"""Runs checks over a snapshot: one row per finding, with a way to look further.
 
-A check asks for columns of tables; where one is missing, or a table holds only a part of its rows,
-the audit says so in a row of severity ``skipped`` instead of guessing.
+A check needs columns of tables. If a column is missing, or a table holds only part of its rows, the
+audit does not guess: it adds a row of severity ``skipped``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pandas.api.types import is_integer_dtype
@@ -34,12 +34,12 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
     DataFrame
         check, severity (``info``, ``warning``, ``error``, ``skipped``), subject, what, how_to_look
         (a query for ``snapshot.sql``, or what to do); all str; in the order of `CHECKS`, then by
-        subject. Empty where nothing is wrong.
+        subject. Empty if nothing is wrong.
 
     Raises
     ------
     InvalidValueError
-        A name is none of a check.
+        No check has this name.
     """
     rows: list[tuple[str, ...]] = []
     for name in known(checks):
@@ -47,19 +47,15 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
         if reason := _unfit(snapshot, name, check.needs):
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
-            rows += [
-                (name, check.severity, *found)
-                for found in sorted(check.run(snapshot), key=_as_read)
-            ]
+            found = sorted(check.run(snapshot), key=_as_read)
+            rows.extend((name, check.severity, *one) for one in found)
     return pd.DataFrame(
         rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str"
     )
 
 
 def known(checks: Iterable[str] | None) -> list[str]:
-    """Return the names of checks, each once, None being all; raise `InvalidValueError` for one that
-    there is not.
-    """
+    """Return each name once, or all for None; raise `InvalidValueError` for one of no check."""
     if isinstance(checks, str):
         raise InvalidValueError(
             f"checks is {checks!r}: allowed is a list of names, as [{checks!r}]"
@@ -74,11 +70,11 @@ def known(checks: Iterable[str] | None) -> list[str]:
 
 def _as_read(found: Found) -> list[tuple[int, str]]:
     """Return a key that sorts user 9 before user 10, numbers of any length."""
-    parts = [
-        part.lstrip("0") if at % 2 else part
-        for at, part in enumerate(re.split(r"(\d+)", " ".join(found)))
-    ]
-    return [(len(part) if at % 2 else 0, part) for at, part in enumerate(parts)]
+    key = []
+    for part in re.split(r"(\d+)", " ".join(found)):
+        digits = part.lstrip("0")
+        key.append((len(digits), digits) if part.isdecimal() else (0, part))
+    return key
 
 
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
@@ -89,13 +85,15 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
         return f"not in the snapshot: {', '.join(missing)}"
-    wanted = [(name, one) for name, columns in needs.items() for one in columns]
-    if absent := [f"{name}.{one}" for name, one in wanted if one not in snapshot.tables[name]]:
+    columns: dict[str, Any] = {
+        f"{table}.{column}": snapshot.tables[table].get(column)
+        for table, names in needs.items()
+        for column in names
+    }
+    if absent := [name for name, column in columns.items() if column is None]:
         return f"not in the snapshot: {', '.join(absent)}"
-    numbers = [(name, one) for name, one in wanted if one != "message_data"]
-    if odd := [
-        f"{name}.{one}" for name, one in numbers if not is_integer_dtype(snapshot.tables[name][one])
-    ]:
+    columns.pop("messages.message_data", None)  # the only one that is no integer
+    if odd := [name for name, column in columns.items() if not is_integer_dtype(column)]:
         return f"carried as something else than integers: {', '.join(odd)}"
     if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
         return "the snapshot does not say which bodies are JSON"

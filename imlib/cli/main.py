@@ -1,6 +1,4 @@
-"""The command line: quick looks at a deployment, for people and for scripts. Only ``imlib sample``
-writes.
-"""
+"""The command line: quick looks at a deployment, by people or scripts."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -59,31 +57,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal that lacks a letter is no reason to fail
+            # A terminal that lacks a letter is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             options = _parser().parse_args(arguments)
             code = int(options.run(options))
         finally:
             if sys.stdout is not None:
-                # Here an error can be handled; at the interpreter's end it would be a traceback.
+                # An error is handled here; when the interpreter ends it would be a traceback.
                 sys.stdout.flush()
         return code
     except ImlibError as problem:
         complain(problem)
         return FAILED
     except OSError as problem:
-        if not isinstance(problem, BrokenPipeError):  # whoever read has read enough
+        if not isinstance(problem, BrokenPipeError):  # its reader has read enough
             complain(f"reading or writing failed: {problem}")
-        # The interpreter would complain once more, of what is left unwritten, when it flushes at
-        # its end.
+        # When the interpreter ends, it flushes again what is left, and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return 130
-    except Exception:  # a fault of imlib's own: to be seen whole, and not to be taken for a finding
+    except Exception:  # a fault in imlib: shown whole, and with another exit code than a finding
         traceback.print_exc()
         return FAILED
 
@@ -175,9 +171,9 @@ def _who(options: argparse.Namespace) -> int:
     with connected(options, database=False) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
-    rows = [asdict(status) for sessions in online.values() for status in sessions]
     if options.format != "table":
-        show(rows, list(imlib.SessionStatus.__dataclass_fields__), options.format)
+        rows = [astuple(status) for sessions in online.values() for status in sessions]
+        show(list(imlib.SessionStatus.__dataclass_fields__), rows, options.format)
     else:
         for user_id, sessions in online.items():
             print(f"user {user_id}: {'online' if sessions else 'offline'}")
@@ -211,8 +207,7 @@ def _sample(options: argparse.Namespace) -> int:
     if absent:
         raise ConfigurationError(
             f"set {' and '.join(absent)} to an empty server: what is not named would be private "
-            "to this command and "
-            "gone with it. imlib sample --export FOLDER writes files instead"
+            "to this command and gone with it. imlib sample --export FOLDER writes files instead"
         )
     with imlib.connect() as deployment:
         deployment.load_sample()

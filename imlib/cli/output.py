@@ -1,6 +1,4 @@
-"""What the commands have in common: which servers they ask, how they print, and what their exit
-codes mean.
-"""
+"""What all commands share: their servers, their output, and what their exit codes mean."""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import imlib
 from imlib.errors import ConfigurationError
@@ -20,7 +18,7 @@ YES: Final = 0
 NO: Final = 1
 """Exit code: no, incomplete; an audit or a comparison found something."""
 FAILED: Final = 2
-"""Exit code: it could not be told, and why is on stderr."""
+"""Exit code: an error, which is on stderr."""
 
 
 def add_format(command: argparse.ArgumentParser) -> None:
@@ -38,10 +36,9 @@ def add_sample(command: argparse.ArgumentParser) -> None:
 
 
 def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.Deployment:
-    """Return the deployment that the variables name, to be read only, or with ``--sample`` the
-    sample world.
+    """Connect read-only to the servers that the variables name, or with ``--sample`` to its world.
 
-    Where ``database`` is False only Redis is asked: that MySQL is down is then no trouble.
+    Without ``database`` only Redis is asked: the command then works while MySQL is down.
     """
     if options.sample:
         from imlib.investigation import sample_world
@@ -51,24 +48,21 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
             "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample "
-            "world with --sample; "
-            "imlib --help shows the forms"
+            "world with --sample; imlib --help shows the forms"
         )
     return imlib.connect(database_url=None if database else "embedded://", read_only=True)
 
 
-def show(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str], form: str) -> None:
-    """Print rows as a table, as JSON (an array of objects, integers to the last digit)
-    or as CSV.
-    """
+def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) -> None:
+    """Print rows as a table, as JSON (an array of objects, every digit kept) or as CSV."""
     if form == "json":
-        print(json.dumps(list(rows), indent=1, ensure_ascii=False, default=str))
+        objects = [dict(zip(columns, row, strict=True)) for row in rows]
+        print(json.dumps(objects, indent=1, ensure_ascii=False, default=str))
     elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerows([columns, *rows])
     else:
-        lines = [list(columns), *([_printable(row[name]) for name in columns] for row in rows)]
+        lines = [list(map(_printable, row)) for row in (columns, *rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             print("  ".join(map(str.ljust, line, widths)).rstrip())
@@ -80,7 +74,7 @@ def complain(problem: object) -> None:
 
 
 def _printable(value: object) -> str:
-    """Return text that moves no cursor: what stands in a key or column may be meant to."""
+    """Return text that moves no cursor: a key or a value may have been made to do so."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value)
     )

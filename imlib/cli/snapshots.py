@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
-from imlib.errors import ConfigurationError, SnapshotError
+from imlib.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
@@ -19,9 +19,7 @@ _ROWS = 1_000_000
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add ``snapshot``, ``audit`` and ``diff``; ``command(name, run, summary, detail)`` makes a
-    parser.
-    """
+    """Add ``snapshot``, ``audit`` and ``diff``, each by ``command(name, run, summary, detail)``."""
     snapshot = command(
         "snapshot",
         _snapshot,
@@ -117,28 +115,25 @@ def _add_choice(command: argparse.ArgumentParser) -> None:
 
 
 def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
-    tables = (
-        None
-        if options.tables is None
-        else [name.strip() for name in options.tables.split(",") if name.strip()]
-    )
+    tables = None
+    if options.tables is not None:
+        tables = [name.strip() for name in options.tables.split(",") if name.strip()]
     if not (options.sample or os.environ.get("IMLIB_DATABASE_URL")):
         if tables:
             raise ConfigurationError(
                 "--tables names tables, and no database is named: set IMLIB_DATABASE_URL"
             )
-        tables = []  # the private database would be empty, and that is no answer
+        tables = []  # the tables of a private database would be empty, and that is no answer
     with connected(options) as deployment:
         return deployment.snapshot(tables=tables, limit=options.limit, progress=True, **more)
 
 
 def _snapshot(options: argparse.Namespace) -> int:
-    if options.folder is not None and os.path.lexists(
-        options.folder
-    ):  # said before the work, not after it
-        raise SnapshotError(
-            f"{options.folder} exists: a snapshot is saved under a new name and never over another"
-        )
+    from imlib.snapshot.folder import check_new
+
+    folder = options.folder
+    if folder is not None:
+        check_new(folder)  # before the work, not after it
     mask_key = os.environ.get("IMLIB_MASK_KEY")
     snapshot = _take(
         options,
@@ -148,23 +143,23 @@ def _snapshot(options: argparse.Namespace) -> int:
         keep_incomplete=options.keep_incomplete,
     )
     info = snapshot.info
-    if options.folder is not None:
-        snapshot.save(options.folder)
+    if folder is not None:
+        snapshot.save(folder)
     rows = []
     for frame, count in info["rows"].items():
         facts: TableFacts = info["tables"].get(info["table_of"].get(frame, ""), {})
-        masked = ", ".join(facts.get("masked", []))
-        rows.append({"frame": frame, "rows": count, "masked": masked, "notes": _notes(facts)})
-    show(rows, ["frame", "rows", "masked", "notes"], options.format)
+        rows.append((frame, count, ", ".join(facts.get("masked", [])), _notes(facts)))
+    show(["frame", "rows", "masked", "notes"], rows, options.format)
     for name, reason in info["left_out"].items():
         complain(f"{name} is left out: {reason}")
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
-    if options.folder is not None:
-        complain(f"kept in {options.folder}")
+    if folder is not None:
+        complain(f"kept in {folder}")
     if info["incomplete"]:
         complain(f"INCOMPLETE: {info['incomplete']}")
-    return NO if info["incomplete"] else YES
+        return NO
+    return YES
 
 
 def _notes(facts: TableFacts) -> str:
@@ -178,14 +173,13 @@ def _audit(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
     if options.list:
-        columns = ["check", "severity", "about", "needs"]
         rows = [
             (name, check.severity, check.about, ", ".join(check.needs))
             for name, check in CHECKS.items()
         ]
-        show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
+        show(["check", "severity", "about", "needs"], rows, options.format)
         return YES
-    known(options.check)  # said before the work, not after it
+    known(options.check)  # before the work, not after it
     folder, whole = options.folder, options.tables is None and options.limit == _ROWS
     if folder is not None and (options.sample or not whole):
         raise ConfigurationError(
@@ -199,11 +193,11 @@ def _audit(options: argparse.Namespace) -> int:
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)
-    if options.format == "table":  # what is left out of it would make it too wide to read
+    if options.format == "table":  # without the column that would make it too wide to read
         for reason, some in found[skipped].groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
         found, columns = found[~skipped], columns[:-1]
-    show(found[columns].to_dict("records"), columns, options.format)
+    show(columns, found[columns].itertuples(index=False), options.format)
     if found["severity"].isin(["warning", "error"]).any():
         return NO
     return FAILED if skipped.any() else YES
@@ -212,26 +206,25 @@ def _audit(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
-    columns = ["frame", "change", "key", "what"]
     rows: list[tuple[str, ...]] = []
     difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
     for change in ("came", "went", "moved"):
-        for one in getattr(difference, change).to_dict("records"):
-            key = {name: one[name] for name in ("user_id", "auth_key_id", "session_id")}
-            servers = {
-                name: number for name, number in one.items() if str(name).startswith("server_")
-            }
-            rows.append(("sessions", change, _words(key), _words(servers)))
+        frame = getattr(difference, change)
+        servers = frame.filter(like="server_").to_dict("records")
+        keys = frame[["user_id", "auth_key_id", "session_id"]].to_dict("records")
+        for key, its in zip(keys, servers, strict=True):
+            rows.append(("sessions", change, _words(key), _words(its)))
     for table, frame in difference.tables.items():
         for row in frame.to_dict("records"):
             change, what = row.pop("change"), row.pop("columns")
             rows.append((table, change, _words(row), what))
-    show([dict(zip(columns, row, strict=True)) for row in rows], columns, options.format)
+    show(["frame", "change", "key", "what"], rows, options.format)
     for name, reason in difference.left_out.items():
         complain(f"{name} was not compared: {reason}")
-    if not difference:
-        complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
-    return NO if difference else YES if difference.whole else FAILED
+    if difference:
+        return NO
+    complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
+    return YES if difference.whole else FAILED
 
 
 def _words(values: dict[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Accounts: devices that take pushes, notify settings, privacy."""
+"""Accounts: devices that get pushes, notify settings, privacy."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ _DEVICES, _SETTINGS, _PRIVACY = (
     tables["user_notify_settings"],
     tables["user_privacys"],
 )
+_UNREGISTER = (
+    _DEVICES.update()
+    .where(_DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN]))
+    .values(state=DeviceState.UNREGISTERED.value)
+)
 _NOTIFY_PEERS = tuple(kind for kind in PeerType if kind > PeerType.SELF)
 _DEFAULTS = {"show_previews": 1, "silent": 0, "mute_until": 0, "sound": "default", "is_deleted": 0}
 
@@ -27,8 +32,10 @@ class AccountModel(Model):
     def register_device(
         self, auth_key_id: int, user_id: int, token_type: int, token: str
     ) -> Device:
-        """Have pushes go to a token: a new row, or for a token that is known its new owner and
-        state 1.
+        """Register a push token for an auth key, and unregister it for all others.
+
+        A device is an auth key, a token type and a token, compared byte by byte. A known one gets
+        its new user, and state 1.
 
         Parameters
         ----------
@@ -37,47 +44,47 @@ class AccountModel(Model):
         token : str
             1 to 255 characters; a secret.
         """
-        known = _token(token_type, token)
         row = {"auth_id": auth_key_id, "user_id": user_id, "token_type": token_type, "token": token}
 
         def work(connection: sa.Connection) -> Device:
+            same = _token(connection, token_type, token)
             check_values(connection, _DEVICES, row)
             lock_users(connection, [user_id])
-            changes = {
-                "auth_id": auth_key_id,
-                "user_id": user_id,
-                "state": DeviceState.REGISTERED_AGAIN.value,
-            }
-            if not connection.execute(_DEVICES.update().where(known).values(changes)).rowcount:
+            mine = at(_DEVICES, auth_id=auth_key_id)
+            connection.execute(_UNREGISTER.where(same, ~mine))
+            again = {"user_id": user_id, "state": DeviceState.REGISTERED_AGAIN.value}
+            if not connection.execute(_DEVICES.update().where(same, mine).values(again)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
-            devices = Device.select(_DEVICES).where(known).order_by(_DEVICES.c.id).limit(1)
+            devices = Device.select(_DEVICES).where(same, mine).order_by(_DEVICES.c.id).limit(1)
             return Device.from_row(connection.execute(devices).one())
 
         return self._write("register_device", work)
 
-    def unregister_device(self, token_type: int, token: str) -> bool:
-        """Have no more pushes go to a token; return whether it was registered until now.
+    def unregister_device(
+        self, token_type: int, token: str, auth_key_id: int | None = None
+    ) -> bool:
+        """Unregister a push token, for one auth key or for all; return whether it was registered.
 
         Its state becomes `DeviceState.UNREGISTERED`; the deployed server left the token type there.
         """
-        registered = _DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN])
-        update = _DEVICES.update().where(_token(token_type, token), registered)
-        update = update.values(state=DeviceState.UNREGISTERED.value)
-        return self._write(
-            "unregister_device", lambda connection: connection.execute(update).rowcount > 0
-        )
+
+        def work(connection: sa.Connection) -> bool:
+            update = _UNREGISTER.where(_token(connection, token_type, token))
+            if auth_key_id is not None:
+                update = update.where(at(_DEVICES, auth_id=auth_key_id))
+            return connection.execute(update).rowcount > 0
+
+        return self._write("unregister_device", work)
 
     def get_devices(self, user_id: int) -> list[Device]:
-        """Return a user's devices, unregistered ones too, in the order in which they came."""
+        """Return a user's devices, unregistered ones too, oldest first."""
         return self._read(
             Device,
             Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id),
         )
 
     def get_notify_settings(self, user_id: int, peer: Peer) -> NotifySettings:
-        """Return how a user wants to hear of a peer; without a row, settings whose ``is_empty`` is
-        true.
-        """
+        """Return a user's settings for a peer; without a row ``is_empty`` is true."""
         check_peer(peer, _NOTIFY_PEERS)
         here = at(_SETTINGS, user_id=user_id, **peer.columns(), is_deleted=0)
         found = self._read(NotifySettings, NotifySettings.select(_SETTINGS).where(here))
@@ -97,7 +104,7 @@ class AccountModel(Model):
         mute_until: int = 0,
         sound: str = "default",
     ) -> NotifySettings:
-        """Set how a user wants to hear of a peer, and return it.
+        """Set a user's settings for a peer, and return them.
 
         Parameters
         ----------
@@ -126,9 +133,7 @@ class AccountModel(Model):
         return NotifySettings(user_id, kind, peer.peer_id, shown, quiet, mute_until, sound)
 
     def reset_notify_settings(self, user_id: int) -> None:
-        """Forget a user's settings for single peers, and set those for all peers to
-        their defaults.
-        """
+        """Delete a user's settings for single peers, and reset those for all peers."""
         mine, everyone = at(_SETTINGS, user_id=user_id), at(_SETTINGS, peer_type=PeerType.ALL)
 
         def work(connection: sa.Connection) -> None:
@@ -142,8 +147,7 @@ class AccountModel(Model):
         self._write("reset_notify_settings", work)
 
     def get_privacy(self, user_id: int) -> Privacy | None:
-        """Return what a user allows and the account's time to live, or None where nothing was ever
-        set.
+        """Return a user's privacy settings, or None if nothing was ever set.
 
         The password and the recovery address are not read, only whether there is a password.
         """
@@ -160,10 +164,17 @@ class AccountModel(Model):
         upsert(connection, _SETTINGS, [row], lambda new: {name: new[name] for name in values})
 
 
-def _token(token_type: int, token: str) -> sa.ColumnElement[bool]:
+def _token(connection: sa.Connection, token_type: int, token: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a device has this token."""
     if token_type not in TokenType.__members__.values():
         kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in TokenType)
         raise InvalidValueError(f"token_type is {shortened(token_type)}; allowed are {kinds}")
     if not token:
         raise InvalidValueError("token is empty; allowed are 1 to 255 characters")
-    return sa.and_(_DEVICES.c.token_type == int(token_type), _DEVICES.c.token == token)
+    check_values(connection, _DEVICES, {"token": token})
+    # The column's collation may fold case or ignore spaces: it finds the rows, bytes decide.
+    return sa.and_(
+        _DEVICES.c.token_type == int(token_type),
+        _DEVICES.c.token == token,
+        sa.cast(_DEVICES.c.token, sa.LargeBinary) == token.encode(),
+    )

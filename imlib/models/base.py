@@ -230,13 +230,17 @@ def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
 
 
 def new_random_id() -> int:
-    """Return a number that nobody has: 63 random bits."""
-    return secrets.randbits(63)
+    """Return a number that nobody has: 63 random bits, never 0."""
+    return 1 + secrets.randbelow(2**63 - 1)
 
 
 def check_random_id(random_id: int | None) -> int:
-    """Return a client's own number, an int64, or a new one where the client gave none."""
-    return new_random_id() if random_id is None else check_int("random_id", random_id, 64)
+    """Return a client's own number, an int64 but 0, or a new one where the client gave none."""
+    if random_id is None:
+        return new_random_id()
+    if check_int("random_id", random_id, 64) == 0:
+        raise InvalidValueError("random_id is 0; allowed is any other int64, or None for a new one")
+    return random_id
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:

@@ -37,58 +37,59 @@ _PRESENT = at(_PARTICIPANTS, state=ParticipantState.PRESENT)
 
 
 class ChatModel(Model):
-    """Operations on ``chats`` and ``chat_users``; every change of a chat holds the lock
-    of its row.
-    """
+    """Operations on ``chats`` and ``chat_users``; every change locks the chat's row."""
 
     def create_chat(
         self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None
     ) -> Chat:
-        """Create a chat with all its participants, or nothing.
+        """Create a chat with all its participants, or not at all.
 
         Parameters
         ----------
         user_id : int
-            The creator, who is a participant whether listed or not.
+            The creator, who is always a participant.
         title : str
             1 to 255 characters.
         user_ids : collection of int
             The other participants.
         random_id : int, optional
-            The client's own number: the same user and number again return the first chat, and write
-            nothing.
+            The client's own number for this chat, never 0. None: a new one. The same call again
+            returns the first chat. With another title or other participants it is an error, as far
+            as a chat that has changed since can tell.
         """
         _check_title(title)
         random_id, members = check_random_id(random_id), list(dict.fromkeys([user_id, *user_ids]))
+
+        # Unique keys hold one title change and one avatar change per user and random id: creation
+        # counts as both.
+        new = {
+            "creator_user_id": user_id,
+            "create_random_id": random_id,
+            "title_changer_user_id": user_id,
+            "title_change_random_id": random_id,
+            "avatar_changer_user_id": user_id,
+            "avatar_change_random_id": random_id,
+            "title": title,
+            "about": "",
+            "access_hash": new_random_id(),
+            "participant_count": len(members),
+        }
 
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
             first = Chat.select(_CHATS).where(
                 at(_CHATS, creator_user_id=user_id, create_random_id=random_id)
             )
-            if (row := connection.execute(first.order_by(_CHATS.c.id)).first()) is not None:
-                return Chat.from_row(row)
-            # Unique keys hold one title change and one avatar change per user and random id:
-            # creation counts as both.
-            chat_id = insert(
-                connection,
-                _CHATS,
-                {
-                    "creator_user_id": user_id,
-                    "create_random_id": random_id,
-                    "title_changer_user_id": user_id,
-                    "title_change_random_id": random_id,
-                    "avatar_changer_user_id": user_id,
-                    "avatar_change_random_id": random_id,
-                    "title": title,
-                    "about": "",
-                    "access_hash": new_random_id(),
-                    "participant_count": len(members),
-                },
-            )
+            known: list[int] = []
+            if row := connection.execute(first.order_by(_CHATS.c.id)).first():
+                chat_id = row.id
+                known = self._known(connection, Chat.from_row(row), title, members)
+            else:
+                chat_id = insert(connection, _CHATS, new)
             for member in members:
-                rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
-                insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
+                if member not in known:
+                    rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
+                    insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
             return self._locked(connection, chat_id)
 
         return self._write("create_chat", work)
@@ -100,7 +101,7 @@ class ChatModel(Model):
         inviter_user_id: int,
         participant_type: int = ParticipantType.MEMBER,
     ) -> ChatParticipant:
-        """Put a user into a chat; one who is in it already stays as is."""
+        """Add a user to a chat; nothing changes for one who is in it."""
         if participant_type not in ParticipantType.__members__.values():
             raise InvalidValueError(
                 f"participant_type is {shortened(participant_type)}; allowed are 0 (member), 1 "
@@ -123,7 +124,7 @@ class ChatModel(Model):
         return self._write("add_chat_participant", work)
 
     def delete_chat_user(self, chat_id: int, user_id: int) -> None:
-        """Take a user who is in a chat out of it; the row stays, with state 1."""
+        """Remove a user from a chat; the row stays, with state 1."""
 
         def work(connection: sa.Connection) -> None:
             self._locked(connection, chat_id)
@@ -139,17 +140,17 @@ class ChatModel(Model):
     def edit_chat_title(
         self, chat_id: int, user_id: int, title: str, random_id: int | None = None
     ) -> Chat:
-        """Give a chat another title; the last change's user and random_id again change nothing.
+        """Change a chat's title; the last change, sent again, does nothing.
 
         Parameters
         ----------
         chat_id : int
         user_id : int
-            Who changes it: somebody in the chat.
+            The participant who changes it.
         title : str
             1 to 255 characters.
         random_id : int, optional
-            The client's own number, used for no other chat's title.
+            The client's own number for this change, never 0. None: a new one.
         """
         _check_title(title)
         random_id = check_random_id(random_id)
@@ -159,6 +160,8 @@ class ChatModel(Model):
             if user_id not in self.lock_participants(connection, chat_id):
                 raise not_in_chat(chat_id, user_id, "nothing was changed")
             if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
+                if title != chat.title:
+                    raise _taken(random_id, chat_id, "its title was changed to another")
                 return chat
             changes = {
                 "title": title,
@@ -181,7 +184,7 @@ class ChatModel(Model):
         return chats[0]
 
     def get_chat_full(self, chat_id: int) -> ChatFull:
-        """Return a chat with those who are in it; raise `NotFoundError` if there is none."""
+        """Return a chat with its participants; raise `NotFoundError` if there is none."""
         with self._reading() as connection:
             rows = by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, [chat_id])
             if not rows:
@@ -189,34 +192,49 @@ class ChatModel(Model):
             return ChatFull(Chat.from_row(rows[0]), tuple(self._participants(connection, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
-        """Return those who are in a chat, in the order in which they came; raise `NotFoundError` if
-        there is none.
-        """
+        """Return a chat's participants oldest first; raise `NotFoundError` as `get_chat`."""
         return list(self.get_chat_full(chat_id).participants)
 
     def get_chats_by_id_list(self, chat_ids: Collection[int]) -> list[Chat]:
-        """Return the chats of these ids, in their order; an id without a chat is left out."""
+        """Return the chats of these ids, in this order; an id without a chat is left out."""
         with self._reading() as connection:
             return [
                 Chat.from_row(row)
                 for row in by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, chat_ids)
             ]
 
-    def lock_participants(self, connection: sa.Connection, chat_id: int) -> list[int]:
-        """Within a transaction, lock a chat and return the ids of those who are in it: for the
-        other models.
+    def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
+        """Within a transaction, lock a chat; return since when each participant is in it.
+
+        For the other models.
         """
         self._locked(connection, chat_id)
-        # A locking read: a plain one would fix what the rest of a MySQL transaction sees before all
-        # locks are held.
-        members = sa.select(_PARTICIPANTS.c.user_id).where(
+        # A locking read: in MySQL the first plain one decides what the transaction sees, and not
+        # all locks are held yet.
+        since = _PARTICIPANTS.c.joined_at
+        members = sa.select(_PARTICIPANTS.c.user_id, since).where(
             at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
         )
-        return list(
-            dict.fromkeys(
-                connection.scalars(members.order_by(_PARTICIPANTS.c.id).with_for_update())
-            )
-        )
+        # Of several rows for one user the earliest counts, which comes last.
+        rows = connection.execute(members.order_by(since.desc()).with_for_update())
+        return {row.user_id: row.joined_at for row in rows}
+
+    def _known(
+        self, connection: sa.Connection, chat: Chat, title: str, members: list[int]
+    ) -> list[int]:
+        """Return who is listed in a chat that is created again; raise if another is asked for."""
+        rows = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat.id))
+        known = list(dict.fromkeys(connection.scalars(rows.order_by(_PARTICIPANTS.c.id))))
+        first = set(known[: len(members)])  # those who joined since have later rows
+        # Unchanged, a chat tells how many it was made for: a server that died may have left out
+        # some.
+        made_for = chat.participant_count if chat.version == 1 else len(first)
+        renamed = chat.title_changed_at is not None
+        if not (
+            (renamed or title == chat.title) and first <= set(members) and made_for == len(members)
+        ):
+            raise _taken(chat.create_random_id, chat.id, "it has another title or others in it")
+        return known
 
     def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
         row = connection.execute(
@@ -257,9 +275,16 @@ class ChatModel(Model):
 
 
 def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
-    """Return the error that says that a user is not in a chat, and what was not done."""
+    """Return the error for a user who is not in a chat; `nothing` says what was not done."""
     said = f"user {user_id} is not in chat {chat_id}; {nothing}"
     return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
+
+
+def _taken(random_id: int, chat_id: int, why: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"random_id {random_id} is chat {chat_id}'s, and {why}; allowed is the same again, or a "
+        "random_id of its own; nothing was written"
+    )
 
 
 def _check_title(title: str) -> None:

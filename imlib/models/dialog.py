@@ -1,36 +1,61 @@
-"""Dialogs: a user's list of conversations, with what is unread in each."""
+"""Dialogs: a user's conversations, and how much is unread in each."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from imlib.constants import PeerType
 from imlib.errors import InvalidValueError
-from imlib.models.base import Model, at, check_peer, lock_users, upsert
+from imlib.models.base import Model, at, by_ids, check_peer, lock_users, upsert
 from imlib.models.records import Dialog, Peer
 from imlib.schema import tables
 from imlib.validation import check_int, check_limit
 
-_DIALOGS = tables["user_dialogs"]
+_DIALOGS, _BOXES = tables["user_dialogs"], tables["message_boxes"]
+# The peer makes it a total order, so that pages neither repeat nor skip a dialog.
+_ORDER = ("date2", "top_message", "peer_type", "peer_id")
 
 
 class DialogModel(Model):
-    """Operations on ``user_dialogs``; lists are newest first, by ``date2`` and then by the newest
-    message.
+    """Operations on ``user_dialogs``.
+
+    Lists are newest first: by ``date2``, then by the newest message, then by the peer.
     """
 
     def get_dialogs_by_offset_date(
-        self, user_id: int, exclude_pinned: bool = False, offset_date: int = 0, limit: int = 100
+        self,
+        user_id: int,
+        exclude_pinned: bool = False,
+        offset_date: int = 0,
+        limit: int = 100,
+        offset_id: int = 0,
+        offset_peer: Peer | None = None,
     ) -> list[Dialog]:
-        """Return dialogs whose ``date2`` is before `offset_date` (Unix seconds; 0: from the
-        newest).
+        """Return a page of a user's dialogs, newest first; the offsets say where the last ended.
+
+        Parameters
+        ----------
+        user_id : int
+        exclude_pinned : bool
+        offset_date : int
+            The last dialog's ``date2``, Unix seconds; 0: begin with the newest. Alone, it skips
+            every dialog of this second.
+        limit : int
+        offset_id : int
+            The last dialog's ``top_message``.
+        offset_peer : Peer, optional
+            The last dialog's peer. With all three offsets each dialog is met once.
         """
         where = [at(_DIALOGS, is_pinned=0)] if exclude_pinned else []
-        if check_int("offset_date", offset_date) > 0:
-            where.append(_DIALOGS.c.date2 < offset_date)
+        # Without a peer, the least there can be: every dialog of this date and message is skipped.
+        peer = check_peer(offset_peer or Peer(PeerType.UNKNOWN, -(2**31)), tuple(PeerType))
+        after = check_int("offset_date", offset_date), check_int("offset_id", offset_id)
+        if offset_date > 0 or offset_peer:
+            columns = sa.tuple_(*(_DIALOGS.c[name] for name in _ORDER))
+            where.append(columns < sa.tuple_(*after, *peer.columns().values()))
         return self._list(user_id, *where, limit=check_limit(limit))
 
     def get_dialogs_by_user_id_and_type(self, user_id: int, peer_type: int) -> list[Dialog]:
@@ -52,8 +77,7 @@ class DialogModel(Model):
         top_message: int,
         unread_mentions: bool = False,
     ) -> Dialog:
-        """Count a message that came in: the dialog gets one more unread, and it as its newest
-        message.
+        """Count a message that came in: one more is unread, and the newest is this or a newer.
 
         Parameters
         ----------
@@ -64,7 +88,7 @@ class DialogModel(Model):
         top_message : int
             The message's id.
         unread_mentions : bool
-            Whether it mentions the owner: one more of these too.
+            Whether it mentions the owner: then one more mention is unread, too.
         """
         peer = Peer(peer_type, peer_id)
 
@@ -78,6 +102,61 @@ class DialogModel(Model):
 
         return self._write("create_or_update_by_last_message", work)
 
+    def read_history(self, user_id: int, peer: Peer, max_id: int) -> Dialog | None:
+        """Mark a conversation as read up to a message; return the dialog, or None without one.
+
+        What others sent after it stays unread, and is counted anew. No table says which messages
+        mention the user: the count of mentions only falls to that of unread messages.
+
+        Parameters
+        ----------
+        user_id : int
+        peer : Peer
+        max_id : int
+            A message's id. ``read_inbox_max_id`` is raised to it, or to the dialog's newest
+            message if that is less, and never lowered.
+        """
+        conversation = {"user_id": user_id, **check_peer(peer).columns()}
+        here = at(_DIALOGS, **conversation)
+        check_int("max_id", max_id)
+
+        def work(connection: sa.Connection) -> Dialog | None:
+            lock_users(connection, [user_id])
+            held = connection.execute(Dialog.select(_DIALOGS).where(here)).first()
+            if held is None:
+                return None
+            beyond = sa.select(sa.func.count()).where(
+                at(_BOXES, **conversation),
+                _BOXES.c.sender_user_id != user_id,
+                _BOXES.c.message_id > max(max_id, held.read_inbox_max_id),
+            )
+            unread = connection.scalars(beyond).one()
+            changes = {
+                "read_inbox_max_id": max(held.read_inbox_max_id, min(max_id, held.top_message)),
+                "unread_count": unread,
+                "unread_mentions_count": min(held.unread_mentions_count, unread),
+            }
+            connection.execute(_DIALOGS.update().where(here).values(changes))
+            return Dialog.from_row(held, **changes)
+
+        return self._write("read_history", work)
+
+    def get_behind(
+        self, connection: sa.Connection, owners: Mapping[int, Peer], message_id: int
+    ) -> set[int]:
+        """Within a transaction, return whose dialog is missing or ends before a message.
+
+        For the other models.
+        """
+        reached = Dialog.select(_DIALOGS).where(
+            _DIALOGS.c.peer_id.in_({peer.peer_id for peer in owners.values()}),
+            _DIALOGS.c.top_message >= message_id,
+        )
+        rows = by_ids(connection, reached, _DIALOGS.c.user_id, owners)
+        return set(owners) - {
+            row.user_id for row in rows if owners[row.user_id] == Peer(row.peer_type, row.peer_id)
+        }
+
     def count_message(
         self,
         connection: sa.Connection,
@@ -86,9 +165,11 @@ class DialogModel(Model):
         mentioned: Collection[int],
         *,
         date: int | None = None,
+        unread: Collection[int] | None = None,
     ) -> None:
-        """Within a transaction, count an incoming message in its receivers' dialogs: for the other
-        models.
+        """Within a transaction, note a message in its receivers' dialogs: for the other models.
+
+        `unread` has the users who get one unread more, by default all.
         """
         self._context.check_writable("DialogModel.count_message")
         rows = [
@@ -97,7 +178,7 @@ class DialogModel(Model):
                 peer,
                 top_message,
                 date,
-                unread_count=1,
+                unread_count=int(unread is None or user_id in unread),
                 unread_mentions_count=int(user_id in mentioned),
             )
             for user_id, peer in owners
@@ -108,7 +189,7 @@ class DialogModel(Model):
                 name: _DIALOGS.c[name] + new[name]
                 for name in ("unread_count", "unread_mentions_count")
             }
-            return counts | {"top_message": new.top_message, "date2": new.date2}
+            return counts | _raised(new, "top_message", "date2")
 
         if rows:
             upsert(connection, _DIALOGS, rows, update)
@@ -122,18 +203,16 @@ class DialogModel(Model):
         *,
         date: int | None = None,
     ) -> None:
-        """Within a transaction, note a message in its sender's own dialog, where nothing is unread
-        then.
-        """
+        """Within a transaction, note a message in its sender's dialog: nothing is unread then."""
         self._context.check_writable("DialogModel.mark_sent")
-        read = {"unread_count": 0, "unread_mentions_count": 0, "read_inbox_max_id": top_message}
-        row = self._row(user_id, peer, top_message, date, **read)
-        upsert(
-            connection,
-            _DIALOGS,
-            [row],
-            lambda new: {name: new[name] for name in ("top_message", "date2", *read)},
-        )
+        counts = {"unread_count": 0, "unread_mentions_count": 0}
+        row = self._row(user_id, peer, top_message, date, read_inbox_max_id=top_message, **counts)
+
+        def update(new: Any) -> dict[str, Any]:
+            zeros = {name: new[name] for name in counts}
+            return zeros | _raised(new, "top_message", "date2", "read_inbox_max_id")
+
+        upsert(connection, _DIALOGS, [row], update)
 
     def _row(
         self, user_id: int, peer: Peer, top_message: int, date: int | None, **counts: int
@@ -152,6 +231,12 @@ class DialogModel(Model):
     def _list(
         self, user_id: int, *where: sa.ColumnElement[bool], limit: int | None = None
     ) -> list[Dialog]:
-        newest = (_DIALOGS.c.date2.desc(), _DIALOGS.c.top_message.desc(), _DIALOGS.c.id.desc())
+        newest = (_DIALOGS.c[name].desc() for name in _ORDER)
         dialogs = Dialog.select(_DIALOGS).where(at(_DIALOGS, user_id=user_id), *where)
         return self._read(Dialog, dialogs.order_by(*newest).limit(limit))
+
+
+def _raised(new: Any, *names: str) -> dict[str, Any]:
+    """Return how an upsert raises columns to the new values, and never lowers them."""
+    held = _DIALOGS.c
+    return {name: sa.case((new[name] > held[name], new[name]), else_=held[name]) for name in names}

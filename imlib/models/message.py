@@ -1,6 +1,4 @@
-"""Messages: each stored once, with a box for every user who has it; the boxes are numbered by the
-user's pts.
-"""
+"""Messages: each is stored once, with a box per user who has it, numbered by pts."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ import sqlalchemy as sa
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.context import Context
 from imlib.errors import InvalidValueError, shortened
-from imlib.message_body import decode_body, encode_body
+from imlib.message_body import decode_body, encode_body, is_same_body
 from imlib.models.base import (
     Model,
     absent,
@@ -32,9 +30,6 @@ from imlib.schema import tables
 from imlib.validation import check_int, check_limit
 
 _MESSAGES, _BOXES = tables["messages"], tables["message_boxes"]
-_OUT = sa.case((_BOXES.c.message_box_type == MessageBoxType.INCOMING.value, 0), else_=1).label(
-    "out"
-)
 # As bytes: text that is no UTF-8 must not fail in the driver.
 _BODY = sa.cast(_MESSAGES.c.message_data, sa.LargeBinary).label("message_data")
 _HISTORY = (*Message.select(_MESSAGES).selected_columns, _BODY)
@@ -47,11 +42,11 @@ class MessageModel(Model):
     ----------
     context : Context
     sequences, dialogs, chats
-        The models that a message passes through on its way.
+        The models that sending a message uses.
 
     Notes
     -----
-    Reads go by a user's boxes: what a user has no box for, that user does not see.
+    Reads start from a user's boxes: without a box, the user does not see a message.
     """
 
     def __init__(
@@ -69,81 +64,107 @@ class MessageModel(Model):
         *,
         mentions: Collection[int] = (),
     ) -> Message:
-        """Send a text: history, the boxes of sender and receivers, their dialogs and pts; all of it
-        or nothing.
+        """Send a text: store it, with box, pts and dialog for each side; all of it or nothing.
 
         Parameters
         ----------
         from_user_id : int
-            Who sends it, and in a chat is in it.
+            The sender; to a chat only its participants can send.
         peer : Peer
-            A user, who may be the sender, or a chat, each participant of which gets a box.
+            A user, who may be the sender, or a chat: each participant gets a box.
         text : str
-            Not empty; its JSON takes up to 65,535 bytes, in which a character outside ASCII counts
-            6 or 12.
+            Not empty. Its JSON may take 65,535 bytes; a character outside ASCII takes 6 or 12.
         random_id : int, optional
-            The client's own number: the same sender and number again return the first message, and
-            write nothing.
+            The client's own number for this message, never 0. None: a new one.
         mentions : collection of int
-            Receivers whom the text mentions.
+            The receivers whom the text mentions.
 
         Returns
         -------
         Message
             As the sender has it.
+
+        Notes
+        -----
+        Retries: a client that got no answer sends the same again, with the same random_id. It gets
+        the first message, which is stored once. If a server died before all had it, the retry
+        completes it: for the sender, and for those who are in the conversation now and were when it
+        was sent. If nothing is missing, nothing is written.
+
+        A random_id is one message's for ever. With another peer or text it is an error, which
+        names the first message, and nothing is written.
+
+        Last write wins: of messages sent at once, each is stored with a pts of its own, and the
+        dialog shows the last. An older message, completed late, takes no newer one's place there.
         """
         if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # untyped callers
             raise InvalidValueError(
                 f"text is {shortened(text)}; allowed is a str that is not empty"
             )
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
-        random_id = check_random_id(random_id)
+        new = _row(from_user_id, peer, check_random_id(random_id), {"message": text})
 
         def work(connection: sa.Connection) -> Message:
-            receivers = self._receivers(connection, from_user_id, peer)
-            if (first := self._first(connection, from_user_id, random_id)) is not None:
-                return self._as_sent(connection, from_user_id, first)
-            date, body = self._now, {"message": text}
-            message_id = self._store(
-                connection, from_user_id, peer, random_id, body, MessageType.MESSAGE, date
-            )
+            joined = self._lock(connection, from_user_id, peer)
+            if first := self._first(connection, new):
+                message_id, date = first.id, first.date2
+                joined = {each: since for each, since in joined.items() if since <= date}
+            elif from_user_id in joined:
+                date = self._now
+                message_id = insert(connection, _MESSAGES, new | {"date2": date})
+            else:
+                raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
             theirs = Peer.user(from_user_id) if peer.peer_type == PeerType.USER else peer
-            incoming = [(each, theirs) for each in sorted(receivers)]
-            self._dialogs.count_message(connection, incoming, message_id, mentions, date=date)
-            self._dialogs.mark_sent(connection, from_user_id, peer, message_id, date=date)
+            peers = dict.fromkeys(joined, theirs) | {from_user_id: peer}
+            boxless = behind = set(peers)
+            if first:
+                boxes = sa.select(_BOXES.c.user_id).where(_BOXES.c.message_id == message_id)
+                rows = by_ids(connection, boxes, _BOXES.c.user_id, peers)
+                boxless = boxless - {row.user_id for row in rows}
+                behind = self._dialogs.get_behind(connection, peers, message_id)
+            noted = [(each, peers[each]) for each in sorted((boxless | behind) - {from_user_id})]
+            self._dialogs.count_message(
+                connection,
+                noted,
+                message_id,
+                boxless.intersection(mentions),
+                date=date,
+                unread=boxless,
+            )
+            if from_user_id in behind:
+                self._dialogs.mark_sent(connection, from_user_id, peer, message_id, date=date)
             # Last: where the sequences are MyISAM, what fails after this leaves a gap.
-            boxes = dict.fromkeys(receivers, (theirs, MessageBoxType.INCOMING))
-            boxes[from_user_id] = (peer, MessageBoxType.OUTGOING)
-            self._deliver(connection, boxes, from_user_id, message_id, date)
-            return self._as_sent(connection, from_user_id, message_id)
+            new_boxes = {
+                each: (peers[each], MessageBoxType(each == from_user_id)) for each in boxless
+            }
+            if new_boxes:
+                self._deliver(connection, new_boxes, from_user_id, message_id, date)
+            sent = self._of(from_user_id).where(_MESSAGES.c.id == message_id).limit(1)
+            return _records(connection.execute(sent))[0]
 
         return self._write("send_message", work)
 
     def create_history_message(
         self, from_user_id: int, peer: Peer, random_id: int, body: object
     ) -> int:
-        """Store a message without boxes, and return its id; for the same sender and random_id
-        again, the first one's.
+        """Store a message without boxes, and return its id; if it is stored already, the first's.
 
         Parameters
         ----------
         from_user_id : int
         peer : Peer
         random_id : int
+            The sender's own number, as of `send_message`.
         body : str or any JSON
             A str is the text that a person wrote.
         """
         body = {"message": body} if isinstance(body, str) else body
-        return self._history(
-            "create_history_message", from_user_id, peer, random_id, body, MessageType.MESSAGE
-        )
+        return self._history("create_history_message", from_user_id, peer, random_id, body)
 
     def create_history_message_service(
         self, from_user_id: int, peer: Peer, random_id: int, action: object
     ) -> int:
-        """Store a notice, such as that a user joined, as `create_history_message`
-        stores a message.
-        """
+        """Store a notice, such as "Ann joined"; otherwise as `create_history_message`."""
         body, kind = {"action": action}, MessageType.MESSAGE_SERVICE
         return self._history(
             "create_history_message_service", from_user_id, peer, random_id, body, kind
@@ -181,23 +202,19 @@ class MessageModel(Model):
         return self._write("create_message_boxes", work)
 
     def get_messages_by_id_list(self, user_id: int, message_ids: Collection[int]) -> list[Message]:
-        """Return a user's messages of these ids, in their order; one that the user has no box for
-        is left out.
-        """
+        """Return a user's messages of these ids, in this order, without those that have no box."""
         return self._listed(self._of(user_id), message_ids)
 
     def get_messages_by_peer_and_message_id_list(
         self, user_id: int, peer: Peer, message_ids: Collection[int]
     ) -> list[Message]:
-        """Return those of the messages that are in a user's conversation with one peer."""
+        """Return the same as `get_messages_by_id_list`, from the conversation with one peer."""
         return self._listed(self._of(user_id, peer), message_ids)
 
     def get_messages_by_user_id_peer_offset_limit(
         self, user_id: int, peer: Peer, offset: int = 0, limit: int = 100
     ) -> list[Message]:
-        """Return messages of a conversation older than the message id `offset` (0: from the
-        newest), newest first.
-        """
+        """Return messages of a conversation with ids below `offset`, newest first; 0: all ids."""
         statement = (
             self._of(user_id, peer).order_by(_BOXES.c.message_id.desc()).limit(check_limit(limit))
         )
@@ -208,7 +225,7 @@ class MessageModel(Model):
     def get_messages_by_gt_pts(
         self, user_id: int, pts: int, limit: int | None = None
     ) -> list[Message]:
-        """Return a user's messages with a greater pts, oldest first: what a client has missed."""
+        """Return a user's messages with a greater pts, oldest first: what a client missed."""
         statement = (
             self._of(user_id).where(_BOXES.c.pts > check_int("pts", pts)).order_by(_BOXES.c.pts)
         )
@@ -220,18 +237,17 @@ class MessageModel(Model):
         with self._reading() as connection:
             return int(connection.scalar(newest) or 0)
 
-    def _receivers(self, connection: sa.Connection, from_user_id: int, peer: Peer) -> set[int]:
-        """Take every lock that sending needs, chats before users, and return who but the sender
-        gets the message.
+    def _lock(self, connection: sa.Connection, from_user_id: int, peer: Peer) -> dict[int, int]:
+        """Take every lock that sending needs, chats before users.
+
+        Return who is in the conversation, and since when.
         """
         if peer.peer_type == PeerType.USER:
             lock_users(connection, {from_user_id, peer.peer_id})
-            return {peer.peer_id} - {from_user_id}
-        members = self._chats.lock_participants(connection, peer.peer_id)
-        lock_users(connection, {from_user_id, *members}, required=[from_user_id])
-        if from_user_id not in members:
-            raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
-        return set(members) - {from_user_id}
+            return {from_user_id: 0, peer.peer_id: 0}
+        joined = self._chats.lock_participants(connection, peer.peer_id)
+        lock_users(connection, {from_user_id, *joined}, required=[from_user_id])
+        return joined
 
     def _history(
         self,
@@ -240,46 +256,39 @@ class MessageModel(Model):
         peer: Peer,
         random_id: int,
         body: object,
-        kind: MessageType,
+        kind: MessageType = MessageType.MESSAGE,
     ) -> int:
-        check_peer(peer)
         check_int("random_id", random_id, 64)
+        new = _row(from_user_id, check_peer(peer), check_random_id(random_id), body, kind)
 
         def work(connection: sa.Connection) -> int:
             lock_users(connection, [from_user_id])
-            first = self._first(connection, from_user_id, random_id)
-            return first or self._store(
-                connection, from_user_id, peer, random_id, body, kind, self._now
-            )
+            if first := self._first(connection, new):
+                return int(first.id)
+            return insert(connection, _MESSAGES, new | {"date2": self._now})
 
         return self._write(operation, work)
 
-    def _first(self, connection: sa.Connection, from_user_id: int, random_id: int) -> int | None:
+    def _first(self, connection: sa.Connection, new: dict[str, Any]) -> sa.Row[Any] | None:
+        """Return the message that has a new one's random_id, if any; raise if it says otherwise."""
         # Plain, and safe as such: the sender's row is locked, and this is the transaction's first
         # plain read.
-        here = at(_MESSAGES, sender_user_id=from_user_id, random_id=random_id)
-        first: int | None = connection.scalar(sa.select(sa.func.min(_MESSAGES.c.id)).where(here))
+        here = at(_MESSAGES, **{name: new[name] for name in ("sender_user_id", "random_id")})
+        messages = sa.select(*_HISTORY).where(here).order_by(_MESSAGES.c.id)
+        first = connection.execute(messages).first()
+        if first and not (
+            all(
+                first._mapping[name] == new[name]
+                for name in ("peer_type", "peer_id", "message_type")
+            )
+            and is_same_body(bytes(first.message_data), new["message_data"])
+        ):
+            raise InvalidValueError(
+                f"random_id {first.random_id} is message {first.id}'s, which has another peer or "
+                "body; allowed is the same message again, or a random_id of its own; nothing was "
+                "written"
+            )
         return first
-
-    def _store(
-        self,
-        connection: sa.Connection,
-        user_id: int,
-        peer: Peer,
-        random_id: int,
-        body: object,
-        kind: MessageType,
-        date: int,
-    ) -> int:
-        row = {
-            "sender_user_id": user_id,
-            **peer.columns(),
-            "random_id": random_id,
-            "message_type": kind.value,
-            "message_data": encode_body(body),
-            "date2": date,
-        }
-        return insert(connection, _MESSAGES, row)
 
     def _deliver(
         self,
@@ -289,7 +298,8 @@ class MessageModel(Model):
         message_id: int,
         date: int,
     ) -> dict[str, int]:
-        pts = self._sequences.advance(connection, [str(user_id) for user_id in sorted(boxes)])
+        names = [str(user_id) for user_id in sorted(boxes)]
+        pts = self._sequences.advance(connection, names, largest=2**31 - 1)  # int32 in the table
         rows = []
         for user_id, (peer, kind) in sorted(boxes.items()):
             row = {
@@ -308,22 +318,13 @@ class MessageModel(Model):
         connection.execute(_BOXES.insert(), rows)
         return pts
 
-    def _of(self, user_id: int, peer: Peer | None = None, *, outer: bool = False) -> sa.Select[Any]:
+    def _of(self, user_id: int, peer: Peer | None = None) -> sa.Select[Any]:
         mine = (_BOXES.c.message_id == _MESSAGES.c.id) & at(_BOXES, user_id=user_id)
-        columns = (
-            sa.func.coalesce(_BOXES.c[name], 0).label(name) for name in ("pts", "media_unread")
-        )
-        messages = sa.select(*_HISTORY, sa.literal(user_id).label("user_id"), *columns, _OUT)
-        messages = messages.select_from(_MESSAGES.join(_BOXES, mine, isouter=outer))
+        messages = sa.select(*_HISTORY, _BOXES.c.user_id, _BOXES.c.pts, _BOXES.c.media_unread)
+        messages = messages.join_from(_MESSAGES, _BOXES, mine)
         return (
             messages if peer is None else messages.where(at(_BOXES, **check_peer(peer).columns()))
         )
-
-    def _as_sent(self, connection: sa.Connection, user_id: int, message_id: int) -> Message:
-        # Outer: history alone has no box, as create_history_message or a crash of the deployed
-        # server leaves it.
-        message = self._of(user_id, outer=True).where(_MESSAGES.c.id == message_id).limit(1)
-        return _records(connection.execute(message))[0]
 
     def _listed(self, statement: sa.Select[Any], message_ids: Collection[int]) -> list[Message]:
         with self._reading() as connection:
@@ -336,6 +337,27 @@ class MessageModel(Model):
 
 def _records(rows: Iterable[sa.Row[Any]]) -> list[Message]:
     decoded = ((row, decode_body(bytes(row.message_data))) for row in rows)
+    # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
     return [
-        Message.from_row(row, body=body, body_problem=problem) for row, (body, problem) in decoded
+        Message.from_row(
+            row, body=body, body_problem=problem, out=row.sender_user_id == row.user_id
+        )
+        for row, (body, problem) in decoded
     ]
+
+
+def _row(
+    sender_user_id: int,
+    peer: Peer,
+    random_id: int,
+    body: object,
+    kind: MessageType = MessageType.MESSAGE,
+) -> dict[str, Any]:
+    """Return the row of a new message, without its date."""
+    return {
+        "sender_user_id": sender_user_id,
+        **peer.columns(),
+        "random_id": random_id,
+        "message_type": kind.value,
+        "message_data": encode_body(body),
+    }

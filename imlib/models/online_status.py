@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
-from imlib.errors import InvalidValueError, WrongTypeError, shortened
+from imlib.errors import ImlibError, InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
 from imlib.presence import (
     BATCH_KEYS,
@@ -25,7 +25,7 @@ from imlib.presence import (
     read_users,
     scan_batches,
 )
-from imlib.servers.redis_pipeline import round_trip, server_address, translated_error
+from imlib.servers.redis_pipeline import Command, round_trip, translated_error
 from imlib.session_status import Layout, SessionStatus
 from imlib.validation import distinct_users
 
@@ -62,6 +62,9 @@ class OnlineStatusModel:
     clock, taken in the same round trip, unless the deployment or the call names another. On the
     field lease Redis forgets a session by its own clock as well, 17 s after the write: where the
     clocks disagree its answer is a subset of the key lease's.
+
+    A Redis user needs EVAL, HSET and EXPIRE to report (on the field lease HSETEX for HSET, or
+    HEXPIRE beside it), EVAL, HMGET and HDEL for a goodbye.
     """
 
     def __init__(self, context: Context) -> None:
@@ -69,8 +72,12 @@ class OnlineStatusModel:
         self._script = _script(context.lease, context.server.field_lease)
 
     def set_online(self, status: SessionStatus) -> None:
-        """Lease a session, or extend its lease: write it and give its user's key 15 s, in one
-        atomic command.
+        """Lease a session, or extend its lease, in one atomic command.
+
+        The entry is written and its user's key gets 15 s.
+
+        The last write wins, whatever the times say: a report that comes late replaces a newer one,
+        and one that was on its way while `set_offline` ran brings the session back for 15 s.
 
         Raises
         ------
@@ -81,8 +88,9 @@ class OnlineStatusModel:
         self.renew([status])
 
     def renew(self, statuses: Iterable[SessionStatus]) -> None:
-        """Lease many sessions, of any users, in one round trip; of two reports of one session the
-        last wins.
+        """Lease many sessions, of any users, in one round trip.
+
+        Of two reports of one session the last wins.
 
         Parameters
         ----------
@@ -93,7 +101,10 @@ class OnlineStatusModel:
         WrongTypeError
             Some users' keys hold something else than a hash. They are named; all others were
             renewed.
-        ReadOnlyError, UnavailableError, AccessDeniedError
+        ReadOnlyError
+        UnavailableError, AccessDeniedError
+            Of a refusal, the message says which users' sessions were not written. None of them has
+            left anything behind.
         """
         self._context.check_writable("set_online")
         every = list(statuses)
@@ -104,30 +115,36 @@ class OnlineStatusModel:
                 raise InvalidValueError(
                     f"{shortened(given)} is no SessionStatus: nothing was written"
                 )
-        commands = (
-            self._renewal(every[at : at + _SCRIPT_SESSIONS])
-            for at in range(0, len(every), _SCRIPT_SESSIONS)
-        )
-        refusals: list[bytes] = []
-        for reply in round_trip(self._context.redis, commands) if every else ():
-            self._raise_refusal(reply)
-            refusals += reply
-        if refusals:
-            keys, reasons = refusals[::2], refusals[1::2]
-            shown = ", ".join(key.decode() for key in keys[:5]) + (", …" if len(keys) > 5 else "")
-            raise WrongTypeError(
-                f"{shown}: not written, {reasons[0].decode(errors='replace')}. Every other "
-                "session was. "
-                "See what the key holds with deployment.redis.type(key); imlib deletes nothing it "
-                "did not write.",
-                keys=tuple(key.decode() for key in keys),
-            )
+        keys: list[list[str]] = []
+        replies = round_trip(self._context.redis, self._renewals(every, keys)) if every else []
+        refused: dict[str, Exception] = {}
+        for sent, reply in zip(keys, replies, strict=True):
+            if isinstance(reply, Exception):
+                refused |= dict.fromkeys(sent, reply)
+            else:
+                refused |= {sent[at - 1]: why for at, why in reply}
+        if refused:
+            every_key = {key for sent in keys for key in sent}
+            raise self._refusal(refused, len(every_key)) from next(iter(refused.values()))
 
-    def set_offline(self, status: SessionStatus) -> None:
-        """Remove a session, in whichever layout it was written; its user's key goes with the last
-        one.
+    def set_offline(self, status: SessionStatus, *, force: bool = False) -> bool:
+        """Remove a session's entries, in both layouts, and its user's key with the last of all.
 
-        No time to live is extended. A session that is not there is no error.
+        A goodbye concerns its own connection. What the session has reported on another one, by
+        ``server_id`` and ``netlib_session_id``, stays, whenever it was reported. No time to live is
+        extended.
+
+        Parameters
+        ----------
+        status : SessionStatus
+            Its ``now`` does not matter.
+        force : bool
+            Remove the session on whichever connection it is, and entries that cannot be read.
+
+        Returns
+        -------
+        bool
+            Whether nothing of the session is left; True as well where nothing was.
 
         Raises
         ------
@@ -136,9 +153,14 @@ class OnlineStatusModel:
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
         self._context.check_writable("set_offline")
-        fields = [status.to_field(layout) for layout in Layout]
-        (reply,) = round_trip(self._context.redis, [("HDEL", status.to_key(), *fields)])
-        self._raise_refusal(reply)
+        key, fields = status.to_key(), [status.to_field(layout) for layout in Layout]
+        connection = f"{status.server_id}@{status.netlib_session_id}@".replace("-", "%-")
+        documented = f"@{connection[:-1]}".replace("@", "_")
+        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, documented, connection)
+        (reply,) = round_trip(self._context.redis, [("HDEL", key, *fields) if force else goodbye])
+        if isinstance(reply, Exception):
+            raise self._refusal({key: reply}, 1) from reply
+        return force or not reply
 
     def get_online_by_user_id(
         self, user_id: int, *, clock: Clock | None = None
@@ -188,8 +210,7 @@ class OnlineStatusModel:
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
     ) -> Iterator[tuple[int, list[SessionStatus]]]:
-        """Walk through all users who are online, holding about ``batch`` of them in memory at a
-        time.
+        """Walk through all users who are online, about ``batch`` of them in memory at a time.
 
         A walk takes time while presence changes: a user may be met twice, and one who comes or goes
         meanwhile may be met or not (SCAN promises no more).
@@ -238,31 +259,39 @@ class OnlineStatusModel:
         found = {problem for batch in batches for problem in malformed_in(batch)}
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
 
-    def _renewal(self, statuses: list[SessionStatus]) -> tuple[str | int, ...]:
+    def _renewals(self, every: list[SessionStatus], keys: list[list[str]]) -> Iterator[Command]:
+        """Give the commands that renew sessions, and note in ``keys`` the keys of each."""
         layout = self._context.layout
-        by_key: dict[str, list[str]] = {}
-        for status in statuses:
-            by_key.setdefault(status.to_key(), []).extend(
-                (status.to_field(layout), status.to_value(layout))
-            )
-        words: list[str | int] = []
-        for entries in by_key.values():
-            words += (len(entries), *entries)
-        # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one round
-        # trip is promised.
-        return (
-            "EVAL",
-            self._script,
-            len(by_key),
-            *by_key,
-            int(ONLINE_TIMEOUT),
-            int(CHECK_ONLINE_TIMEOUT),
-            *words,
-        )
+        for start in range(0, len(every), _SCRIPT_SESSIONS):
+            by_key: dict[str, list[str]] = {}
+            for status in every[start : start + _SCRIPT_SESSIONS]:
+                by_key.setdefault(status.to_key(), []).extend(
+                    (status.to_field(layout), status.to_value(layout))
+                )
+            keys.append(list(by_key))
+            words: list[str | int] = [int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT)]
+            for entries in by_key.values():
+                words += (len(entries), *entries)
+            # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one
+            # round trip is promised.
+            yield ("EVAL", self._script, len(by_key), *by_key, *words)
 
-    def _raise_refusal(self, reply: Any) -> None:
-        if isinstance(reply, Exception):
-            raise translated_error(reply, server_address(self._context.redis)) from reply
+    def _refusal(self, refused: dict[str, Exception], keys: int) -> ImlibError:
+        """Return the error that says why some of so many keys were not written.
+
+        The server's refusal, or one of this user, is told before a key's.
+        """
+        reasons = sorted(refused.values(), key=lambda why: str(why).startswith("WRONGTYPE"))
+        meaning = translated_error(reasons[0], self._context.redis)
+        shown = ", ".join(list(refused)[:5]) + (", …" if len(refused) > 5 else "")
+        others = " Every other session was." if len(refused) < keys else ""
+        said = f"{meaning} {shown}: not written.{others}"
+        if isinstance(meaning, WrongTypeError):
+            said = (
+                f"{shown}: not written, {reasons[0]}.{others} See what the key holds with "
+                "deployment.redis.type(key); imlib deletes nothing it did not write."
+            )
+        return type(meaning)(said, server=meaning.server, keys=tuple(refused))
 
 
 _SCRIPT_SESSIONS = 250
@@ -274,20 +303,27 @@ _WRITES = {
     None: "redis.pcall('HSET', key, unpack(ARGV, first, last))",
     "HSETEX": """redis.pcall('HSETEX', key, 'EX', ARGV[2],
       'FIELDS', (last - first + 1) / 2, unpack(ARGV, first, last))""",
-    "HEXPIRE": """redis.pcall('HSET', key, unpack(ARGV, first, last))
+    "HEXPIRE": """denied('HEXPIRE', key, ARGV[2], 'FIELDS', 1, ARGV[first])
+      or redis.pcall('HSET', key, unpack(ARGV, first, last))
   for field = first, type(written) == 'number' and last or 0, 2 do
     redis.call('HEXPIRE', key, ARGV[2], 'FIELDS', 1, ARGV[field])
   end""",
 }
-_SCRIPT = """local refused, at = {}, 3
-for _, key in ipairs(KEYS) do
+# A user may lack what must follow the first write. So rights are asked for before it, without
+# doing anything: Redis 6, which cannot be asked, refuses a time that is no number.
+_SCRIPT = """local function denied(...)
+  if redis.acl_check_cmd and redis.acl_check_cmd(...) then return end
+  local told = redis.pcall(...)
+  return told.err and not tostring(told.err):find('integer') and told
+end
+local refused, at = {}, 3
+for i, key in ipairs(KEYS) do
   local first, last = at + 1, at + ARGV[at]
-  local written = %s
+  local written = denied('EXPIRE', key, '') or %s
   if type(written) == 'number' then
     redis.call('EXPIRE', key, ARGV[1])
   else
-    refused[#refused + 1] = key
-    refused[#refused + 1] = written.err
+    refused[#refused + 1] = {i, written}
   end
   at = last + 1
 end
@@ -298,7 +334,26 @@ def _script(lease: Lease, field_lease: str | None) -> str:
     """Return the script that writes entries and gives them and their keys their times to live.
 
     KEYS are users' keys; ARGV are the two times to live, then for each key how many words follow
-    and the words: field, value, field, value. It returns the keys that could not be written, each
-    with the server's reason.
+    and the words: field, value, field, value. It returns which keys could not be written, each
+    with the server's refusal.
     """
     return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]
+
+
+# ARGV: the fields of both layouts, and patterns of what is beside the time in their values.
+# An entry that the codec refuses is of no connection.
+_GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
+if held.err then return held end
+for i, value in ipairs(held) do
+  local now = value and (i == 1 and value:match('^(%-?%d+)' .. ARGV[3] .. '$')
+    or i == 2 and value:match('^' .. ARGV[4] .. '(%-?%d+)$'))
+  local digits = now and (now:match('^%-?([1-9]%d*)$') or now:match('^0$'))
+  if digits and (#digits < 19 or #digits == 19 and
+      digits <= (now:byte() == 45 and '9223372036854775808' or '9223372036854775807')) then
+    gone[#gone + 1] = ARGV[i]
+  elseif value then
+    left = left + 1
+  end
+end
+local done = #gone > 0 and redis.pcall('HDEL', KEYS[1], unpack(gone))
+return type(done) == 'table' and done or left"""

@@ -1,9 +1,9 @@
-"""What the models give back: frozen records, an attribute a column unless said otherwise.
+"""What the models return: frozen records, one attribute per column unless said otherwise.
 
-Widths are the columns': ids int32; auth keys, access hashes and random ids int64. Names that begin
-with ``date`` or end in ``_at`` or ``_until`` and are ints hold Unix seconds; `datetime` attributes
-are UTC, and None means never. What a log must not show (access hashes, tokens, phones, what people
-wrote) is in no repr; nor are the moments that the database's own clock sets.
+Widths are the columns': ids are int32; auth keys, access hashes and random ids int64. An int whose
+name begins with ``date`` or ends in ``_at`` or ``_until`` holds Unix seconds. A `datetime` is UTC;
+None means never. A repr leaves out what a log must not show (access hashes, tokens, phones, what
+people wrote) and the moments that the database's own clock sets.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from imlib.constants import ParticipantType, PeerType
 
 
 class DeviceState(IntEnum):
-    """What ``devices.state`` says; any other value means unregistered too (the deployed server left
-    some).
-    """
+    """What ``devices.state`` says; deployed servers left others, which mean unregistered."""
 
     REGISTERED = 0
     REGISTERED_AGAIN = 1
@@ -60,7 +58,7 @@ class Peer:
         return cls(PeerType.CHAT, chat_id)
 
     def columns(self) -> dict[str, int]:
-        """Return the two columns that name a peer in a table."""
+        """Return the two columns that hold a peer in a table."""
         return {"peer_type": int(self.peer_type), "peer_id": self.peer_id}
 
 
@@ -71,14 +69,12 @@ class Record:
 
     @classmethod
     def select(cls, table: sa.Table) -> sa.Select[Any]:
-        """Return the statement that reads the record's columns and no other."""
+        """Return the statement that reads the record's columns and no others."""
         return sa.select(*(table.c[name] for name in map(str, cls.__slots__) if name in table.c))
 
     @classmethod
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
-        """Build the record from a row that has its columns, among others; numbers become bools and
-        enums.
-        """
+        """Build the record from a row with its columns; numbers become bools and enums."""
         values: dict[str, Any] = {**row._mapping, **extra}
         readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
         return cls(**{name: read(values[name]) for name, read in readers.items() if name in values})
@@ -90,9 +86,7 @@ def _as_stored(value: Any) -> Any:
 
 @cache
 def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
-    """Return for each attribute of a record what makes its value of the column's: bools and enums
-    of numbers.
-    """
+    """Return a function per attribute that turns its column's value into a bool or an enum."""
     hints = get_type_hints(record)
     return {
         name: _READERS.get(name, bool if hints[name] is bool else _as_stored)
@@ -101,7 +95,7 @@ def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
 
 
 def _member(kind: type[IntEnum]) -> Callable[[int], int]:
-    # A number that the deployed server invented later stays a number.
+    # A number that later servers added stays a number.
     members: dict[Any, Any] = kind._value2member_map_
     return lambda value: members.get(value, value)
 
@@ -114,8 +108,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class User(Record):
-    """An account (``users``); names up to 255 characters, about up to 512, phone 32, country_code
-    2.
+    """An account (``users``).
+
+    Names have up to 255 characters, ``about`` 512, ``phone`` 32, ``country_code`` 2.
     """
 
     id: int
@@ -138,9 +133,7 @@ class User(Record):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Whether two users have each other in their contacts: the one who asks the other, and the
-    other way round.
-    """
+    """Whether a user has another in their contacts, and whether both have each other."""
 
     contact: bool
     mutual: bool
@@ -148,7 +141,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Contact(Record):
-    """An entry of ``user_contacts``; ``date2``: when it was made."""
+    """An entry of ``user_contacts``; ``date2`` is when it was made."""
 
     owner_user_id: int
     contact_user_id: int
@@ -159,9 +152,7 @@ class Contact(Record):
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings(Record):
-    """How a user wants to hear of a peer; ``is_empty``: no row says so, these are what the columns
-    default to.
-    """
+    """A user's settings for a peer; ``is_empty``: no row, these are the columns' defaults."""
 
     user_id: int
     peer_type: int
@@ -175,7 +166,7 @@ class NotifySettings(Record):
 
 @dataclass(frozen=True, slots=True)
 class UserFull:
-    """All that one user's client shows of another: `user` as seen by who asks."""
+    """All that one user's client shows of another, `user`."""
 
     user: User
     link: Link
@@ -205,8 +196,9 @@ class Device(Record):
 
 @dataclass(frozen=True, slots=True)
 class Privacy(Record):
-    """What a user allows (``user_privacys``); ``ttl``: days of absence after which the account
-    goes, 0 if unset.
+    """What a user allows (``user_privacys``).
+
+    An account that is unused for ``ttl`` days is deleted; 0: unset.
     """
 
     user_id: int
@@ -220,8 +212,9 @@ class Privacy(Record):
 
 @dataclass(frozen=True, slots=True)
 class Chat(Record):
-    """A group chat (``chats``); title and topic up to 255 characters; ``version`` grows by 1 with
-    every change.
+    """A group chat (``chats``); every change adds 1 to ``version``.
+
+    Title and topic have up to 255 characters.
     """
 
     id: int
@@ -260,7 +253,7 @@ class ChatParticipant(Record):
 
 @dataclass(frozen=True, slots=True)
 class ChatFull:
-    """A chat with those who are in it, in the order in which they came."""
+    """A chat with its participants, in the order they came."""
 
     chat: Chat
     participants: tuple[ChatParticipant, ...]
@@ -268,9 +261,7 @@ class ChatFull:
 
 @dataclass(frozen=True, slots=True)
 class Dialog(Record):
-    """A conversation as its owner sees it (``user_dialogs``); ``top_message``: the id of its newest
-    message.
-    """
+    """A user's conversation (``user_dialogs``); ``top_message`` is its newest message's id."""
 
     user_id: int
     peer_type: int
@@ -286,12 +277,11 @@ class Dialog(Record):
 
 @dataclass(frozen=True, slots=True)
 class Message(Record):
-    """A message as one user has it: the row of ``messages``, and from that user's box ``out`` and
-    what follows.
+    """A message as one user has it: its row of ``messages``, and that user's box.
 
-    ``body`` is the decoded JSON; where the stored text is none, it is the raw bytes, and
-    ``body_problem`` says why. The peer is whom it was sent to, whoever looks; ``out``: the box's
-    owner sent it.
+    ``body`` is the decoded JSON, or the raw bytes if they are none; then ``body_problem`` says why.
+    The peer is the one it was sent to, whoever looks. From the box come ``user_id``, its owner,
+    ``pts`` and ``media_unread``. ``out``: the owner is the sender.
     """
 
     id: int
@@ -310,6 +300,6 @@ class Message(Record):
 
     @property
     def text(self) -> str | None:
-        """What a person wrote; None for a body that is not of the kind that send_message stores."""
+        """What a person wrote; None for a body that `send_message` would not store."""
         text = self.body.get("message") if isinstance(self.body, dict) else None
         return text if isinstance(text, str) else None

@@ -1,5 +1,4 @@
-"""Sequences: numbers that no two callers get and none of which is left out, whatever becomes of
-Redis.
+"""Sequences: no number is handed out twice or left out, whatever becomes of Redis.
 
 The row of ``seq_updates_ngen`` is the truth; the Redis key ``seq_updates_ngen_{name}`` is its
 mirror.
@@ -18,10 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
 from imlib.context import Context
-from imlib.errors import ImlibError, InvalidValueError, shortened
+from imlib.errors import ImlibError, InvalidValueError, UnavailableError, shortened
 from imlib.models.base import AFTER_COMMIT, STEERED, Model
 from imlib.schema import SEQUENCE_KEY_PREFIX, tables
-from imlib.servers.redis_pipeline import round_trip
+from imlib.servers.redis_pipeline import Command, check_refusals, round_trip
 from imlib.servers.sql import translate_errors
 from imlib.session_status import parse_int64
 from imlib.validation import check_int
@@ -37,9 +36,9 @@ _log: Final = logging.getLogger("imlib")
 # Compared as digits: Lua's numbers are doubles. What is no number is somebody else's, and stays.
 _RAISE: Final = """
 for i, key in ipairs(KEYS) do
-  local held, new = redis.call('GET', key), ARGV[i]
-  local lower = not held or held:match('^%-%d+$')
-    or (held:match('^%d+$') and (#held < #new or (#held == #new and held < new)))
+  local held, new = redis.pcall('GET', key), ARGV[i]
+  local lower = not held or type(held) == 'string' and (held:match('^%-%d+$')
+    or (held:match('^%d+$') and (#held < #new or (#held == #new and held < new))))
   if lower then redis.call('SET', key, new) end
 end
 return 0
@@ -66,8 +65,10 @@ class SequenceModel(Model):
 
     Rows are incremented in SQL. Where Redis is ahead (a server died between its INCR and its
     UPDATE) the row is raised to it first. After the commit Redis is raised, never lowered; a Redis
-    that is gone or slow costs up to half a second and no number. The deployed server must not issue
-    the same names at the same time: it takes its numbers from Redis alone.
+    that is gone or slow costs up to half a second and no number. One that answers and refuses, to a
+    user without the right or as a node of a cluster, could be ahead: that is an error, and no
+    number is taken. The deployed server must not issue the same names at the same time: it takes
+    its numbers from Redis alone.
     """
 
     def __init__(self, context: Context, *, mirror: bool = True) -> None:
@@ -101,9 +102,7 @@ class SequenceModel(Model):
         return self.next_ids(name, 1, connection=connection)[0]
 
     def next_ids(self, name: str, n: int, *, connection: sa.Connection | None = None) -> range:
-        """Return the next `n` numbers of a sequence, which follow each other; otherwise as
-        `next_id`.
-        """
+        """Return the next `n` numbers of a sequence, without a gap; otherwise as `next_id`."""
         if check_int("n", n, 64) < 1:
             raise InvalidValueError(
                 f"n is {shortened(n)}; allowed is an integer from 1 to {_LARGEST}"
@@ -117,23 +116,28 @@ class SequenceModel(Model):
         return range(last - n + 1, last + 1)
 
     def current(self, name: str) -> int:
-        """Return the last number that was handed out, as the row has it; 0 for a name
-        that is new.
-        """
+        """Return the last number that was handed out, as the row has it; 0 for a new name."""
         with self._reading(primary=True) as connection:
             return int(connection.scalar(_CURRENT, {"name": _check_name(name)}) or 0)
 
     def advance(
-        self, connection: sa.Connection, names: Iterable[str], n: int = 1
+        self,
+        connection: sa.Connection,
+        names: Iterable[str],
+        n: int = 1,
+        *,
+        largest: int = _LARGEST,
     ) -> dict[str, int]:
-        """Within a transaction, advance each name by `n` and return its last number: for the other
-        models.
+        """Within a transaction, advance each name by `n` and return its last number.
+
+        For the other models: their columns may end at a smaller number, ``largest``.
         """
         self._context.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
         floors = self._mirror.read(wanted) if self._mirror else {}
         reached = {
-            name: _advance(connection, name, n, (floors or {}).get(name, 0)) for name in wanted
+            name: _advance(connection, name, n, (floors or {}).get(name, 0), largest - n)
+            for name in wanted
         }
         options = connection.get_execution_options()
         # A Redis that did not answer when it was read is not waited for again.
@@ -148,7 +152,7 @@ class SequenceModel(Model):
             # A caller may have rolled back, to a savepoint perhaps: then only the rows know.
             mirror.raise_to({name: self.current(name) for name in reached} if steered else reached)
         except ImlibError as problem:
-            _log.info("a sequence in Redis stays behind its row: %s", problem)
+            _log.warning("a sequence in Redis stays behind its row: %s", problem)
 
 
 def _check_name(name: object) -> str:
@@ -160,10 +164,9 @@ def _check_name(name: object) -> str:
     return name
 
 
-def _advance(connection: sa.Connection, name: str, n: int, floor: int) -> int:
+def _advance(connection: sa.Connection, name: str, n: int, floor: int, highest: int) -> int:
     lite = connection.dialect.name == "sqlite"
     update, begin = (_ADVANCE_LITE, _BEGIN_LITE) if lite else (_ADVANCE, _BEGIN)
-    highest = _LARGEST - n
     values = {"name": name, "n": n, "floor": floor, "highest": highest}
     for is_new in (False, True):
         if is_new:
@@ -172,9 +175,11 @@ def _advance(connection: sa.Connection, name: str, n: int, floor: int) -> int:
             return int(
                 connection.scalars(_CURRENT, {"name": name}).one() if lite else result.lastrowid
             )
-    raise InvalidValueError(
-        f"sequence {name!r} cannot be advanced by {n}: its numbers end at {_LARGEST}"
-    )
+    said = f"sequence {name!r} cannot be advanced by {n}: its numbers end at {highest + n}"
+    if floor > highest:
+        key = SEQUENCE_KEY_PREFIX + name
+        said += f", and the Redis key {key} holds {floor}. If no server wrote that, delete the key"
+    raise InvalidValueError(said)
 
 
 # Built once: put together anew for every number they would take longer than the database does.
@@ -203,16 +208,15 @@ class _Mirror:
         self._context = context
 
     def read(self, names: list[str]) -> dict[str, int] | None:
-        """Return the numbers that Redis holds, or None if it does not answer."""
+        """Return the numbers that Redis holds, or None if it does not answer; raise a refusal."""
         try:
             (reply,) = round_trip(
                 self._client, [("MGET", *(SEQUENCE_KEY_PREFIX + name for name in names))]
             )
-        except ImlibError as problem:
+        except UnavailableError as problem:
             _log.info("sequences go on without Redis: %s", problem)
             return None
-        if isinstance(reply, Exception):
-            return None
+        check_refusals(self._client, [reply])
         held = zip(names, reply, strict=True)
         return {
             name: number
@@ -223,7 +227,8 @@ class _Mirror:
     def raise_to(self, reached: Mapping[str, int]) -> None:
         """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
         keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
-        round_trip(self._client, [("EVAL", _RAISE, len(keys), *keys, *reached.values())])
+        raising: Command = ("EVAL", _RAISE, len(keys), *keys, *reached.values())
+        check_refusals(self._client, round_trip(self._client, [raising]))
 
     @cached_property
     def _client(self) -> Redis:
@@ -232,8 +237,6 @@ class _Mirror:
 
         pool = self._context.redis.connection_pool
         options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
-        return Redis(
-            connection_pool=ConnectionPool(
-                pool.connection_class, **pool.connection_kwargs | options
-            )
-        )
+        own = ConnectionPool(pool.connection_class, **pool.connection_kwargs | options)
+        self._context.closing.callback(own.disconnect)
+        return Redis(connection_pool=own)

@@ -1,4 +1,4 @@
-"""Updates: how far a user's numbered boxes have come."""
+"""Updates: the number that a user's boxes have reached."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from imlib.validation import check_int
 
 @dataclass(frozen=True, slots=True)
 class UpdatesState:
-    """How far a user's updates have come: ``pts`` is the number of the newest box, 1 if there is
-    none.
-    """
+    """A user's state: ``pts`` is that of the newest box, 0 without one."""
 
     auth_key_id: int
     user_id: int
@@ -26,18 +24,18 @@ class UpdatesState:
 
 
 class UpdatesModel(Model):
-    """What a client compares its own state with, to see whether it missed something."""
+    """The state that a client compares with its own, to see whether it missed something."""
 
     def __init__(self, context: Context, messages: MessageModel) -> None:
         super().__init__(context)
         self._messages = messages
 
     def get_state(self, auth_key_id: int, user_id: int) -> UpdatesState:
-        """Return a user's state, whatever the device has read: the last pts, or 1 where there is
-        none.
+        """Return a user's state, whatever the device has read.
 
-        qts and seq are the deployed server's: always 0 and 1.
+        A client that starts at pts 0 gets its first message, which has pts 1. qts and seq are
+        always 0 and 1, as the deployed server's.
         """
         check_int("auth_key_id", auth_key_id, 64)
-        pts = self._messages.get_last_pts_by_user_id(user_id) or 1
+        pts = self._messages.get_last_pts_by_user_id(user_id)
         return UpdatesState(auth_key_id, user_id, pts, qts=0, seq=1, date=self._now, unread_count=0)

@@ -37,11 +37,11 @@ class UserModel(Model):
         Parameters
         ----------
         phone : str
-            1 to 32 characters, nobody else's.
+            1 to 32 characters, which no other user has.
         first_name, last_name, username : str
             Up to 255 characters each.
         country_code : str
-            Two letters, or nothing.
+            Two letters, or empty.
         """
         if not phone:
             raise InvalidValueError("phone is empty; allowed are 1 to 32 characters")
@@ -79,7 +79,7 @@ class UserModel(Model):
         return next(iter(self.get_user_list([user_id])), None)
 
     def get_user_list(self, user_ids: Collection[int]) -> list[User]:
-        """Return the users of these ids, in their order; an id without a user is left out."""
+        """Return the users of these ids, in this order; an id without a user is left out."""
         with self._reading() as connection:
             return [
                 User.from_row(row)
@@ -87,7 +87,7 @@ class UserModel(Model):
             ]
 
     def get_user_full(self, self_user_id: int, user_id: int) -> UserFull:
-        """Return a user as another, who asks, sees them: link, notify settings, whether blocked.
+        """Return a user as another user sees them: link, notify settings, whether blocked.
 
         Raises
         ------
@@ -106,11 +106,11 @@ class UserModel(Model):
         )
 
     def get_contacts(self, user_id: int) -> list[Contact]:
-        """Return a user's contacts, without those that were deleted."""
+        """Return a user's contacts, without deleted ones."""
         return self._contacts(owner_user_id=user_id, is_deleted=0)
 
     def get_blocked(self, user_id: int) -> list[Contact]:
-        """Return those whom a user has blocked, deleted contacts too."""
+        """Return the contacts that a user has blocked, deleted ones too."""
         return self._contacts(owner_user_id=user_id, is_blocked=1)
 
     def _contact(self, owner_id: int, contact_id: int) -> Contact | None:

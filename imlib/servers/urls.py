@@ -1,25 +1,49 @@
-"""URLs of servers that show no password unless asked for it whole."""
+"""URLs of servers: printed without their passwords, and refused where they are unclear."""
 
 from __future__ import annotations
 
+import json
 import re
+import ssl
+from typing import Any, Self
+from urllib.parse import parse_qsl
 
-_MASK = "***"
-# Not by urlsplit: what has to be hidden first of all is a password whose /, ?, # or @ somebody
-# forgot to encode, and there a URL's parts end in the wrong places. So a login reaches as far as
-# the last @, with or without a scheme.
-_LOGIN = re.compile(r"^([^:/]+://[^:@/?#]*:|(?![^:/]+://)[^:@]*:).*@", re.DOTALL)
-# Behind a host stands no number: perhaps a password, and the host was forgotten.
-_NO_PORT = re.compile(r"^([^:/]+://(?!\[)[^:@/?#]*:)(?!\d*(?:[/?#]|$))[^@]*$")
-_SECRET_OPTION = re.compile(r"([?&](?:password|passwd|ssl_password)=)[^&]*", re.IGNORECASE)
+from imlib.errors import ConfigurationError
+
+# URLs in which it is clear where the login ends. If somebody forgot to encode a / ? # or @ in a
+# password, or forgot the host, others would take a part of the password for the host, the port, the
+# path or an option. The path of a file or a socket may hold an @.
+_CLEAR = re.compile(
+    r"(?:sqlite[\w+]*|unix)://(?:[^@/?#]*@)?/.*"
+    r"|[\w+.-]+://(?:[^@/?#]*@)?(?:\[[^@]*|[^@:/?#]*(?::\d+)?(?:[/?#][^@]*)?)"
+    r"|(?![\w+.-]+://)(?:[^@/?#]*@)?[^@]*",
+    re.DOTALL,
+)
+_LOGIN = re.compile(r"^((?:[\w+.-]+://)?[^:@/?#]*:)[^@/?#]*@")
+# A name with a % may be any name. What follows without a = is perhaps the rest of a password.
+_SECRET_OPTION = re.compile(
+    r"([?&][^=&]*(?:%|pass|pwd|secret|key|token)[^=&]*=)[^&]*(?:&[^=&]*(?![^&]))*", re.IGNORECASE
+)
+
+# What the values of options look like that are no text.
+_KINDS = {
+    "a number of seconds": r"(?=.*[1-9])(?:0|[1-9]\d{0,6})(?:\.\d+)?",
+    "a number of whole seconds": r"[1-9]\d{0,6}",
+    "a whole number": r"0|[1-9]\d{0,8}",
+    "true or false": "(?i:true|false)",
+}
 
 
 class ServerUrl(str):
-    """A server's URL: a string that another process can be given, and that prints without its
-    password.
+    """A server's URL that prints without its password.
 
-    ``print``, ``repr``, ``str`` and f-strings show `masked`; `reveal` returns the plain string.
-    Handed to a library or put into a process's environment it is whole.
+    Printed, formatted, joined, in JSON or in a DataFrame, it is the masked text. `reveal` returns
+    the whole URL, to connect with it or to hand it to another process.
+
+    Parameters
+    ----------
+    url : str
+        The whole URL.
 
     Examples
     --------
@@ -30,25 +54,87 @@ class ServerUrl(str):
     ('redis://ann:***@example.org:6379/0', 'redis://ann:secret@example.org:6379/0')
     """
 
-    __slots__ = ()
+    # pandas and json copy the text of a str without asking __str__: so the text itself is masked.
+    __slots__ = ("_whole",)
+    _whole: str
 
-    def __repr__(self) -> str:
-        return repr(self.masked())
-
-    def __str__(self) -> str:
-        return self.masked()
-
-    def __format__(self, spec: str) -> str:
-        return format(self.masked(), spec)
+    def __new__(cls, url: str = "") -> Self:
+        """Keep a URL whole, beside its masked text."""
+        whole: str = getattr(url, "_whole", url)
+        self = super().__new__(cls, _masked(whole))
+        self._whole = whole
+        return self
 
     def reveal(self) -> str:
         """Return the URL with its password, as a plain string."""
-        return str.__str__(self)
+        return self._whole
 
-    def masked(self) -> str:
-        """Return the URL with every password in it replaced by ``***``; where it is not clear what
-        is one, more.
-        """
-        text = _SECRET_OPTION.sub(rf"\1{_MASK}", self.reveal())
-        text = _LOGIN.sub(rf"\1{_MASK}@", text)
-        return _NO_PORT.sub(rf"\1{_MASK}", text)
+
+def _masked(url: str) -> str:
+    """Mask every password of a URL; where it is unclear what is one, mask more."""
+    if not _CLEAR.fullmatch(url):
+        return f"{url.partition(':')[0]}://***"
+    return _LOGIN.sub(r"\1***@", _SECRET_OPTION.sub(r"\1***", url))
+
+
+def refused(url: str, problem: str) -> ConfigurationError:
+    """Return the error that says what is wrong with a URL, without its password."""
+    shown = ServerUrl(url)
+    return ConfigurationError(f"{shown!r} is not understood: {problem}", url=f"{shown}")
+
+
+def plain_url(url: str) -> str:
+    """Return a URL with its password, as a plain string, if it is clear where its login ends.
+
+    Raises
+    ------
+    ConfigurationError
+        There is more than one ``@``, a ``/``, ``?`` or ``#`` before it, or no number as the port.
+    """
+    whole = ServerUrl(url).reveal()
+    if not _CLEAR.fullmatch(whole):
+        raise refused(
+            url,
+            "it is unclear where the login ends and which host follows; / ? # @ in user and "
+            "password have to be percent-encoded (%2F %3F %23 %40), and so has an @ after the host",
+        )
+    return whole
+
+
+def parse_options(url: str, allowed: dict[str, str]) -> dict[str, Any]:
+    """Parse what follows the ``?`` of a URL.
+
+    Parameters
+    ----------
+    url : str
+    allowed : dict of str to str
+        The names of the options that this kind of URL may have, by what their values have to be:
+        one of `_KINDS`, or a pattern for text.
+
+    Raises
+    ------
+    ValueError
+        An option is unknown or given twice, or its value is wrong. The text shows no value.
+    """
+    kinds = {name: kind for kind, names in allowed.items() for name in names.split()}
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(url.partition("?")[2], keep_blank_values=True):
+        if name not in kinds or name in options:
+            raise ValueError(f"its options are {', '.join(kinds)}, each at most once")
+        kind = kinds[name]
+        if "\0" in value or not re.fullmatch(_KINDS.get(kind, kind), value):
+            raise ValueError(f"the option {name} has to be {kind}")
+        options[name] = json.loads(value.lower()) if kind in _KINDS else value
+    return options
+
+
+def check_certificates(
+    ca: str | None, certificate: str | None, key: str | None, *, password: str = ""
+) -> None:
+    """Load certificates, so that an OSError tells what is wrong before anything is connected."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if ca:
+        context.load_verify_locations(ca)
+    if certificate or key:
+        # With a password, if only an empty one: without one OpenSSL asks for it at the terminal.
+        context.load_cert_chain(certificate or "", key, password)

@@ -1,22 +1,29 @@
-"""Ends an embedded server and removes its folder once the process that owns them is gone, however
-it went.
+"""Ends an embedded server and removes its folder when the process that owns them is gone.
 
-Run as a program, in a process session of its own so that no interrupt meant for the owner reaches
-it. The owner holds the other end of a pipe: when the owner closes it or dies, reading gives end of
-file. A child that the owner forked may hold the pipe too, so the parent's pid is looked at as well.
-(PR_SET_PDEATHSIG would not do: it fires when the *thread* that started the server ends.)
+It runs as a program, in a process session of its own: an interrupt meant for the owner does not
+reach it. The owner holds the other end of a pipe; when the owner closes it or dies, reading gives
+end of file. A child that the owner forked may hold the pipe too, so the watchdog also looks at its
+parent's pid.
+
+The watchdog can be killed too. On Linux its server then ends with it: PR_SET_PDEATHSIG kills a
+process when the *thread* that started it ends, and the watchdog, unlike the owner, has only one.
+On other systems, such as macOS, the server stays. Owner and watchdog hold a lock in the folder: the
+next watchdog removes every folder whose lock nobody holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from glob import escape, glob
 
-GRACE_SECONDS = 5
+LOCK = "imlib.lock"
 LOOK_SECONDS = 0.5
 
 
@@ -30,17 +37,45 @@ def main() -> None:
     try:
         if command:
             with open(os.path.join(folder, "server.log"), "wb") as log:
-                server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                server = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_tie()
+                )
+        _sweep(os.path.dirname(folder))
         _watch(owner, folder, server)
     finally:
-        if server is not None and server.poll() is None:
-            server.terminate()
-            try:
-                server.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+        if server is not None:
+            server.kill()  # it has nothing to save
+            server.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tie() -> Callable[[], None] | None:
+    """Return what a child runs before it becomes the server: it then ends with this process."""
+    if sys.platform != "linux":
+        return None
+    import ctypes  # here, since the owner imports this module too
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def tie() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)  # the watchdog ended before prctl was called
+
+    return tie
+
+
+def _sweep(parent: str) -> None:
+    """Remove the folders that this user's dead owners left; a living owner holds its lock."""
+    import fcntl  # here, since the owner imports this module too, and Windows has none
+
+    for lock in glob(os.path.join(escape(parent), "imlib-*", LOCK)):
+        folder = os.path.dirname(lock)
+        with contextlib.suppress(OSError):
+            if os.lstat(folder).st_uid == os.getuid():
+                with open(lock, "r+") as held:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _watch(owner: int, folder: str, server: subprocess.Popen[bytes] | None) -> None:

@@ -1,7 +1,6 @@
-"""How a database's tables and columns are described, and the exact pandas dtype that follows for
-each column.
+"""How a database's tables and columns are described, and each column's exact pandas dtype.
 
-A dtype follows from the column's definition alone, so that it is the same with and without rows:
+The dtype follows from the column's definition alone, so it is the same with and without rows:
 NOT NULL ``int`` is int32, nullable Int32; DECIMAL is Arrow's, to the last digit; TIMESTAMP is
 datetime64[us, UTC], DATE and DATETIME datetime64[us]; TIME timedelta64[us]; BIT an unsigned
 integer; text str; binary Arrow's large_binary. No id passes through a float, and no NULL gets lost.
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -33,7 +32,7 @@ NUMBERS: Final[dict[pa.DataType, Any]] = {
     pa.float32(): pd.Float32Dtype(),
     pa.float64(): pd.Float64Dtype(),
 }
-"""Arrow's integers and floats, each with pandas' dtype for those that may be NULL."""
+"""Arrow's integers and floats, each with the pandas dtype that can hold NULL too."""
 
 
 @dataclass
@@ -61,9 +60,9 @@ class TableDescription:
 
     @cached_property
     def clause(self) -> sa.TableClause:
-        """It for a statement, every name quoted: a table or column may be named like a keyword."""
-        names = (sa.quoted_name(name, quote=True) for name in self.columns)
-        return sa.table(sa.quoted_name(self.name, quote=True), *map(sa.column, names))
+        """The table for a statement, every name quoted: a name may be one of SQL's keywords."""
+        quoted = partial(sa.quoted_name, quote=True)
+        return sa.table(quoted(self.name), *map(sa.column, map(quoted, self.columns)))
 
 
 Listing = tuple[dict[str, TableDescription], dict[str, str]]
@@ -84,9 +83,7 @@ class Carrier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column of a result: how its values arrive, ``dtype`` in Arrow's words, and whether NULL
-    may be among them.
-    """
+    """One column of a result: its type in Arrow, and how its values arrive."""
 
     name: str
     dtype: pa.DataType
@@ -100,8 +97,7 @@ class Field:
 class Problem:
     """Why a column cannot be carried as it is declared, and the carrier that can hold it.
 
-    With `Carrier.DECLARED` it is a remark: the column stays as it is, and its reader has to know
-    this.
+    With `Carrier.DECLARED` it is a remark for the reader: the column stays as it is.
     """
 
     reason: str
@@ -109,24 +105,20 @@ class Problem:
 
 
 ZERO_DATE: Final = Problem("holds zero dates, which are NaT here as NULL is")
-"""Both mean never; where a column is NOT NULL, NaT says it alone."""
+"""Both mean never. In a NOT NULL column every NaT is a zero date, and no remark is needed."""
 
 
 def held_by_arrow(dtype: pa.DataType) -> pd.ArrowDtype | None:
-    """Return the pandas dtype of decimals and binary, else None: a ``types_mapper`` for reading
-    Parquet back.
-    """
+    """Return the pandas dtype of decimals and binary, else None; a ``types_mapper`` of Arrow's."""
     return pd.ArrowDtype(dtype) if pa.types.is_decimal(dtype) or dtype == BYTES else None
 
 
 def series(field: Field, chunks: pa.ChunkedArray) -> pd.Series[Any]:
-    """Return a column for pandas, with the dtype that its definition asks for."""
+    """Return a column for pandas, with the dtype that follows from its definition."""
     dtype: Any = held_by_arrow(field.dtype)
     if field.dtype in NUMBERS and (field.nullable or chunks.null_count):
         dtype = NUMBERS[field.dtype]
     elif field.dtype == TEXT:
         dtype = pd.StringDtype(na_value=np.nan)
-    column: pd.Series[Any] = chunks.to_pandas(
-        types_mapper=None if dtype is None else lambda _: dtype
-    )
+    column: pd.Series[Any] = chunks.to_pandas(types_mapper={chunks.type: dtype}.get)
     return column

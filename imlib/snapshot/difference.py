@@ -19,19 +19,20 @@ _SESSION = ["user_id", "auth_key_id", "session_id"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Difference:
-    """What a later snapshot has that an earlier one had not, and the other way round.
+    """What differs between two snapshots of one deployment.
 
     Parameters
     ----------
     came, went : DataFrame
-        Sessions that count in one of the two alone, with the columns of ``sessions``.
+        Sessions that count only in the later or only in the earlier snapshot, with the columns of
+        ``sessions``.
     moved : DataFrame
         Sessions that count in both, on different servers: user_id, auth_key_id, session_id,
         server_before, server_after.
     tables : dict of str to DataFrame
         For each table that both hold: its primary key, ``change`` (``added``, ``removed``,
-        ``changed``) and ``columns``, the names of those that differ. Tables without a difference
-        are empty frames.
+        ``changed``) and ``columns``, the names of those that differ. A table without a difference
+        has an empty frame.
     left_out : dict of str to str
         ``sessions``, tables (``users``) and columns (``users.phone``) that could not be compared,
         each with the reason.
@@ -45,7 +46,7 @@ class Difference:
 
     @property
     def whole(self) -> bool:
-        """Whether all was compared but for columns that are masked under two keys."""
+        """Whether everything was compared, apart from columns that are masked under two keys."""
         return set(self.left_out.values()) <= {_MASKED}
 
     def __bool__(self) -> bool:
@@ -55,9 +56,7 @@ class Difference:
         rows = ", ".join(
             f"{name} {len(frame)}" for name, frame in self.tables.items() if len(frame)
         )
-        sessions = ", ".join(
-            f"{name} {len(getattr(self, name))}" for name in ("came", "went", "moved")
-        )
+        sessions = f"came {len(self.came)}, went {len(self.went)}, moved {len(self.moved)}"
         return f"<Difference: {sessions}; {rows or 'no row'}>"
 
 
@@ -73,10 +72,15 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     servers = pd.concat(names, axis=1, join="inner")
     tables: dict[str, pd.DataFrame] = {}
     for name in sorted({*earlier.tables, *later.tables}):
-        if reason := _incomparable(later, earlier, name):
-            left_out[name] = reason
+        if name not in later.tables or name not in earlier.tables:
+            left_out[name] = (
+                f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
+            )
             continue
         hidden = _hidden(later, earlier, name)
+        if reason := _incomparable(later, earlier, name, hidden, same_users):
+            left_out[name] = reason
+            continue
         left_out |= {f"{name}.{column}": reason for column, reason in hidden.items()}
         key = later.info["tables"][name]["primary_key"]
         tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden)
@@ -90,39 +94,35 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
 
 
 def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
-    """Return whether both are of the same users, in whichever order they were asked for."""
+    """Return whether both are of the same users, asked for in any order."""
     asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
     ours, theirs = (None if ids is None else set(ids) for ids in asked)
     return ours == theirs
 
 
-def _incomparable(later: Snapshot, earlier: Snapshot, name: str) -> str:
+def _incomparable(
+    later: Snapshot, earlier: Snapshot, name: str, hidden: dict[str, str], same_users: bool
+) -> str:
     """Return why a table cannot be compared, or "" where it can."""
-    if name not in later.tables or name not in earlier.tables:
-        return f"only in the {'earlier' if name in earlier.tables else 'later'} snapshot"
-    facts = {"later": later.info["tables"][name], "earlier": earlier.info["tables"][name]}
-    key = facts["later"]["primary_key"]
+    key = later.info["tables"][name]["primary_key"]
     if not key:
         return "it has no primary key to tell its rows by"
-    if key != facts["earlier"]["primary_key"]:
+    if key != earlier.info["tables"][name]["primary_key"]:
         return "its primary key is another one now"
     if {"change", "columns"} & set(key):
         return "its primary key has a column named change or columns"
-    same_users = _same_users(later, earlier)
     for which, snapshot in (("later", later), ("earlier", earlier)):
-        # The same users in both are one question asked twice; of conditions that can't be told.
-        asked = facts[which]["filtered"] and (name in snapshot.info["where"] or not same_users)
-        if facts[which]["truncated"] or asked:
+        facts, frame = snapshot.info["tables"][name], snapshot.tables[name]
+        # Two filters by the same users give the same rows. Two conditions can be different ones.
+        by_condition = name in snapshot.info["where"] or not same_users
+        if facts["truncated"] or (facts["filtered"] and by_condition):
             return f"the {which} snapshot holds only part of it"
-        if set(key) - set(snapshot.tables[name]):
+        if set(key) - set(frame):
             return f"the {which} snapshot lacks its primary key"
-        if snapshot.tables[name].duplicated(key).any():
-            # SQLite lets several be NULL.
+        if frame.duplicated(key).any():  # SQLite allows NULL in a key, in several rows
             return f"its primary key is not unique in the {which} snapshot"
-    for column, reason in _hidden(later, earlier, name).items():
-        if column in key:
-            return f"its primary key is {reason}"
-    return ""
+    unknown = [reason for column, reason in hidden.items() if column in key]
+    return f"its primary key is {unknown[0]}" if unknown else ""
 
 
 _MASKED = "masked, and not under one key"
@@ -130,37 +130,28 @@ _MASKED = "masked, and not under one key"
 
 def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
     """Return the columns that cannot be compared, each with the reason."""
-    facts = [snapshot.info["tables"][name] for snapshot in (later, earlier)]
-    ours, theirs = (set(fact["masked"]) for fact in facts)
-    same_key = later.info.get("mask_key_id") == earlier.info.get("mask_key_id")
-    masked = ours ^ theirs if same_key else ours | theirs
-    columns, others = (
-        later.tables[name].columns.astype(str),
-        earlier.tables[name].columns.astype(str),
-    )
-    alone = [
-        column for column in [*columns, *others] if column not in columns or column not in others
-    ]
-    shared = [
-        column
-        for fact in facts
-        for column in fact.get("could_not_carry", {})
-        if column not in alone
-    ]
-    carried = [
-        one for one in shared if later.tables[name][one].dtype != earlier.tables[name][one].dtype
-    ]
-    reasons = dict.fromkeys(alone, "only in one of the two") | dict.fromkeys(
-        carried, "carried as another type in the other"
-    )
-    return reasons | {column: _MASKED for column in columns if column in masked}
+    now, then = later.tables[name], earlier.tables[name]
+    ours, theirs = later.info["tables"][name], earlier.info["tables"][name]
+    masked = set(ours["masked"]) ^ set(theirs["masked"])
+    if later.info.get("mask_key_id") != earlier.info.get("mask_key_id"):
+        masked.update(ours["masked"])  # equal values have other tokens under another key
+    carried = ours.get("could_not_carry", {}) | theirs.get("could_not_carry", {})
+    hidden = {}
+    for column in dict.fromkeys([*now.columns, *then.columns]):
+        if column in masked and column in now:
+            hidden[column] = _MASKED
+        elif column not in now or column not in then:
+            hidden[column] = "only in one of the two"
+        elif column in carried and now[column].dtype != then[column].dtype:
+            hidden[column] = "carried as another type in the other"
+    return hidden
 
 
 def _rows(
     later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Collection[str]
 ) -> pd.DataFrame:
-    # As Python's own where the types differ, for pandas would meet a signed and an unsigned key as
-    # floats; and where a key is NULL, as SQLite allows, for an index of numbers finds no NULL.
+    # Keys become Python objects in two cases. If their types differ: pandas would compare signed
+    # with unsigned as floats. If one is NULL, which SQLite allows: an index of numbers finds none.
     loose = [one for one in key if later[one].dtype != earlier[one].dtype or later[one].hasnans]
     now, then = (
         frame.astype(dict.fromkeys(loose, object)).set_index(key) for frame in (later, earlier)
@@ -172,29 +163,24 @@ def _rows(
         left, right = (frame.loc[both, column].reset_index(drop=True) for frame in (now, then))
         differs[:, at] = _differs(left, right)
     changed: NDArray[np.bool_] = np.any(differs, axis=1)
+    names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = [
         _change(now.index[~now.index.isin(then.index)], "added", ""),
         _change(then.index[~then.index.isin(now.index)], "removed", ""),
-        _change(
-            both[changed], "changed", [", ".join(np.array(shared)[row]) for row in differs[changed]]
-        ),
+        _change(both[changed], "changed", names),
     ]
-    rows = pd.concat(parts)
+    rows, order = pd.concat(parts), [*key, "change"]
     try:
-        return rows.sort_values([*key, "change"], ignore_index=True)
-    except (
-        TypeError
-    ):  # the key was altered, and its values of then and now have no order among them
-        return rows.sort_values(
-            [*key, "change"], ignore_index=True, key=lambda values: values.map(repr)
-        )
+        return rows.sort_values(order, ignore_index=True)
+    except TypeError:
+        # The key was altered: its values of then and now have no order among them.
+        return rows.sort_values(order, ignore_index=True, key=lambda values: values.map(repr))
 
 
 def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
     """Return where two columns differ; missing is equal to missing and to nothing else."""
-    if (
-        left.dtype != right.dtype
-    ):  # as Python's own: pandas would make a BIGINT that is a DOUBLE now one in both
+    if left.dtype != right.dtype:
+        # As Python objects: pandas would compare a BIGINT that became a DOUBLE as two floats.
         left, right = left.astype(object), right.astype(object)
     gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
     unequal = (left != right).to_numpy(bool, na_value=True)
@@ -203,9 +189,5 @@ def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
 
 
 def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:
-    frame = index.to_frame(index=False)
-    frame["change"] = pd.array([change] * len(index), dtype="str")
-    frame["columns"] = pd.array(
-        [columns] * len(index) if isinstance(columns, str) else columns, dtype="str"
-    )
-    return frame
+    frame = index.to_frame(index=False).assign(change=change, columns=columns)
+    return frame.astype({"change": "str", "columns": "str"})

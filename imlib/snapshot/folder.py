@@ -26,28 +26,33 @@ FORMAT: Final = 1
 _KEY: Final = b"imlib"
 _FIRST: Final = "sessions.parquet"
 _LONGEST_NAME: Final = 100
-"""A table's name may have 64 characters, quoted up to 12 bytes each; a file's at most 255."""
+"""A table's name may have 64 characters, each quoted in up to 12; a file's name at most 255."""
+
+
+def check_new(folder: str | PathLike[str]) -> Path:
+    """Return where to write a new folder; raise `SnapshotError` if something is there."""
+    target = Path(folder)
+    if os.path.lexists(target):
+        raise _refusal(
+            target, "exists: a snapshot is saved under a new name and never over another"
+        )
+    return target
 
 
 def write_folder(
     folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo
 ) -> Path:
-    """Write frames, ``sessions`` among them, and info (as JSON) as a folder that nobody but its
-    owner may read.
+    """Write frames, one of them ``sessions``, and info (as JSON) as a folder private to its owner.
 
-    It appears, whole, at the very end: whoever is killed before leaves nothing under this name.
+    The folder gets its name at the very end, when it is complete: a process that is killed before
+    leaves nothing under this name.
 
     Raises
     ------
     SnapshotError
         The folder exists, or cannot be written.
     """
-    target = Path(folder)
-    if os.path.lexists(target):
-        raise SnapshotError(
-            f"{target} exists: a snapshot is saved under a new name and never over another",
-            path=str(target),
-        )
+    target = check_new(folder)
     building = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +79,7 @@ def write_folder(
         ) from problem
     finally:
         if building is not None:
-            shutil.rmtree(building, ignore_errors=True)  # gone already where all went well
+            shutil.rmtree(building, ignore_errors=True)  # renamed already if all went well
     return target
 
 
@@ -84,35 +89,28 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], S
     Raises
     ------
     SnapshotError
-        There is no snapshot, it is of a newer format, or a file of it is missing or damaged; the
-        message says which.
+        There is no snapshot, it is of a newer format, or one of its files is missing or damaged;
+        the message says which.
     """
     source = Path(folder)
     try:
         there = (source / _FIRST).is_file()
     except OSError as problem:
-        raise SnapshotError(
-            f"{source} cannot be read: {_line(problem)}", path=str(source)
-        ) from problem
+        raise _refusal(source, f"cannot be read: {_line(problem)}") from problem
     if not there:
-        raise SnapshotError(f"{source} holds no snapshot: {_FIRST} is not there", path=str(source))
+        raise _refusal(source, f"holds no snapshot: {_FIRST} is not there")
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
     if not all(isinstance(note.get(part), dict) for part in ("files", "info")):
-        raise SnapshotError(
-            f"{source} is not whole: {_FIRST} does not say how the snapshot was taken",
-            path=str(source),
-        )
+        raise _refusal(source, f"is not whole: {_FIRST} does not say how the snapshot was taken")
     for name, file in note["files"].items():
-        if not (source / file).is_file():
-            raise SnapshotError(f"{source} is not whole: {file} is missing", path=str(source))
+        path = source / file
+        if not path.is_file():
+            raise _refusal(source, f"is not whole: {file} is missing")
         if file != _FIRST:
-            frames[name], its = _read(source / file, name)
+            frames[name], its = _read(path, name)
             if its.get("snapshot") != note.get("snapshot"):
-                raise SnapshotError(
-                    f"{source / file} is of another snapshot than {_FIRST} beside it",
-                    path=str(source / file),
-                )
+                raise _refusal(path, f"is of another snapshot than {_FIRST} beside it")
     return frames, note["info"]
 
 
@@ -122,43 +120,34 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
             if not isinstance(note, dict) or "format" not in note:
-                raise SnapshotError(
-                    f"{path} is no file of a snapshot: save() did not write it", path=str(path)
-                )
+                raise _refusal(path, "is no file of a snapshot: save() did not write it")
             if note["format"] != FORMAT:
-                advice = "use the imlib that wrote it"
-                raise SnapshotError(
-                    f"{path} is of format {note['format']!r}; this imlib reads {FORMAT}: {advice}",
-                    path=str(path),
-                )
+                advice = f"this imlib reads {FORMAT}: use the imlib that wrote it"
+                raise _refusal(path, f"is of format {note['format']!r}; {advice}")
             table = file.read()
     except (OSError, ValueError, pa.ArrowException) as problem:
-        raise SnapshotError(
-            f"{path} is damaged, or no Parquet file: {_line(problem)}", path=str(path)
-        ) from problem
+        raise _refusal(path, f"is damaged, or no Parquet file: {_line(problem)}") from problem
     if note.get("frame") != frame:
-        raise SnapshotError(
-            f"{path} holds the frame {note.get('frame')!r}, not {frame!r}: files were renamed or "
-            "mixed up",
-            path=str(path),
-        )
+        held = f"holds the frame {note.get('frame')!r}, not {frame!r}"
+        raise _refusal(path, f"{held}: files were renamed or mixed up")
     try:
-        # pandas' own note in the file carries every dtype but this.
+        # pandas' own note in the file carries every dtype but decimals.
         read = table.to_pandas(
             types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
-        raise SnapshotError(
-            f"{path} is damaged: what pandas noted in it cannot be used ({problem!r})",
-            path=str(path),
+        raise _refusal(
+            path, f"is damaged: what pandas noted in it cannot be used ({problem!r})"
         ) from problem
     return read, note
 
 
+def _refusal(path: Path, problem: str) -> SnapshotError:
+    return SnapshotError(f"{path} {problem}", path=str(path))
+
+
 def _files(names: Iterable[str]) -> dict[str, str]:
-    """Return each frame's file: readable, though a table may bear any name, and unlike any other
-    but for case.
-    """
+    """Return a file's name for each frame: near the frame's own, and unique whatever the case."""
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:

@@ -115,7 +115,7 @@ class Masking:
         hashed once.
         """
         encoded = values.dictionary_encode()
-        tokens = [self._token(word) for word in encoded.dictionary.to_pylist()]
+        tokens = map(self._token, encoded.dictionary.to_pylist())
         return pa.array(tokens, pa.large_string()).take(encoded.indices)
 
     def _token(self, value: Any) -> str:

@@ -5,7 +5,7 @@ cursor.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -34,11 +34,8 @@ WHERE TABLE_SCHEMA = DATABASE() AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX
 
 def mysql_tables(connection: sa.Connection) -> Listing:
     """Return the tables of MySQL or MariaDB by name, and why the others are left out."""
-
-    def ask(query: str) -> Sequence[Any]:
-        return connection.exec_driver_sql(query).all()
-
-    transactional = {engine for (engine,) in ask(_TRANSACTIONAL)}
+    ask = connection.exec_driver_sql
+    transactional = set(ask(_TRANSACTIONAL).scalars())
     listed, left_out = {}, {}
     for name, kind, engine in ask(_TABLES):
         if kind in ("BASE TABLE", "SYSTEM VERSIONED"):
@@ -51,11 +48,10 @@ def mysql_tables(connection: sa.Connection) -> Listing:
     for name, column in ask(_PRIMARY_KEYS):
         if name in listed:
             listed[name].key.append(column)
-    for name in [
-        name for name, one in listed.items() if not one.columns or set(one.key) - set(one.columns)
-    ]:
-        del listed[name]
-        left_out[name] = "dropped, altered or locked while the tables were listed"
+    for name, one in list(listed.items()):
+        if not one.columns or not set(one.key) <= one.columns.keys():
+            del listed[name]
+            left_out[name] = "dropped, altered or locked while the tables were listed"
     return dict(sorted(listed.items())), left_out
 
 

@@ -10,6 +10,7 @@ client/server protocol.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -100,7 +101,7 @@ def mysql_arrays(
     values as NULL.
     """
     walk = _Walk(rows, len(fields))
-    return [walk.next_column(field, problems) for field in fields]
+    return list(map(partial(walk.next_column, problems=problems), fields))
 
 
 class _Walk:
@@ -208,10 +209,10 @@ class _Walk:
         # none for a zero date.
         lengths = self._lengths()
         dated = lengths > 0
-        year, month, day = (
-            np.where(dated, self._here(dtype, offset), neutral).astype(np.int64)
-            for dtype, offset, neutral in (("<u2", 1, 1970), ("u1", 3, 1), ("u1", 4, 1))
-        )
+        # Where there is no date, one that every calendar has.
+        year = np.where(dated, self._here("<u2", 1), 1970).astype(np.int64)
+        month = np.where(dated, self._here("u1", 3), 1).astype(np.int64)
+        day = np.where(dated, self._here("u1", 4), 1).astype(np.int64)
         months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
         first = months.astype("M8[D]")
         in_month = ((months + 1).astype("M8[D]") - first).astype(np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -76,11 +77,11 @@ class BinaryCursor(Cursor):
         self._wire._read_packet()
         self.fields = self._read_fields(columns)
         self._drained = False
-        self.description = tuple(field.description() for field in self.fields)
+        self.description = tuple(map(FieldDescriptorPacket.description, self.fields))
         return -1
 
     def _read_fields(self, count: int) -> list[Any]:
-        fields = [self._wire._read_packet(FieldDescriptorPacket) for _ in range(count)]
+        fields = list(map(self._wire._read_packet, repeat(FieldDescriptorPacket, count)))
         if count and not self._wire._read_packet().is_eof_packet():
             raise err.InternalError(
                 CR.CR_MALFORMED_PACKET, "the server's description of the columns does not end"

@@ -86,10 +86,10 @@ def choose(
     """Return the columns to read of each table; a name that doesn't exist is refused, one that is
     left out is not.
     """
-    tables, columns = (
-        request.tables,
-        {f"{one.name}.{column}" for one in listed.values() for column in one.columns},
-    )
+    tables = request.tables
+    columns: set[str] = set()
+    for one in listed.values():
+        columns.update(map(f"{one.name}.".__add__, one.columns))
     names = [name for name in (listed if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
     _check_names(
@@ -98,16 +98,16 @@ def choose(
         columns,
     )
     _check_names("tables", names, listed)
-    if not isinstance(tables, Mapping):
-        return {name: list(listed[name].columns) for name in names}
-    if none := [name for name in names if not tables[name]]:
-        raise InvalidValueError(
-            f"tables names no column of {', '.join(none)}: allowed are one or more of each"
-        )
-    _check_names(
-        "tables", [f"{name}.{column}" for name in names for column in tables[name]], columns
-    )
-    return {name: list(dict.fromkeys(tables[name])) for name in names}
+    chosen: Chosen = {}
+    for name in names:
+        wanted = tables[name] if isinstance(tables, Mapping) else listed[name].columns
+        if not wanted:
+            raise InvalidValueError(
+                f"tables names no column of {name}: allowed are one or more of each"
+            )
+        _check_names("tables", list(map(f"{name}.".__add__, wanted)), columns)
+        chosen[name] = list(dict.fromkeys(wanted))
+    return chosen
 
 
 def _check_names(argument: str, given: Collection[str], known: Collection[str]) -> None:
@@ -167,7 +167,8 @@ def about_users(
     of `LINKS` the values that its column has in the users' rows.
     """
     columns = table.clause.c
-    chosen, held = [], 0
+    chosen: list[sa.ColumnElement[bool]] = []
+    held = 0
     for name in table.columns:
         link = _LED_TO.get(name) or _LED_TO.get(f"{table.name}.{name}")
         by_peer = name == "peer_id" and "peer_type" in columns

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from imlib.lease import Clock, horizon
+from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import Layout
@@ -94,7 +95,9 @@ def read_sessions(
         not_kept += len(more[room:])
         progress(len(columns))
     # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
-    found = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    found = {}
+    for name in _TYPES:
+        found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
     sessions, in_both = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
     return SessionsRead(
@@ -131,7 +134,7 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         "netlib_session_id": columns.netlib_session_id,
         "now": columns.now,
         "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
-        "online": columns.now > horizon(batch.clock),
+        "online": columns.now > cutoff(batch.clock),
         "deployed": columns.deployed,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }
@@ -146,15 +149,16 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     order = _order(found)
     for name in found:
         found[name] = found[name][order]
-    differs = np.logical_or.reduce([found[name][1:] != found[name][:-1] for name in _NAME])
+    differs = np.zeros(max(len(order) - 1, 0), dtype=bool)  # each row but the last from the next
+    for name in _NAME:
+        differs |= found[name][1:] != found[name][:-1]
     last = np.append(differs, [True] * bool(len(order)))
     in_both = found["user_id"][1:][~differs & np.diff(found["deployed"])]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
-    layouts = pa.DictionaryArray.from_arrays(pa.array(found["deployed"].astype(np.int8)), [*Layout])
-    sessions = pd.DataFrame(
-        {name: found.pop(name) for name in list(found) if name != "deployed"}, copy=False
-    )
+    deployed = pa.array(found.pop("deployed").astype(np.int8))
+    layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    sessions = pd.DataFrame(found, copy=False)
     sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
     return sessions, np.unique(in_both).tolist()
@@ -164,18 +168,17 @@ _NAME = ("user_id", "auth_key_id", "session_id")
 
 
 def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
-    """Return the order by user and session, and of a session's reports that which counts last.
+    """Return the order by user and session; of a session's reports, the one that counts comes last.
 
-    Most users have one session: only among the rows of the others is there more to compare than the
-    user.
+    Most users have one session. Only the rows of the others are compared by more than the user.
     """
     order = np.argsort(found["user_id"], kind="stable")
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
-    order[several] = few[
-        np.lexsort([~found["deployed"][few], *(found[name][few] for name in ("now", *_NAME[::-1]))])
-    ]
+    columns = found | {"documented": ~found["deployed"]}
+    keys = [*_NAME, "now", "documented"]  # lexsort takes the most important key last
+    order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, Final
 
 import pandas as pd
@@ -191,7 +192,7 @@ class _Reading:
     def _by_key(
         self, table: TableDescription, about: Sequence[Any], asked: Sequence[Any]
     ) -> list[list[Any]]:
-        """Return the conditions of statements that read rows by key: one may meet several pieces."""
+        """Return the conditions that name rows by key, for a row may meet several of `about`."""
         key, kept = table.clause.c[table.key[0]], self.request.limit + 1
         keys: set[Any] = set()
         for piece in about:
@@ -210,10 +211,12 @@ class _Reading:
             named = sa.select(column).distinct().where(column.is_not(None))
             wanted = named.order_by(column).limit(kept)
             with self._one_table(link.table):
-                for piece in among(user, users, self.source.most):
+                pieces = among(user, users, self.source.most)
+                for piece in pieces:
                     values += self.connection.scalars(wanted.where(piece))
-        # Several users may share one.
-        return values if len(values) < kept else sorted(set(values))[:kept]
+                if len(pieces) > 1:
+                    values = sorted(set(values))[:kept]
+        return values
 
     @contextmanager
     def _one_table(self, name: str) -> Iterator[None]:
@@ -299,11 +302,11 @@ class _Reading:
             statement = ordered.select_from(table.clause).where(*conditions)
             with source.rows(statement, table, carriers) as (fields, batches):
                 read = read or _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
-                at = {one.name: at for at, one in enumerate(fields)}
+                names = list(map(attrgetter("name"), fields))
                 judged = (
                     table.name == "messages"
-                    and {"id", "message_data"} <= at.keys()
-                    and pa.types.is_integer(fields[at["id"]].dtype)
+                    and {"id", "message_data"} <= set(names)
+                    and pa.types.is_integer(fields[names.index("id")].dtype)
                 )
                 if judged and not read.bodies:
                     read.bodies.update({"not_json": [], "not_json_more": 0})
@@ -311,8 +314,8 @@ class _Reading:
                     arrays = source.decode(fields, batch, read.problems)
                     progress(table.name, len(arrays[0]))
                     if judged:
-                        body = at["message_data"]
-                        _judge(read.bodies, arrays[at["id"]], arrays[body], fields[body].carrier)
+                        ids, body = arrays[names.index("id")], names.index("message_data")
+                        _judge(read.bodies, ids, arrays[body], fields[body].carrier)
                     read.batches.append(masking.mask(arrays, read.hidden))
         assert read is not None  # there is one part at least
         return read

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from imlib.deployment import Deployment
-from imlib.errors import ConfigurationError
+from imlib.errors import InvalidValueError
 from imlib.lease import Lease, ManualClock, counts_until, is_online, key_goes_at
 from imlib.session_status import SessionStatus
 
@@ -201,7 +201,7 @@ class Scenario:
 
     Raises
     ------
-    ConfigurationError
+    InvalidValueError
         A number is out of its range (see `RANGES`), or there is no such lease.
 
     Examples
@@ -223,11 +223,11 @@ class Scenario:
         for name, (low, high) in RANGES.items():
             number = getattr(self, name)
             if not isinstance(number, int) or not low <= number <= high:  # 5.0 is in a range, too
-                raise ConfigurationError(
+                raise InvalidValueError(
                     f"{name}={number!r} is out of range: give a whole number from {low} to {high}."
                 )
         if self.lease not in list(Lease):
-            raise ConfigurationError(
+            raise InvalidValueError(
                 f"lease={self.lease!r} is unknown: give one of {', '.join(Lease)}."
             )
 

@@ -37,7 +37,7 @@ ENDED = f"""path => {{
     const failed = cell => !cell.getMetadata('tags')?.includes('raises-exception')
         && cell.outputs.toJSON().some(output => output.output_type === 'error');
     const kernel = panel.sessionContext.session?.kernel?.status;
-    return cells.some(failed) || !['busy', 'idle'].includes(kernel)
+    return cells.some(failed) || ['dead', 'restarting', 'autorestarting'].includes(kernel)
         || kernel === 'idle' && cells.every(cell => cell.executionCount !== null);
 }}"""
 SAVED = f"path => !({PANEL}).context.model.dirty"
@@ -100,7 +100,8 @@ def running_lab() -> Iterator[Lab]:
         try:
             whereabouts = Path(variables["JUPYTER_RUNTIME_DIR"], f"jpserver-{server.pid}.json")
             deadline = time.monotonic() + WITHIN_S
-            while not whereabouts.exists():
+            # The server makes the file first and writes into it then.
+            while not whereabouts.exists() or not whereabouts.stat().st_size:
                 if server.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(
                         f"JupyterLab did not start:\n{log.read_text(encoding='utf-8')}"

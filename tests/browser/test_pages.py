@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import Browser, ViewportSize, expect
 
 from tests.browser.watch import Watch, album
-from tests.pages import committed
-from tests.test_site import Page
+from tests.project.pages import committed
+from tests.project.test_site import Page
 from tools.notebook import NOTEBOOKS, code_cells, read
 
 # For the name of a page, the places that it links to: the name of a file, and an anchor or "".

@@ -1,0 +1,477 @@
+"""The audit finds each fault where there is one, and nothing where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import imlib
+from imlib.audit import CHECKS, audit
+from imlib.audit.checks import ALLOWED_SKEW_S
+from imlib.presence import Malformed
+from imlib.sample import NOW, PLANTED
+from imlib.snapshot import Snapshot
+from tests.snapshot.frames import session, snapshot, table
+
+BIG = 2**53 + 1
+
+
+def boxes(*rows: tuple[int, ...]) -> pd.DataFrame:
+    """Return message_boxes: user 7's with user 8."""
+    return table("id user_id pts message_id message_box_type peer_type peer_id", *rows)
+
+
+def dialog(top_message: int, unread: int, read: int = 0) -> pd.DataFrame:
+    """Return user 7's dialog with user 8."""
+    columns = "id user_id peer_type peer_id top_message unread_count read_inbox_max_id"
+    return table(columns, (1, 7, 2, 8, top_message, unread, read))
+
+
+def messages(*rows: tuple[int, int, int]) -> pd.DataFrame:
+    """Return messages of id, sender and random_id."""
+    return pd.DataFrame(list(rows), columns=["id", "sender_user_id", "random_id"]).astype("int64")
+
+
+def keys(
+    users: list[int], auth_keys: list[int], table_of_keys: str = "auth_keys"
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that know these users and auth keys, the keys in one of the three."""
+    tables = {name: pd.DataFrame({"auth_id": [0]}) for name in ("auth_keys", "auth_users", "auths")}
+    return tables | {
+        table_of_keys: pd.DataFrame({"auth_id": auth_keys}),
+        "users": table("id", *[(n,) for n in users]),
+    }
+
+
+def chats(participants: list[tuple[int, int]]) -> dict[str, pd.DataFrame]:
+    """Return chat 1, users 7 and 8, and who is in which chat."""
+    rows = [(at, *one) for at, one in enumerate(participants)]
+    return {
+        "chats": table("id", (1,)),
+        "users": table("id", (7,), (8,)),
+        "chat_users": table("id chat_id user_id", *rows),
+    }
+
+
+BODIES = messages((10, 7, 1), (11, 7, 2)).assign(message_data="masked:0")
+TWO_BOXES = boxes((1, 7, 1, 10, 0, 2, 8), (2, 7, 2, 11, 1, 2, 8))
+
+# check, a world with the fault, its subjects, a world without
+CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
+    ("ghost", snapshot([session(age=17)]), ["online_7 -42_1"], snapshot([session(age=16)])),
+    (
+        "ghost",
+        snapshot([session(9, age=40, layout="deployed"), session(10, -(2**63), 2**63 - 1, age=18)]),
+        ["online_9 -42@1", f"online_10 {-(2**63)}_{2**63 - 1}"],
+        snapshot(),
+    ),
+    (
+        "key_without_ttl",
+        snapshot(malformed=[Malformed(b"online_9", b"x", b"y", "no field")], never_expire=[9]),
+        ["online_9"],
+        snapshot(malformed=[Malformed(b"online_9", b"x", b"y", "no field")], never_expire=[]),
+    ),
+    (
+        "key_without_ttl",
+        snapshot([session(key_ttl_s=float("nan")), session(session_id=2, key_ttl_s=float("nan"))]),
+        ["online_7"],
+        snapshot([session(key_ttl_s=0.0)]),
+    ),
+    (
+        "malformed",
+        snapshot(
+            malformed=[
+                Malformed(b"online_bob", None, None, "no id"),
+                Malformed(b"online_7", b"'x\xff", b"y", "odd"),
+            ]
+        ),
+        [r"online_7 'x\xff", "online_bob"],
+        snapshot([session()]),
+    ),
+    ("malformed", snapshot(malformed_not_kept=3), ["more"], snapshot(malformed_not_kept=0)),
+    (
+        "mixed_layouts",
+        snapshot([session(), session(session_id=2, layout="deployed")]),
+        ["online_7"],
+        snapshot([session(), session(8, layout="deployed")]),
+    ),
+    (
+        "mixed_layouts",
+        snapshot([session()], in_both_layouts=[7]),
+        ["online_7"],
+        snapshot(in_both_layouts=[]),
+    ),
+    (
+        "future_session",
+        snapshot([session(age=-ALLOWED_SKEW_S - 0.5)]),
+        ["online_7 -42_1"],
+        snapshot([session(age=-ALLOWED_SKEW_S)]),
+    ),
+    (
+        "orphan_session",
+        snapshot([session(), session(8)], keys([7], [-42])),
+        ["online_8 -42_1"],
+        snapshot([session()], keys([7], [-42], "auths")),
+    ),
+    (
+        "orphan_session",
+        snapshot([session(auth_key_id=BIG)], keys([7], [BIG - 1])),
+        [f"online_7 {BIG}_1"],
+        snapshot([session(auth_key_id=BIG)], keys([7], [BIG], "auth_users")),
+    ),
+    (
+        "pts_gap",
+        snapshot(
+            tables={
+                "message_boxes": boxes(
+                    (1, 7, 1, 1, 0, 2, 8), (2, 7, 3, 2, 0, 2, 8), (3, 7, 6, 3, 0, 2, 8)
+                )
+            }
+        ),
+        ["user 7 pts 2", "user 7 pts 4 to 5"],
+        snapshot(
+            tables={
+                "message_boxes": boxes(
+                    (1, 7, 5, 1, 0, 2, 8), (2, 7, 6, 2, 0, 2, 8), (3, 8, 9, 3, 0, 2, 7)
+                )
+            }
+        ),
+    ),
+    (
+        "pts_duplicate",
+        snapshot(tables={"message_boxes": boxes((1, 7, 1, 1, 0, 2, 8), (2, 7, 1, 2, 0, 2, 8))}),
+        ["user 7 pts 1"],
+        snapshot(tables={"message_boxes": boxes((1, 7, 1, 1, 0, 2, 8), (2, 8, 1, 2, 0, 2, 8))}),
+    ),
+    (
+        "sequence_behind",
+        snapshot(sequences=({"7": 5}, {"7": 6}, {"7": 5})),
+        ["7"],
+        snapshot(sequences=({"7": 5}, {"7": 6}, {"7": 6})),
+    ),
+    (
+        "sequence_ahead",
+        snapshot(sequences=({"7": BIG, "8": 1}, {"7": BIG - 1}, {"7": BIG, "8": 1})),
+        ["7", "8"],
+        snapshot(sequences=({"7": 6}, {"7": 6}, {"7": 9, "8": 1})),
+    ),
+    (
+        "dialog_disagrees",
+        snapshot(tables={"user_dialogs": dialog(10, 1), "message_boxes": TWO_BOXES}),
+        ["user 7 peer user 8"],
+        snapshot(tables={"user_dialogs": dialog(11, 1), "message_boxes": TWO_BOXES}),
+    ),
+    (
+        "dialog_disagrees",
+        snapshot(tables={"user_dialogs": dialog(11, 1, read=10), "message_boxes": TWO_BOXES}),
+        ["user 7 peer user 8"],
+        snapshot(tables={"user_dialogs": dialog(11, 0, read=10), "message_boxes": TWO_BOXES}),
+    ),
+    (
+        "dialog_disagrees",
+        snapshot(tables={"user_dialogs": dialog(11, 0), "message_boxes": boxes()}),
+        ["user 7 peer user 8"],
+        snapshot(tables={"user_dialogs": dialog(0, 0), "message_boxes": boxes()}),
+    ),
+    (
+        "orphan_box",
+        snapshot(tables={"message_boxes": TWO_BOXES, "messages": messages((10, 7, 1))}),
+        ["user 7 message 11"],
+        snapshot(tables={"message_boxes": TWO_BOXES, "messages": messages((10, 7, 1), (11, 7, 2))}),
+    ),
+    (
+        "orphan_participant",
+        snapshot(tables=chats([(1, 7), (1, 9), (77, 8)])),
+        ["user 8 chat 77", "user 9 chat 1"],
+        snapshot(tables=chats([(1, 7), (1, 8)])),
+    ),
+    (
+        "duplicate_random_id",
+        snapshot(tables={"messages": messages((1, 7, BIG), (2, 7, BIG), (3, 7, BIG - 1))}),
+        ["user 7 messages 1, 2"],
+        snapshot(tables={"messages": messages((1, 7, BIG), (2, 8, BIG), (3, 7, BIG - 1))}),
+    ),
+    (
+        "body_not_json",
+        snapshot(
+            tables={"messages": BODIES},
+            said={"messages": {"not_json": [10, 11], "not_json_more": 0}},
+        ),
+        ["message 10", "message 11"],
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+        ),
+    ),
+    (
+        "body_not_json",
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [10], "not_json_more": 7}}
+        ),
+        ["message 10", "more"],
+        snapshot(
+            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+        ),
+    ),
+    (
+        "missing_index",
+        snapshot(missing_indexes=["message_boxes(user_id, pts)", "users(phone) unique"]),
+        ["message_boxes(user_id, pts)", "users(phone) unique"],
+        snapshot(missing_indexes=[]),
+    ),
+]
+IDS = [f"{name} {at}" for at, (name, *_) in enumerate(CASES)]
+SEVERITY = {
+    **dict.fromkeys(["ghost", "mixed_layouts", "missing_index"], "info"),
+    "body_not_json": "warning",
+    **dict.fromkeys(
+        ["key_without_ttl", "malformed", "future_session", "orphan_session", "sequence_ahead"],
+        "warning",
+    ),
+    **dict.fromkeys(
+        ["pts_gap", "pts_duplicate", "sequence_behind", "dialog_disagrees", "orphan_box"], "error"
+    ),
+    **dict.fromkeys(["orphan_participant", "duplicate_random_id"], "error"),
+}
+
+
+def found(world: Snapshot, check: str) -> list[tuple[str, str]]:
+    """Return severity and subject of what one check finds."""
+    findings = audit(world, [check])
+    return list(zip(findings["severity"], findings["subject"], strict=True))
+
+
+@pytest.mark.parametrize(("check", "faulty", "subjects", "sound"), CASES, ids=IDS)
+def test_a_check_finds_its_fault_and_nothing_else(
+    check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot
+) -> None:
+    """The world with the fault gives exactly its subjects, at the check's severity; the one without
+    gives nothing.
+    """
+    assert [(SEVERITY[check], subject) for subject in subjects] == found(faulty, check)
+    assert [] == found(sound, check)
+
+
+@pytest.mark.parametrize(("check", "faulty", "subjects", "sound"), CASES, ids=IDS)
+def test_how_to_look_shows_something(
+    check: str, faulty: Snapshot, subjects: list[str], sound: Snapshot
+) -> None:
+    """The query that comes with a finding runs, and gives the rows in question."""
+    for query in audit(faulty, [check])["how_to_look"]:
+        if query.startswith("SELECT") and "more" not in subjects:
+            assert len(faulty.sql(query)) >= 1, query
+
+
+def test_every_check_has_its_two_worlds() -> None:
+    """No check is without a case here."""
+    assert set(CHECKS) == {name for name, *_ in CASES} == set(SEVERITY)
+
+
+def test_an_unknown_check_is_refused() -> None:
+    """The message names it, and those that there are."""
+    with pytest.raises(
+        imlib.InvalidValueError, match=r"^gohst: no such check. There are ghost, key_without_ttl, "
+    ):
+        audit(snapshot(), ["ghost", "gohst"])
+    with pytest.raises(
+        imlib.InvalidValueError, match=r"^checks is 'ghost': allowed is a list of names"
+    ):
+        audit(snapshot(), "ghost")
+
+
+@pytest.mark.parametrize(
+    ("world", "reason"),
+    [
+        (snapshot(), "not in the snapshot: message_boxes"),
+        (
+            snapshot(tables={"message_boxes": table("id user_id")}),
+            "not in the snapshot: message_boxes.pts",
+        ),
+        (
+            snapshot(
+                tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"truncated": True}}
+            ),
+            "cut short by the row limit: message_boxes",
+        ),
+        (
+            snapshot(
+                tables={"message_boxes": TWO_BOXES}, said={"message_boxes": {"filtered": True}}
+            ),
+            "only a part was asked for: message_boxes",
+        ),
+        (
+            snapshot(tables={"message_boxes": TWO_BOXES.astype({"pts": "str"})}),
+            "carried as something else than integers: message_boxes.pts",
+        ),
+        (
+            snapshot(
+                tables={"message_boxes": TWO_BOXES.astype({"pts": "Float64", "user_id": "str"})}
+            ),
+            "carried as something else than integers: message_boxes.user_id, message_boxes.pts",
+        ),
+    ],
+)
+def test_what_cannot_be_told_is_skipped(world: Snapshot, reason: str) -> None:
+    """A check without all of its rows says so, once, and guesses nothing."""
+    findings = audit(world, ["pts_gap"])
+    assert [("pts_gap", "skipped", "", reason)] == list(
+        findings.iloc[:, :4].itertuples(index=False, name=None)
+    )
+
+
+def with_nulls(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows, and for each column but the first its first row once more with
+    NULL there.
+    """
+    parts = [frame]
+    for name in list(frame)[1:]:
+        one = frame[:1].copy()
+        one[name] = pd.array([None], dtype="Int64")
+        parts.append(one)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_null_names_nothing() -> None:
+    """Rows in which a drifted table holds NULL trouble no check: what is beside them is found all
+    the same.
+    """
+    boxes_of = boxes((1, 7, 1, 10, 0, 2, 8), (2, 7, 3, 11, 0, 2, 8)).astype("Int64")
+    tables = {
+        "message_boxes": with_nulls(boxes_of),
+        "messages": messages((10, 7, 1)).astype("Int64"),
+    }
+    tables |= {"user_dialogs": with_nulls(dialog(11, 2).astype("Int64"))}
+    tables |= chats([(1, 7), (1, 9)])
+    tables["chat_users"] = with_nulls(tables["chat_users"].astype("Int64"))
+    world = snapshot(tables=tables)
+    assert [("error", "user 7 pts 2")] == found(world, "pts_gap")
+    assert [("error", "user 7 message 11")] == found(world, "orphan_box")
+    assert [("error", "user 9 chat 1")] == found(world, "orphan_participant")
+    audit(world, ["pts_duplicate", "dialog_disagrees", "duplicate_random_id", "orphan_session"])
+
+
+def test_two_rows_of_one_dialog_count_its_boxes_once() -> None:
+    """Where no unique key forbids it each of them is held against the same boxes."""
+    twice = pd.concat([dialog(11, 1), dialog(10, 1)], ignore_index=True)
+    findings = audit(
+        snapshot(tables={"user_dialogs": twice, "message_boxes": TWO_BOXES}), ["dialog_disagrees"]
+    )
+    assert ["top_message is 10, its newest box has 11"] == list(findings["what"])
+
+
+def test_an_auth_key_of_an_unsigned_column() -> None:
+    """It is compared to the last digit, though another table's column is signed."""
+    tables = keys([7], [-42], "auths") | {
+        "auth_users": pd.DataFrame({"auth_id": pd.array([BIG], dtype="uint64")})
+    }
+    world = snapshot([session(auth_key_id=BIG), session(auth_key_id=BIG + 1)], tables)
+    assert [("warning", f"online_7 {BIG + 1}_1")] == found(world, "orphan_session")
+
+
+@pytest.mark.parametrize("check", ["sequence_behind", "sequence_ahead"])
+def test_counters_that_were_not_read_are_skipped(check: str) -> None:
+    """Where the table could not be compared, that Redis agrees with it is not told either."""
+    world = snapshot(sequences=({"7": 5}, None, {"7": 5}))
+    assert [("skipped", "")] == found(world, check)
+    assert [] == found(snapshot(sequences=({"7": 5}, {"7": 5}, {"7": 5})), check)
+
+
+def test_unknown_indexes_are_skipped() -> None:
+    """Where the database would not say which indexes it has, that is no finding and no
+    all-clear.
+    """
+    assert [("skipped", "")] == found(snapshot(missing_indexes=None), "missing_index")
+
+
+def test_a_number_of_any_length() -> None:
+    """A field of digits beyond what Python makes a number of is a finding like any other, in its
+    place.
+    """
+    long = [b"9" * digits for digits in (5000, 2, 6000)]
+    world = snapshot(malformed=[Malformed(b"online_5", field, b"x", "no field") for field in long])
+    assert [f"online_5 {'9' * digits}" for digits in (2, 5000, 6000)] == list(
+        audit(world)["subject"][:3]
+    )
+
+
+def test_the_order_is_always_the_same() -> None:
+    """By check as they are listed, then by subject with numbers as numbers, whatever order the rows
+    are in.
+    """
+    rows = [
+        session(user_id, session_id=number, age=60)
+        for user_id in (2, 9, 10, 100)
+        for number in (1, 2)
+    ]
+    expected = audit(snapshot(rows))
+    for seed in range(3):
+        random.Random(seed).shuffle(rows)
+        pd.testing.assert_frame_equal(expected, audit(snapshot(rows)))
+    ghosts = expected.loc[expected["check"] == "ghost", "subject"]
+    assert ["online_2", "online_9", "online_10", "online_100"] == list(
+        dict.fromkeys(one.split()[0] for one in ghosts)
+    )
+    ran = list(dict.fromkeys(expected["check"]))
+    assert [name for name in CHECKS if name in ran] == ran
+
+
+def test_an_empty_audit_has_its_columns() -> None:
+    """Where nothing is wrong there is a frame without rows, all of whose columns are str."""
+    findings = audit(snapshot(), ["ghost"])
+    assert dict.fromkeys(("check", "severity", "subject", "what", "how_to_look"), "str") == {
+        name: str(dtype) for name, dtype in findings.dtypes.items()
+    }
+
+
+def test_bodies_that_nobody_judged_are_skipped() -> None:
+    """Where a snapshot does not say which bodies are JSON, as an older one, that is no
+    all-clear.
+    """
+    assert [("skipped", "")] == found(snapshot(tables={"messages": BODIES}), "body_not_json")
+
+
+@pytest.fixture(scope="module")
+def sample() -> Any:
+    """Give a snapshot of the sample world, out of real servers."""
+    clock = imlib.ManualClock(NOW)
+    with imlib.connect("embedded://", "embedded://", scratch=True, clock=clock) as deployment:
+        deployment.load_sample()
+        return deployment.snapshot()
+
+
+def test_the_sample_world_holds_what_was_planted(sample: Snapshot) -> None:
+    """Every planted fault is found, and no other."""
+    planted = [(fault.check, fault.subject) for fault in PLANTED]
+    findings = sample.audit()
+    assert sorted(planted) == sorted(zip(findings["check"], findings["subject"], strict=True))
+
+
+def test_how_to_look_works_on_the_sample_world(sample: Snapshot) -> None:
+    """Every query that the audit hands out runs on real frames, and shows at least a row."""
+    queries = [query for query in sample.audit()["how_to_look"] if query.startswith("SELECT")]
+    assert len(queries) > 20
+    assert all(len(sample.sql(query)) >= 1 for query in queries)
+
+
+def test_findings_hold_no_masked_value(sample: Snapshot) -> None:
+    """What is masked in the frames is in no finding."""
+    assert "FAKE" not in sample.audit().to_csv()
+
+
+def test_a_loaded_snapshot_is_audited_alike(sample: Snapshot, tmp_path: Any) -> None:
+    """The audit of what was saved is that of what was taken."""
+    sample.save(tmp_path / "saved")
+    pd.testing.assert_frame_equal(sample.audit(), imlib.Snapshot.load(tmp_path / "saved").audit())
+
+
+def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:
+    """Without the tables each check that needs them is skipped, and those of Redis still run."""
+    alone = dataclasses.replace(sample, tables={})
+    findings = alone.audit()
+    assert {"pts_gap", "orphan_session"} <= set(
+        findings.loc[findings["severity"] == "skipped", "check"]
+    )
+    assert {"ghost", "malformed"} <= set(findings.loc[findings["severity"] != "skipped", "check"])

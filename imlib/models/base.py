@@ -168,12 +168,12 @@ def lock_users(
     """
     users = tables["users"]
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
-    statement = (
-        sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
-    )
-    if missing := set(wanted if required is None else required) - set(
-        connection.scalars(statement)
-    ):
+    missing = set(wanted if required is None else required)
+    statement = sa.select(users.c.id).order_by(users.c.id).with_for_update()
+    for start in range(0, len(wanted), _IDS_A_QUERY):
+        some = statement.where(users.c.id.in_(wanted[start : start + _IDS_A_QUERY]))
+        missing.difference_update(connection.scalars(some))
+    if missing:
         raise absent("users", *sorted(missing), writing=True)
 
 

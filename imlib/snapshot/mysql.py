@@ -16,6 +16,8 @@ from imlib.snapshot.description import Carrier, Field, Listing, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_protocol import BinaryCursor
 
+_VALUE_BYTES: Final = 48
+"""Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
 _BEGIN: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -75,8 +77,7 @@ class MySQLSource:
         to the end.
         """
         packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
-        # Half of a packet is left to the rest of the statement; a value takes up to 24 bytes.
-        self.most = max(1, packet // 48)
+        self.most = max(1, packet // _VALUE_BYTES)
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
             self.connection.exec_driver_sql(statement)

@@ -144,6 +144,7 @@ class SQLiteSource:
 
     decode = staticmethod(sqlite_arrays)
     most = 10_000_000
+    """How many values a statement can hold."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection

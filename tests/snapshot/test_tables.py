@@ -14,18 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pymysql
 import pytest
 import sqlalchemy as sa
 
 from imlib.constants import PeerType
-from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
+from imlib.errors import ConfigurationError, InvalidValueError, NotFoundError, UnavailableError
+from imlib.models.records import Peer
 from imlib.schema import tables as our_tables
 from imlib.servers.sql import WRITING, make_engine
+from imlib.snapshot import mysql
+from imlib.snapshot.sqlite import SQLiteSource
 from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.snapshot.reading import read_tables
 
+KEY = b"a key of a snapshot that is kept"
 BIG = 150_000
 """Rows of three columns that are more than one batch and the socket's buffers."""
 
@@ -753,3 +758,44 @@ def test_a_driver_that_has_no_binary_rows(mariadb: PrivateMariaDB) -> None:
         with pytest.raises(ConfigurationError, match=r"mysql\+pymysql"):
             read_tables(stack.deployment)
         engine.dispose()
+
+
+def test_users_beyond_a_packet(url: str) -> None:
+    """A list of users too long for one statement gives the same rows, none of them twice, in the
+    same order, and as many as asked for.
+    """
+    with open_stack(url) as stack:
+        stack.add_users(4)
+        for number in range(3):
+            stack.messages.send_message(1 + number, Peer.user(2 + number), f"{number}")
+        for users, limit in ([1, 2, 3, 4], 1000), ([1, 2, 3, 4], 3), ([3, 1], 1000), ([9, 8], 1000):
+            with pytest.MonkeyPatch.context() as patch:
+                whole = read_tables(stack.deployment, user_ids=users, limit=limit, mask_key=KEY)
+                patch.setattr(mysql, "_VALUE_BYTES", 2**40)
+                patch.setattr(SQLiteSource, "most", 1)
+                cut = read_tables(stack.deployment, user_ids=users, limit=limit, mask_key=KEY)
+            assert list(whole.frames) == list(cut.frames)
+            for name, frame in whole.frames.items():
+                pd.testing.assert_frame_equal(frame, cut.frames[name])
+            assert whole.info["tables"] == cut.info["tables"]
+            assert whole.info["left_out"] == cut.info["left_out"]
+
+
+def test_six_hundred_thousand_users(mariadb: PrivateMariaDB) -> None:
+    """More users than a packet of 4 MB holds are read all the same, and chats made of as many
+    users say who is not there.
+    """
+    many = list(range(1_000_000_000, 1_000_600_000))
+    before = mariadb.ask("SELECT @@GLOBAL.max_allowed_packet AS bytes")["bytes"]
+    mariadb.run("SET GLOBAL max_allowed_packet = 4194304")
+    try:
+        with open_stack(mariadb.new_database()) as stack:
+            stack.add_users(3)
+            found = read_tables(stack.deployment, user_ids=[*many, 2])
+            assert [2] == found.frames["users"]["id"].tolist()
+            assert {"apps": "nothing in it names a user"} == found.info["left_out"]
+            assert [2] == [user.id for user in stack.users.get_user_list([*many, 2])]
+            with pytest.raises(NotFoundError, match="1000000000"):
+                stack.chats.create_chat(1, "Lunch", many)
+    finally:
+        mariadb.run(f"SET GLOBAL max_allowed_packet = {before}")

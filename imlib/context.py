@@ -37,6 +37,9 @@ class Context:
         Whether models refuse to write.
     closed : bool
         Whether the deployment was closed: nothing can be asked of it any more.
+
+    Attributes
+    ----------
     closing : ExitStack
         What has to be ended when it is closed.
     """

@@ -406,7 +406,7 @@ def test_an_incomplete_snapshot_exits_with_1(
         raise imlib.UnavailableError("the database went away")
 
     name_servers(monkeypatch, world)
-    monkeypatch.setattr("imlib.snapshot.tables.ping", gone)
+    monkeypatch.setattr("imlib.snapshot.tables.choose", gone)
     assert 2 == run("snapshot", "one")
     assert not Path("one").exists()
     assert 1 == run("snapshot", "one", "--keep-incomplete")

@@ -199,7 +199,7 @@ def inside(url: str) -> list[int]:
                     stack.sequences.next_id("x", connection=connection)
                 except ImlibError:
                     connection.get_transaction().rollback()  # type: ignore[union-attr]  # begun above
-                    stack.deployment.engine.dispose()
+                    stack.deployment.close()
                     os._exit(7)
 
             assert 7 == end_of(in_child(leave))

@@ -48,5 +48,8 @@ def test_callers_of_the_engine_have_no_limit(
 ) -> None:
     """What a caller sends through the engine itself may take longer than imlib's own statements."""
     monkeypatch.setattr(sql, "ANSWER_S", 2)
-    with open_stack(mariadb.new_database()) as stack, stack.deployment.engine.connect() as connection:
+    with (
+        open_stack(mariadb.new_database()) as stack,
+        stack.deployment.engine.connect() as connection,
+    ):
         assert 0 == connection.exec_driver_sql("SELECT SLEEP(3)").scalar()

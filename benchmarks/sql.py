@@ -123,8 +123,8 @@ def _bare(stack: Stack) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Give the driver itself: the dialect's name, and what executes a statement and returns its
     rows.
     """
-    pooled = stack.clients.engine.raw_connection()
-    cursor, dialect = pooled.cursor(), stack.clients.engine.dialect.name
+    pooled = stack.deployment.engine.raw_connection()
+    cursor, dialect = pooled.cursor(), stack.deployment.engine.dialect.name
 
     def execute(statement: str, *values: Any) -> list[Any]:
         cursor.execute(statement.replace("?", "%s") if dialect == "mysql" else statement, values)
@@ -185,8 +185,8 @@ def _worker(orders: Connection, url: str, redis_url: str, each: int) -> None:
     from imlib.models.sequence import SequenceModel
 
     with _open(url, redis_url) as stack, _bare(stack) as (dialect, execute):
-        redis: Redis = stack.clients.redis
-        alone = SequenceModel(stack.clients, mirror=False)
+        redis: Redis = stack.deployment.redis
+        alone = SequenceModel(stack.deployment, mirror=False)
         begin = "BEGIN IMMEDIATE" if dialect == "sqlite" else "BEGIN"
 
         def bare() -> None:
@@ -231,7 +231,7 @@ def _send(name: str, stack: Stack, messages: int) -> Row:
                     execute("BEGIN")
                 execute(MESSAGE, ann, ben)
                 for user, peer in ((ann, ben), (ben, ann)):
-                    pts = stack.clients.redis.incr(f"seq_updates_ngen_bare_{user}")
+                    pts = stack.deployment.redis.incr(f"seq_updates_ngen_bare_{user}")
                     execute("UPDATE seq_updates_ngen SET seq = ? WHERE seq_name = 'bare'", pts)
                     execute(BOX, -user, ann, peer, pts)
                     execute(DIALOG, user, peer)
@@ -258,7 +258,7 @@ def _missed(name: str, stack: Stack, boxes: int, users: int) -> list[Row]:
     _fill(stack, boxes, users)
     rng, last = random.Random(users), boxes // users
     asked = [(rng.randrange(users) + 1000, max(0, last - 50)) for _ in range(20)]
-    engine = stack.clients.engine
+    engine = stack.deployment.engine
     indexes = ", ".join(sorted(str(index.name) for index in tables["message_boxes"].indexes))
     scan = "NOT INDEXED" if engine.dialect.name == "sqlite" else f"IGNORE INDEX ({indexes})"
 
@@ -287,10 +287,10 @@ def _missed(name: str, stack: Stack, boxes: int, users: int) -> list[Row]:
 
 
 def _fill(stack: Stack, boxes: int, users: int) -> None:
-    lite = stack.clients.engine.dialect.name == "sqlite"
+    lite = stack.deployment.engine.dialect.name == "sqlite"
     values = {"boxes": boxes, "users": users, "divide": "/" if lite else "DIV"}
     analyze = "ANALYZE" if lite else "ANALYZE TABLE message_boxes, messages"
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         for statement in (
             "DELETE FROM messages",
             *(each.format(**values) for each in FILL),

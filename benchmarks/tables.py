@@ -38,7 +38,7 @@ from pathlib import Path
 from tests.snapshot.reading import read_tables
 from tests.models.stack import open_stack
 with open_stack(sys.argv[1], tables_too=False) as stack:
-    frames = read_tables(stack.clients).frames
+    frames = read_tables(stack.deployment).frames
 if sys.platform == "linux":
     peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 else:
@@ -54,21 +54,21 @@ def run(sizes: tuple[int, ...] = SIZES) -> list[Row]:
         for size in sizes:
             url = server.new_database()
             with open_stack(url) as stack:
-                server.run(FILL.format(rows=size), stack.clients.engine.url.database)
+                server.run(FILL.format(rows=size), stack.deployment.engine.url.database)
                 rows += _rows(server, stack, url, size)
-                server.run(f"DROP DATABASE {stack.clients.engine.url.database}")
+                server.run(f"DROP DATABASE {stack.deployment.engine.url.database}")
     return rows
 
 
 def _rows(server: PrivateMariaDB, stack: Stack, url: str, size: int) -> list[Row]:
     def ours() -> pd.DataFrame:
-        return read_tables(stack.clients, tables=["message_boxes"], limit=size).frames[
+        return read_tables(stack.deployment, tables=["message_boxes"], limit=size).frames[
             "message_boxes"
         ]
 
     def pandas() -> pd.DataFrame:
         # Its default makes floats of integers beside NULL: this is the way that doesn't.
-        return pd.read_sql(QUERY, stack.clients.engine, dtype_backend="numpy_nullable")
+        return pd.read_sql(QUERY, stack.deployment.engine, dtype_backend="numpy_nullable")
 
     def client() -> None:
         command = [
@@ -80,7 +80,7 @@ def _rows(server: PrivateMariaDB, stack: Stack, url: str, size: int) -> list[Row
             "--batch",
         ]
         subprocess.run(
-            [*command, "-e", QUERY, stack.clients.engine.url.database or ""],
+            [*command, "-e", QUERY, stack.deployment.engine.url.database or ""],
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -90,7 +90,7 @@ def _rows(server: PrivateMariaDB, stack: Stack, url: str, size: int) -> list[Row
     if importlib.util.find_spec("connectorx"):  # there is no wheel of it for every platform
         connectorx: Any = importlib.import_module("connectorx")
 
-        name, socket = stack.clients.engine.url.database, quote(str(server.socket), safe="")
+        name, socket = stack.deployment.engine.url.database, quote(str(server.socket), safe="")
         address = f"mysql://root@localhost/{name}?socket={socket}"
         contenders.append(lambda: connectorx.read_sql(address, QUERY))
     times = medians(contenders, units=size)

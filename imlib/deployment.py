@@ -35,8 +35,7 @@ _NOWHERE = ServerUrl()
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Deployment(Context):
-    """One IM server's state, connected: made by `imlib.connect`, ended by `close` or a ``with``
-    block.
+    """One IM server's state, connected: by `imlib.connect`, until `close` or a ``with`` block ends.
 
     Attributes
     ----------

@@ -135,9 +135,7 @@ _REFERS: Final = (
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
-    """A ``timestamp`` column as an aware `datetime` in UTC; NULL and zero dates both read as None:
-    never.
-    """
+    """A ``timestamp`` column as an aware UTC `datetime`; NULL and zero dates are None."""
 
     impl = sa.TIMESTAMP
     cache_ok = True
@@ -251,8 +249,7 @@ tables: Final = metadata.tables
 
 
 def references() -> list[tuple[str, str]]:
-    """Return (column, column it refers to) for the map of the tables, which have no foreign keys
-    themselves.
+    """Return pairs of a column and the column it refers to; the tables have no foreign keys.
 
     Examples
     --------
@@ -281,8 +278,7 @@ def bits(column: sa.Column[Any]) -> int:
 
 
 def create_all(engine: sa.Engine) -> None:
-    """Create those of the 20 tables that are absent; those that exist stay as they are, whatever
-    their columns.
+    """Create the tables that are absent; those that exist stay as they are.
 
     A SQLite file without tables is put into WAL mode: readers and a writer then don't wait for each
     other.
@@ -293,7 +289,7 @@ def create_all(engine: sa.Engine) -> None:
         What `imlib.servers.sql.translate` makes of the database's refusal.
     """
     with (
-        sql.translate_errors(engine),
+        sql.translate_errors(engine, limit_s=sql.BULK_S),
         sql.connect(engine, limit_s=sql.BULK_S, **{sql.WRITING: True}) as connection,
     ):
         if engine.dialect.name == "sqlite":
@@ -308,5 +304,7 @@ def create_all(engine: sa.Engine) -> None:
             connection.exec_driver_sql(f"SELECT GET_LOCK('imlib.create_all', {sql.CONTENDED_S})")
             try:
                 metadata.create_all(connection)
-            finally:
-                connection.exec_driver_sql("SELECT RELEASE_LOCK('imlib.create_all')")
+            except BaseException:
+                connection.invalidate()  # and with it the lock
+                raise
+            connection.exec_driver_sql("SELECT RELEASE_LOCK('imlib.create_all')")

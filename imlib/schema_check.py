@@ -1,6 +1,4 @@
-"""What a given database lacks of the 20 tables, or has beside them; for one that the deployed
-server made.
-"""
+"""How a database differs from the 20 tables; for one that the deployed server made."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from imlib.servers.sql import connect, translate_errors
 class SchemaReport:
     """How a database differs from the 20 tables.
 
-    Columns stand as ``table.column``, indexes as ``table(a, b)``, unique ones as ``table(a, b)
+    Columns are written ``table.column``, indexes ``table(a, b)``, unique ones ``table(a, b)
     unique``.
     """
 
@@ -24,15 +22,13 @@ class SchemaReport:
     missing_columns: list[str] = field(default_factory=list)
     """Operations that need these raise `imlib.errors.SchemaError`."""
     required_columns: list[str] = field(default_factory=list)
-    """Extra, NOT NULL and without a default: imlib cannot insert into these tables."""
+    """Extra columns, NOT NULL, without a default: imlib cannot insert into their tables."""
     extra_columns: list[str] = field(default_factory=list)
     extra_tables: list[str] = field(default_factory=list)
     missing_indexes: list[str] = field(default_factory=list)
-    """Reads that would use them scan the table; without a unique one what it forbids can stand in
-    the table twice.
-    """
+    """Reads that need them scan the table. Without a unique one, a row can be there twice."""
     not_transactional: list[str] = field(default_factory=list)
-    """Tables, such as MyISAM's, that keep a write after a ROLLBACK: a sequence then has a gap."""
+    """Tables, such as MyISAM's, that keep a write after a ROLLBACK: sequences then get gaps."""
 
     @property
     def ok(self) -> bool:

@@ -74,7 +74,7 @@ def _empty_database(context: Context) -> None:
 
     engine, found = context.engine, MetaData()
     with (
-        sql.translate_errors(engine),
+        sql.translate_errors(engine, limit_s=sql.BULK_S),
         sql.connect(engine, limit_s=sql.BULK_S, **{sql.WRITING: True}) as connection,
         connection.begin(),
     ):

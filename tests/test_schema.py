@@ -98,7 +98,7 @@ def test_moments_are_utc_and_never_is_none(stack: Stack) -> None:
     moment = datetime(2017, 12, 3, 3, 8, 53, tzinfo=UTC)
     stack.put("auth_keys", auth_id=1, body="", created_at=moment)
     stack.put("auth_keys", auth_id=2, body="")
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE auth_keys SET deleted_at = '0000-00-00 00:00:00' WHERE auth_id = 2")
         )

@@ -1,6 +1,4 @@
-"""What the SQL models share: transactions, upserts, locks, and the checks before a value reaches a
-database.
-"""
+"""What the SQL models share: transactions, upserts, locks, checks of values."""
 
 from __future__ import annotations
 
@@ -23,13 +21,9 @@ from imlib.servers import sql
 from imlib.validation import check_int
 
 AFTER_COMMIT: Final = "imlib_after_commit"
-"""The execution option that holds what is to be called when a transaction of imlib's own has ended
-well.
-"""
+"""The execution option that holds what to call after one of imlib's own transactions commits."""
 STEERED: Final = "imlib_steered"
-"""The execution option of a transaction that a caller steers, who may take back what was done in
-it.
-"""
+"""The execution option of a transaction that a caller steers, and may roll back in part."""
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -39,7 +33,7 @@ _TALKS: Final = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
 
 
 class Model:
-    """Reads and transactions of one deployment's SQL side; SQLAlchemy's errors leave it as imlib's.
+    """Reads and transactions on a deployment's SQL database; errors come as imlib's own.
 
     Parameters
     ----------
@@ -67,9 +61,7 @@ class Model:
 
     @contextmanager
     def _reading(self, *, primary: bool = False) -> Iterator[sa.Connection]:
-        """Give a connection for plain reads: the replica's where there is one, and `primary` is not
-        asked for.
-        """
+        """Give a connection for plain reads: to the replica, unless `primary` is asked for."""
         engine = self._context.engine if primary else self._context.replica
         with sql.translate_errors(engine), sql.connect(engine) as connection:
             yield connection
@@ -80,9 +72,7 @@ class Model:
 
     @contextmanager
     def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
-        """Give a writing transaction on the primary: committed at the end, rolled back by any
-        exception.
-        """
+        """Give a writing transaction on the primary; any exception rolls it back."""
         self._context.check_writable(f"{type(self).__name__}.{operation}")
         after: list[Callable[[], object]] = []
         options: dict[str, Any] = {sql.WRITING: True, AFTER_COMMIT: after, STEERED: steered}
@@ -125,8 +115,7 @@ def upsert(
     rows: Sequence[Mapping[str, Any]],
     update: Callable[[Any], dict[str, Any]],
 ) -> None:
-    """Insert rows; where the table's unique key is taken, update that row instead: one statement of
-    the database's own.
+    """Insert rows, or update those whose unique key is there already: in one statement.
 
     Parameters
     ----------
@@ -136,8 +125,8 @@ def upsert(
     rows : sequence of mappings
         All with the same columns.
     update : callable
-        Given the row that was to be inserted, returns the columns to set. Without bound values,
-        which drivers cannot repeat when they join many rows into one statement.
+        Given the row to insert, returns the columns to set. They hold no bound values: drivers
+        cannot repeat those when they join many rows into one statement.
     """
     for row in rows:
         check_values(connection, table, row)
@@ -168,12 +157,12 @@ def lock_users(
     """
     users = tables["users"]
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
-    statement = (
-        sa.select(users.c.id).where(users.c.id.in_(wanted)).order_by(users.c.id).with_for_update()
-    )
-    if missing := set(wanted if required is None else required) - set(
-        connection.scalars(statement)
-    ):
+    missing = set(wanted if required is None else required)
+    statement = sa.select(users.c.id).order_by(users.c.id).with_for_update()
+    for start in range(0, len(wanted), _IDS_A_QUERY):
+        some = statement.where(users.c.id.in_(wanted[start : start + _IDS_A_QUERY]))
+        missing.difference_update(connection.scalars(some))
+    if missing:
         raise absent("users", *sorted(missing), writing=True)
 
 
@@ -183,9 +172,7 @@ def by_ids(
     column: sa.Column[Any],
     ids: Collection[int],
 ) -> list[sa.Row[Any]]:
-    """Return the rows of a statement whose `column` is one of `ids`, in their order; absent ones
-    left out.
-    """
+    """Return a statement's rows whose `column` is one of `ids`, in the order of the ids."""
     wanted = list(dict.fromkeys(check_int(_argument(column), each) for each in ids))
     found: dict[int, list[Any]] = {}
     for start in range(0, len(wanted), _IDS_A_QUERY):
@@ -196,9 +183,7 @@ def by_ids(
 
 
 def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
-    """Return the condition that integer columns have these values, each of which its column can
-    hold.
-    """
+    """Return the condition that integer columns have these values; each must fit its column."""
     columns = {table.c[name]: value for name, value in values.items()}
     return sa.and_(
         *(
@@ -209,17 +194,13 @@ def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
 
 
 def _argument(column: sa.Column[Any]) -> str:
-    """Return what callers call a column's value: ``id`` of ``chats`` is a ``chat_id``, whoever's id
-    a ``user_id``.
-    """
+    """Return the argument's name for a column: ``chat_id`` for ``chats.id``, say."""
     name = f"{column.table.name[:-1]}_id" if column.name == "id" else column.name
     return "user_id" if name.endswith("user_id") else name
 
 
 def absent(table: str, *ids: int, writing: bool = False) -> NotFoundError:
-    """Return the error that says which rows are not there; where something was to be written, that
-    nothing was.
-    """
+    """Return the error that names absent rows, and says of a write that nothing was written."""
     names = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
     nothing = ", nothing was written" if writing else ""
     return NotFoundError(
@@ -244,9 +225,7 @@ def check_random_id(random_id: int | None) -> int:
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
-    """Return a peer whose type is one of `allowed`, by default of what one talks to; else
-    `InvalidValueError`.
-    """
+    """Return a peer if its type is one of `allowed`; else raise `InvalidValueError`."""
     if not isinstance(peer, Peer) or peer.peer_type not in allowed:
         kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in allowed)
         raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer of type {kinds}")

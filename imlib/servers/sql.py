@@ -1,7 +1,9 @@
 """SQLAlchemy engines as imlib needs them, and what their errors mean in imlib's own words.
 
-Every SQL connection of imlib comes from `make_engine`: UTC, a strict ``sql_mode`` that still admits
-the zero dates of deployed tables, utf8mb4, writers on SQLite that queue instead of failing.
+Every SQL connection of imlib comes from `make_engine`. On MySQL it has UTC, utf8mb4, and a strict
+``sql_mode`` that still takes the zero dates of deployed tables. On SQLite writers queue, instead of
+failing. imlib's own statements go through `connect`, and wait for a limited time; what a caller
+sends through an engine has no limit. A forked child never uses its parent's connections.
 """
 
 from __future__ import annotations
@@ -47,13 +49,13 @@ CONTENDED: Final = frozenset({1020, 1205, 1213, 3101})
 """MySQL's numbers for what others' locks or changes undid: worth another go."""
 
 ANSWER_S: Final = 10
-"""Seconds that a statement of imlib's own may wait for its answer, and for each packet of it."""
+"""Seconds that one of imlib's own statements waits for each part of its answer."""
 BULK_S: Final = 60
 """The same for snapshots, and where tables are made."""
 LOCK_WAIT_S: Final = 5
-"""Seconds that it may wait for others' locks on a row or a table."""
+"""Seconds that it waits for a lock on a row or a table."""
 CONTENDED_S: Final = 15
-"""Seconds after which work that others' locks undid is not tried again."""
+"""Seconds for which work is tried again when others' locks undid it."""
 
 _CONNECT_TIMEOUT_S: Final = 10
 _LAST_PORT: Final = 65_535
@@ -69,7 +71,7 @@ _OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
 # Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
 # tables have.
 _SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
-# What the meaning of our statements depends on; servers may have other values for all.
+# Our statements rely on these; a server may have other defaults.
 _SETTINGS: Final = (
     f"SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '{_SQL_MODE}', "
     f"sql_select_limit = {2**64 - 1}"
@@ -277,18 +279,18 @@ _drivers: Final[WeakSet[Any]] = WeakSet()
 
 
 def _before_fork() -> None:
-    """Close SQLite's idle connections: a child could not even close them without harm."""
+    """Close SQLite's idle connections: a child must not use them, nor even close them."""
     for engine in list(_engines):
         if engine.dialect.name == "sqlite":
             engine.pool.dispose()
 
 
 def _in_child() -> None:
-    """Leave the parent's connections to the parent, whatever in the child still refers to them."""
+    """Leave the parent's connections to the parent, even where the child still refers to them."""
     for driver in list(_drivers):
-        if getattr(driver, "_sock", None):
-            # Closed without a word to the server. The file over it closes by itself: its lock may
-            # be held by a thread that the child has not.
+        if driver._sock:
+            # No goodbye to the server. `_rfile` is not closed here: a thread of the parent's may
+            # hold its lock, and the child would wait for it for ever.
             driver._sock.close()
             driver._sock = driver._rfile = None
     for engine in list(_engines):
@@ -361,18 +363,16 @@ def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.E
             "password": (url.password or "").encode(),
         },
     )
-
-    _settle(engine, read_only)
+    _settle(engine, options, read_only)
     return engine
 
 
-def _settle(engine: sa.Engine, read_only: bool) -> None:
-    """Have every connection that is taken from an engine's pool settled for who takes it."""
+def _settle(engine: sa.Engine, options: dict[str, Any], read_only: bool) -> None:
+    """Give each connection from an engine's pool the settings and limits of whoever takes it."""
 
     def limit(driver: Any, seconds: float | None) -> None:
-        for name in ("read_timeout", "write_timeout"):
-            given = engine.url.query.get(name)
-            setattr(driver, f"_{name}", float(str(given)) if given else seconds)
+        driver._read_timeout = options.get("read_timeout", seconds)
+        driver._write_timeout = options.get("write_timeout", seconds)
 
     def taken(driver: Any, record: Any, _proxy: Any = None) -> None:
         seconds = _limit.get()
@@ -442,12 +442,12 @@ def ping(engine: sa.Engine) -> str:
 
 
 @contextlib.contextmanager
-def translate_errors(engine: sa.Engine) -> Iterator[None]:
+def translate_errors(engine: sa.Engine, *, limit_s: float | None = None) -> Iterator[None]:
     """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-        raise translate(error, engine) from error
+        raise translate(error, engine, limit_s=limit_s) from error
 
 
 def driver_said(error: BaseException) -> tuple[int | None, str]:
@@ -485,7 +485,7 @@ def translate(
         kind, advice = next((kind, advice) for form, kind, advice in rules if re.match(form, told))
         if code is not None:
             said = f"{said if text else 'the connection is gone'} (error {code})"
-        if "timed out" in text:
+        if (code or 0) > 2000 and "timed out" in text:
             name, limit = "read_timeout", limit_s or ANSWER_S
             if code == CR.CR_CONN_HOST_ERROR:
                 name, limit = "connect_timeout", _CONNECT_TIMEOUT_S
@@ -493,7 +493,8 @@ def translate(
             given = url.query.get(name, f"{limit:g}")
             said = f"the server gave no answer within {given} s: {said}"
             advice = f"it is stopped, busy or cut off; try again, or set {name} in the URL"
-        if kind is SchemaError and (names := _TABLE.search(getattr(error, "statement", "") or "")):
+        names = _TABLE.search(getattr(error, "statement", None) or "")
+        if kind is SchemaError and names and names[1] not in text:
             said = f"table {names[1]}: {said}"
     elif isinstance(original, RuntimeError) and "cryptography" in text:
         kind, said = (

@@ -16,6 +16,8 @@ from imlib.snapshot.description import Carrier, Field, Listing, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_protocol import BinaryCursor
 
+_VALUE_BYTES: Final = 48
+"""Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
 _BEGIN: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -62,6 +64,7 @@ class MySQLSource:
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
+        self.most = 0
 
     def skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's."""
@@ -73,6 +76,8 @@ class MySQLSource:
         """List the tables and open the transaction, in this order: the catalogue is then not locked
         to the end.
         """
+        packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
+        self.most = max(1, packet // _VALUE_BYTES)
         listing = mysql_tables(self.connection)
         for statement in _BEGIN:
             self.connection.exec_driver_sql(statement)

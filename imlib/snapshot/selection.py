@@ -156,37 +156,51 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
 
 
 def about_users(
-    table: TableDescription, user_ids: Collection[int], found: Mapping[Link, Collection[Any]]
-) -> sa.ColumnElement[bool] | None:
-    """Return which rows of a table are about users, or None where nothing in it leads to one.
+    table: TableDescription,
+    user_ids: Collection[int],
+    found: Mapping[Link, Collection[Any]],
+    most: int,
+) -> list[sa.ColumnElement[bool]]:
+    """Return conditions, one of which each row about users meets: none where nothing leads to one.
 
-    ``found`` has for each of `LINKS` the values that its column has in the users' rows.
+    There is one condition, unless it would hold more than ``most`` values. ``found`` has for each
+    of `LINKS` the values that its column has in the users' rows.
     """
     columns = table.clause.c
-    chosen = []
+    chosen: list[sa.ColumnElement[bool]] = []
+    held = 0
     for name in table.columns:
         link = _LED_TO.get(name) or _LED_TO.get(f"{table.name}.{name}")
+        by_peer = name == "peer_id" and "peer_type" in columns
+        values: Collection[Any] = user_ids
         if re.fullmatch(r"(.*_)?user_id", name) or (table.name, name) == ("users", "id"):
-            chosen.append(among(columns[name], user_ids))
+            link = None
         elif link and (table.name, name) != ("users", "phone"):  # its own id says as much
-            chosen.append(among(columns[name], found[link], personal=link is _PHONES))
+            values = found[link]
         elif name == "seq_name":
-            chosen.append(among(columns[name], [str(user_id) for user_id in user_ids]))
-        elif name == "peer_id" and "peer_type" in columns:
-            chosen.append(
-                (columns["peer_type"] == int(PeerType.USER)) & among(columns[name], user_ids)
-            )
-    return sa.or_(*chosen) if chosen else None
+            values = [str(user_id) for user_id in user_ids]
+        elif not by_peer:
+            continue
+        held += len(values)
+        pieces = among(columns[name], values, most, personal=link is _PHONES)
+        of_users = columns["peer_type"] == int(PeerType.USER) if by_peer else sa.true()
+        chosen += [of_users & piece for piece in pieces]
+    return [sa.or_(*chosen)] if chosen and held <= most else chosen
 
 
 def among(
-    column: sa.ColumnElement[Any], values: Collection[Any], *, personal: bool = False
-) -> sa.ColumnElement[bool]:
-    """Return that a column has one of the values.
+    column: sa.ColumnElement[Any], values: Collection[Any], most: int, *, personal: bool = False
+) -> list[sa.ColumnElement[bool]]:
+    """Return conditions, one of which is met where a column has one of the values: each with at
+    most ``most`` of them, and one at least.
 
     They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for
     an error shows the statement.
     """
-    return column.in_(
-        sa.bindparam(None, list(values), expanding=True, literal_execute=not personal)
-    )
+    every = list(values)
+    return [
+        column.in_(
+            sa.bindparam(None, every[at : at + most], expanding=True, literal_execute=not personal)
+        )
+        for at in range(0, len(every) or 1, most)
+    ]

@@ -143,6 +143,8 @@ class SQLiteSource:
     """A SQLite file, read through one connection that nobody else uses."""
 
     decode = staticmethod(sqlite_arrays)
+    most = 10_000_000
+    """How many values a statement can hold."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection

@@ -174,27 +174,48 @@ class _Reading:
         found = {} if users is None else {link: self._linked(link, users) for link in LINKS}
         for name, columns in chosen.items():
             table = self.listed[name]
-            about = None if users is None else about_users(table, users, found)
-            if users is not None and about is None:
+            about = [] if users is None else about_users(table, users, found, self.source.most)
+            if users is not None and not about:
                 self.info["left_out"][name] = "nothing in it names a user"
                 continue
+            if len(about) > 1 and len(table.key) != 1:
+                why = "the values that lead to it need several statements, and its rows one key"
+                self.info["left_out"][name] = why
+                continue
             with self._one_table(name):
-                conditions: list[Any] = [] if about is None else [about]
-                if name in where:
-                    conditions.append(condition(table, where[name]))
-                self._read_table(table, columns, conditions)
+                asked = [condition(table, where[name])] if name in where else []
+                parts = [[*about, *asked]]
+                if len(about) > 1:
+                    parts = self._by_key(table, about, asked)
+                self._read_table(table, columns, parts)
+
+    def _by_key(
+        self, table: TableDescription, about: Sequence[Any], asked: Sequence[Any]
+    ) -> list[list[Any]]:
+        """Return the conditions that name rows by key, for a row may meet several of `about`."""
+        key, kept = table.clause.c[table.key[0]], self.request.limit + 1
+        keys: set[Any] = set()
+        for piece in about:
+            named = sa.select(key).where(piece, *asked).order_by(key).limit(kept)
+            keys.update(self.connection.scalars(named))
+        return [[one] for one in among(key, sorted(keys)[:kept], self.source.most)]
 
     def _linked(self, link: Link, users: Collection[int]) -> list[Any]:
         table = self.listed.get(link.table)
         values: list[Any] = []
         if table is not None and {link.column, link.user_column} <= set(table.columns):
             column, user = table.clause.c[link.column], table.clause.c[link.user_column]
-            named = sa.select(column).distinct().where(among(user, users), column.is_not(None))
             # One more than is kept, and the first: what they lead to is then cut, and said to be,
             # as any table.
-            wanted = named.order_by(column).limit(self.request.limit + 1)
+            kept = self.request.limit + 1
+            named = sa.select(column).distinct().where(column.is_not(None))
+            wanted = named.order_by(column).limit(kept)
             with self._one_table(link.table):
-                values = list(self.connection.execute(wanted).scalars())
+                pieces = among(user, users, self.source.most)
+                for piece in pieces:
+                    values += self.connection.scalars(wanted.where(piece))
+                if len(pieces) > 1:
+                    values = sorted(set(values))[:kept]
         return values
 
     @contextmanager
@@ -227,16 +248,16 @@ class _Reading:
         return True
 
     def _read_table(
-        self, table: TableDescription, columns: Sequence[str], conditions: Sequence[Any]
+        self, table: TableDescription, columns: Sequence[str], parts: Sequence[Sequence[Any]]
     ) -> None:
         limit = self.request.limit
         carriers = dict.fromkeys(columns, Carrier.DECLARED)
-        read = self._read_once(table, carriers, conditions, self.progress)
+        read = self._read_once(table, carriers, parts, self.progress)
         problems = read.problems
         while unfit := read.unfit():
             # Once more, with these columns in a form that can hold them; progress was told already.
             carriers |= unfit
-            read = self._read_once(table, carriers, conditions, _ignore)
+            read = self._read_once(table, carriers, parts, _ignore)
             problems |= read.problems
         fields = [
             replace(one, dtype=TEXT) if hides else one
@@ -256,7 +277,7 @@ class _Reading:
         self.info["tables"][table.name] = {
             "rows": min(rows, limit),
             "truncated": rows > limit,
-            "filtered": bool(conditions),
+            "filtered": any(parts),
             "primary_key": table.key,
             "masked": [one.name for one, hides in zip(fields, read.hidden, strict=True) if hides],
             "not_at_same_instant": not table.at_same_instant,
@@ -268,7 +289,7 @@ class _Reading:
         self,
         table: TableDescription,
         carriers: Mapping[str, Carrier],
-        conditions: Sequence[Any],
+        parts: Sequence[Sequence[Any]],
         progress: Progress,
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
@@ -276,24 +297,27 @@ class _Reading:
         # One row more than is kept tells whether there are more.
         limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
         ordered = limited.order_by(*map(columns.__getitem__, table.key))
-        statement = ordered.select_from(table.clause).where(*conditions)
-        with source.rows(statement, table, carriers) as (fields, batches):
-            read = _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
-            names = list(map(attrgetter("name"), fields))
-            judged = (
-                table.name == "messages"
-                and {"id", "message_data"} <= set(names)
-                and pa.types.is_integer(fields[names.index("id")].dtype)
-            )
-            if judged:
-                read.bodies.update({"not_json": [], "not_json_more": 0})
-            for batch in batches:
-                arrays = source.decode(fields, batch, read.problems)
-                progress(table.name, len(arrays[0]))
-                if judged:
-                    ids, body = arrays[names.index("id")], names.index("message_data")
-                    _judge(read.bodies, ids, arrays[body], fields[body].carrier)
-                read.batches.append(masking.mask(arrays, read.hidden))
+        read: _Pass | None = None
+        for conditions in parts:
+            statement = ordered.select_from(table.clause).where(*conditions)
+            with source.rows(statement, table, carriers) as (fields, batches):
+                read = read or _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
+                names = list(map(attrgetter("name"), fields))
+                judged = (
+                    table.name == "messages"
+                    and {"id", "message_data"} <= set(names)
+                    and pa.types.is_integer(fields[names.index("id")].dtype)
+                )
+                if judged and not read.bodies:
+                    read.bodies.update({"not_json": [], "not_json_more": 0})
+                for batch in batches:
+                    arrays = source.decode(fields, batch, read.problems)
+                    progress(table.name, len(arrays[0]))
+                    if judged:
+                        ids, body = arrays[names.index("id")], names.index("message_data")
+                        _judge(read.bodies, ids, arrays[body], fields[body].carrier)
+                    read.batches.append(masking.mask(arrays, read.hidden))
+        assert read is not None  # there is one part at least
         return read
 
 

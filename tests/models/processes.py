@@ -85,8 +85,8 @@ def crash(url: str, operation: str) -> list[dict[str, Any]]:
                     if next(left, None) is None:
                         os.kill(os.getpid(), signal.SIGKILL)
 
-                event.listen(stack.clients.engine, "before_cursor_execute", step)
-                event.listen(stack.clients.engine, "commit", step)
+                event.listen(stack.deployment.engine, "before_cursor_execute", step)
+                event.listen(stack.deployment.engine, "commit", step)
                 OPERATIONS[operation](stack, random_id)
 
         code = end_of(in_child(work))
@@ -199,7 +199,7 @@ def inside(url: str) -> list[int]:
                     stack.sequences.next_id("x", connection=connection)
                 except ImlibError:
                     connection.get_transaction().rollback()  # type: ignore[union-attr]  # begun above
-                    stack.clients.engine.dispose()
+                    stack.deployment.close()
                     os._exit(7)
 
             assert 7 == end_of(in_child(leave))

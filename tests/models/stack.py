@@ -1,4 +1,4 @@
-"""The seven models over one SQL database and one Redis, as a deployment wires them."""
+"""The seven models over one SQL database and one Redis, of one deployment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imlib.context import Context
+from imlib.deployment import Deployment
 from imlib.lease import Lease
 from imlib.models.account import AccountModel
 from imlib.models.chat import ChatModel
@@ -29,9 +29,9 @@ NOW = 1_512_270_533
 
 @dataclass
 class Stack:
-    """The models, the clients under them, and a way to look at the rows themselves."""
+    """The models, their deployment, and a way to look at the rows themselves."""
 
-    clients: Context
+    deployment: Deployment
     sequences: SequenceModel
     dialogs: DialogModel
     chats: ChatModel
@@ -46,14 +46,14 @@ class Stack:
         statement = (
             tables[table].select().where(*(columns[name] == value for name, value in where.items()))
         )
-        with self.clients.engine.connect() as connection:
+        with self.deployment.engine.connect() as connection:
             return [
                 dict(row._mapping) for row in connection.execute(statement.order_by(columns.id))
             ]
 
     def put(self, table: str, **values: Any) -> int:
         """Insert a row as it is, and return its id."""
-        with self.clients.engine.begin() as connection:
+        with self.deployment.engine.begin() as connection:
             key = connection.execute(tables[table].insert().values(values)).inserted_primary_key
         assert key is not None
         return int(key[0])
@@ -83,14 +83,22 @@ def open_stack(
     replica = make_engine(replica_url, read_only=True) if replica_url else engine
     own = fakeredis.FakeRedis(server=fakeredis.FakeServer()) if redis is None else redis
     server = RedisServer("a test's", "unknown", None)
-    clients = Context(own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only)
+    opened = Deployment(
+        own, engine, replica, server, Layout.DOCUMENTED, Lease.KEY, clock, read_only
+    )
     try:
         if tables_too and not read_only:
             create_all(engine)
-        sequences, dialogs, chats = SequenceModel(clients), DialogModel(clients), ChatModel(clients)
-        messages, accounts = MessageModel(clients, sequences, dialogs, chats), AccountModel(clients)
-        users, updates = UserModel(clients, accounts), UpdatesModel(clients, messages)
-        yield Stack(clients, sequences, dialogs, chats, messages, accounts, users, updates)
+        yield Stack(
+            opened,
+            opened.sequences,
+            opened.dialogs,
+            opened.chats,
+            opened.messages,
+            opened.accounts,
+            opened.users,
+            opened.updates,
+        )
     finally:
         engine.dispose()
         replica.dispose()

@@ -43,7 +43,7 @@ def test_the_report(stack: Stack) -> None:
     """The comparison finds the drift, the MyISAM table and the indexes that are missing, and that
     all can work.
     """
-    report = check_schema(stack.clients.engine)
+    report = check_schema(stack.deployment.engine)
     assert report.ok
     assert (["users.is_verified"], ["banned"], ["seq_updates_ngen"]) == (
         report.extra_columns,
@@ -54,8 +54,8 @@ def test_the_report(stack: Stack) -> None:
     assert {"chats", "devices", "message_boxes", "messages"} == {
         i.partition("(")[0] for i in report.missing_indexes
     }
-    create_all(stack.clients.engine)
-    assert report == check_schema(stack.clients.engine)
+    create_all(stack.deployment.engine)
+    assert report == check_schema(stack.deployment.engine)
 
 
 def test_users_and_zero_dates(stack: Stack) -> None:
@@ -232,10 +232,10 @@ def test_a_column_that_drifted_away(stack: Stack) -> None:
     """A missing column is one clear error, and nothing is half written; a required one that imlib
     lacks, too.
     """
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE user_dialogs DROP COLUMN unread_mentions_count"))
         connection.execute(sa.text("ALTER TABLE devices ADD COLUMN shard int NOT NULL"))
-    report = check_schema(stack.clients.engine)
+    report = check_schema(stack.deployment.engine)
     assert (["user_dialogs.unread_mentions_count"], ["devices.shard"], False) == (
         report.missing_columns,
         report.required_columns,

@@ -106,11 +106,11 @@ def statements(stack: Stack) -> Iterator[list[str]]:
     def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
         sent.append(statement)
 
-    event.listen(stack.clients.engine, "before_cursor_execute", note)
+    event.listen(stack.deployment.engine, "before_cursor_execute", note)
     try:
         yield sent
     finally:
-        event.remove(stack.clients.engine, "before_cursor_execute", note)
+        event.remove(stack.deployment.engine, "before_cursor_execute", note)
 
 
 def test_the_same_random_id_again(stack: Stack) -> None:
@@ -318,7 +318,7 @@ class TestHalfSent:
         chat = Peer.chat(stack.chats.create_chat(1, "Lunch", [2, 3]).id)
         stack.messages.send_message(1, chat, "before", 6)
         message_id = self.half(stack, chat, boxes=[1, 2, 3])
-        with stack.clients.engine.begin() as connection:
+        with stack.deployment.engine.begin() as connection:
             connection.exec_driver_sql("DELETE FROM user_dialogs WHERE user_id = 3")
         stack.messages.send_message(1, chat, "hello", 7)
         assert {1: (message_id, 0, 0), 2: (message_id, 1, 0), 3: (message_id, 0, 0)} == self.unread(
@@ -365,7 +365,7 @@ def test_out_is_told_by_the_sender(stack: Stack) -> None:
     """Whose message it is is told by its sender, not by its box's type, which may be swapped."""
     ann, ben = stack.add_users(2)
     sent = stack.messages.send_message(ann, Peer.user(ben), "hello").id
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE message_boxes SET message_box_type = 1 - message_box_type"
         )
@@ -689,7 +689,7 @@ def test_reading_history_counts_what_others_sent(stack: Stack) -> None:
     ann, ben = stack.add_users(2)
     for sender, other in ((ann, ben), (ben, ann), (ann, ben)):
         stack.messages.send_message(sender, Peer.user(other), "x")
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE message_boxes SET message_box_type = 0")
         connection.exec_driver_sql(
             "UPDATE user_dialogs SET unread_count = 3, unread_mentions_count = 2, "

@@ -222,7 +222,7 @@ def test_a_chat_that_was_made_in_part(stack: Stack) -> None:
     """A chat whose writer died before all were in it is completed by its retry."""
     ann, ben, cy = stack.add_users(3)
     chat = stack.chats.create_chat(ann, "Lunch", [ben, cy], 7)
-    with stack.clients.engine.begin() as connection:
+    with stack.deployment.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM chat_users WHERE user_id > 1")
     for members in ([ben], [ben, cy, 99]):
         with pytest.raises((InvalidValueError, NotFoundError)):

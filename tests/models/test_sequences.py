@@ -35,20 +35,20 @@ def test_numbers_begin_at_one(stack: Stack) -> None:
     assert range(4, 9) == stack.sequences.next_ids("x", 5)
     assert 1 == stack.sequences.next_id("y")
     assert (8, 1, 0) == tuple(stack.sequences.current(name) for name in "xyz")
-    assert b"8" == stack.clients.redis.get(KEY)
+    assert b"8" == stack.deployment.redis.get(KEY)
 
 
 def test_what_a_deployed_server_wrote_is_continued(stack: Stack) -> None:
     """Row 41, Redis 42: the server died between INCR and UPDATE, and the next number is 43."""
     stack.put("seq_updates_ngen", seq_name="x", seq=41)
-    stack.clients.redis.set(KEY, 42)
+    stack.deployment.redis.set(KEY, 42)
     assert 43 == stack.sequences.next_id("x")
-    assert (43, b"43") == (stack.sequences.current("x"), stack.clients.redis.get(KEY))
+    assert (43, b"43") == (stack.sequences.current("x"), stack.deployment.redis.get(KEY))
 
 
 def test_redis_ahead_without_a_row(stack: Stack) -> None:
     """A number that only Redis has is not handed out again."""
-    stack.clients.redis.set(KEY, 42)
+    stack.deployment.redis.set(KEY, 42)
     assert range(43, 45) == stack.sequences.next_ids("x", 2)
 
 
@@ -61,17 +61,17 @@ def test_redis_behind_or_beside_itself(stack: Stack, held: bytes | None) -> None
     """
     stack.put("seq_updates_ngen", seq_name="x", seq=10)
     if held is not None:
-        stack.clients.redis.set(KEY, held)
+        stack.deployment.redis.set(KEY, held)
     assert 11 == stack.sequences.next_id("x")
     number = held is None or held in (b"0", b"3", b"9", b"-5")
-    assert (b"11" if number else held) == stack.clients.redis.get(KEY)
+    assert (b"11" if number else held) == stack.deployment.redis.get(KEY)
 
 
 def test_redis_with_another_type(stack: Stack) -> None:
     """A key of another type is left alone, and the row counts on."""
-    stack.clients.redis.lpush(KEY, "a")
+    stack.deployment.redis.lpush(KEY, "a")
     assert [1, 2] == [stack.sequences.next_id("x") for _ in range(2)]
-    assert [b"a"] == stack.clients.redis.lrange(KEY, 0, -1)
+    assert [b"a"] == stack.deployment.redis.lrange(KEY, 0, -1)
 
 
 def test_redis_is_never_lowered(stack: Stack) -> None:
@@ -86,8 +86,8 @@ def test_redis_is_never_lowered(stack: Stack) -> None:
         key = f"seq_updates_ngen_x{row}"
         with stack.sequences.transaction() as connection:
             assert row + 1 == stack.sequences.next_id(f"x{row}", connection=connection)
-            stack.clients.redis.set(key, held)
-        assert expected == stack.clients.redis.get(key)
+            stack.deployment.redis.set(key, held)
+        assert expected == stack.deployment.redis.get(key)
 
 
 def test_a_transaction_keeps_or_gives_back(stack: Stack) -> None:
@@ -96,26 +96,26 @@ def test_a_transaction_keeps_or_gives_back(stack: Stack) -> None:
     """
     with stack.sequences.transaction() as connection:
         assert 1 == stack.sequences.next_id("x", connection=connection)
-        assert None is stack.clients.redis.get(KEY)
-    assert b"1" == stack.clients.redis.get(KEY)
+        assert None is stack.deployment.redis.get(KEY)
+    assert b"1" == stack.deployment.redis.get(KEY)
     with stack.sequences.transaction() as connection:
         assert range(2, 5) == stack.sequences.next_ids("x", 3, connection=connection)
         connection.rollback()
-    assert b"1" == stack.clients.redis.get(KEY)
+    assert b"1" == stack.deployment.redis.get(KEY)
     with stack.sequences.transaction() as connection:
         savepoint = connection.begin_nested()
         assert range(2, 5) == stack.sequences.next_ids("x", 3, connection=connection)
         savepoint.rollback()
-    assert b"1" == stack.clients.redis.get(KEY)
+    assert b"1" == stack.deployment.redis.get(KEY)
     with pytest.raises(ZeroDivisionError):
         _fail_after_a_number(stack)
-    assert b"1" == stack.clients.redis.get(KEY)
-    with stack.clients.engine.begin() as connection:
+    assert b"1" == stack.deployment.redis.get(KEY)
+    with stack.deployment.engine.begin() as connection:
         assert 2 == stack.sequences.next_id("x", connection=connection)
     assert (b"1", 3, b"3") == (
-        stack.clients.redis.get(KEY),
+        stack.deployment.redis.get(KEY),
         stack.sequences.next_id("x"),
-        stack.clients.redis.get(KEY),
+        stack.deployment.redis.get(KEY),
     )
 
 
@@ -149,7 +149,7 @@ def test_the_last_number(stack: Stack) -> None:
     assert 2**63 - 1 == stack.sequences.next_id("x")
     with pytest.raises(InvalidValueError, match="end at"):
         stack.sequences.next_id("x")
-    stack.clients.redis.set("seq_updates_ngen_y", 2**63 - 1)
+    stack.deployment.redis.set("seq_updates_ngen_y", 2**63 - 1)
     with pytest.raises(InvalidValueError, match="end at"):
         stack.sequences.next_id("y")
 
@@ -253,10 +253,10 @@ def test_a_redis_that_refuses(
 
 def test_a_key_of_another_type_stops_no_other(stack: Stack) -> None:
     """Of several names one has a list in Redis: the others' keys are raised all the same."""
-    stack.clients.redis.lpush(KEY, "a")
+    stack.deployment.redis.lpush(KEY, "a")
     with stack.sequences.transaction() as connection:
         assert {"x": 1, "y": 1} == stack.sequences.advance(connection, ["x", "y"])
-    assert b"1" == stack.clients.redis.get("seq_updates_ngen_y")
+    assert b"1" == stack.deployment.redis.get("seq_updates_ngen_y")
 
 
 @pytest.mark.parametrize(("held", "sent"), [(2**31 - 2, True), (2**31 - 1, False), (2**40, False)])
@@ -264,7 +264,7 @@ def test_a_foreign_value_under_a_boxs_counter(stack: Stack, held: int, sent: boo
     """A number beyond any box is refused with the key's name; without the key all goes on."""
     ann, bob = stack.add_users(2)
     key = f"seq_updates_ngen_{bob}"
-    stack.clients.redis.set(key, held)
+    stack.deployment.redis.set(key, held)
     if sent:
         stack.messages.send_message(ann, Peer.user(bob), "hello")
         assert 2**31 - 1 == stack.sequences.current(str(bob))
@@ -276,8 +276,8 @@ def test_a_foreign_value_under_a_boxs_counter(stack: Stack, held: int, sent: boo
     ):
         stack.messages.send_message(ann, Peer.user(bob), "hello")
     assert [] == stack.rows("messages")
-    assert str(held).encode() == stack.clients.redis.get(key)
-    stack.clients.redis.delete(key)
+    assert str(held).encode() == stack.deployment.redis.get(key)
+    stack.deployment.redis.delete(key)
     stack.messages.send_message(ann, Peer.user(bob), "hello")
     assert 1 == stack.sequences.current(str(bob))
 

@@ -35,7 +35,7 @@ def test_a_locked_table_is_waited_for_and_told(
     monkeypatch.setattr(sql, "CONTENDED_S", 1)
     with open_stack(mariadb.new_database()) as stack:
         one, two = stack.add_users(2)
-        with stack.clients.engine.connect() as other:
+        with stack.deployment.engine.connect() as other:
             other.exec_driver_sql("LOCK TABLES messages WRITE")
             with pytest.raises(UnavailableError, match="try again"):
                 stack.messages.send_message(one, Peer.user(two), "hello", 1)
@@ -48,5 +48,8 @@ def test_callers_of_the_engine_have_no_limit(
 ) -> None:
     """What a caller sends through the engine itself may take longer than imlib's own statements."""
     monkeypatch.setattr(sql, "ANSWER_S", 2)
-    with open_stack(mariadb.new_database()) as stack, stack.clients.engine.connect() as connection:
+    with (
+        open_stack(mariadb.new_database()) as stack,
+        stack.deployment.engine.connect() as connection,
+    ):
         assert 0 == connection.exec_driver_sql("SELECT SLEEP(3)").scalar()

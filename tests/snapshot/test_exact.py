@@ -225,13 +225,13 @@ def check_parquet(frame: pd.DataFrame) -> None:
 def read(url: str, **options: Any) -> TablesRead:
     """Read everything from a database, nothing of table t masked."""
     with open_stack(url, tables_too=False) as stack:
-        listed = read_tables(stack.clients)
+        listed = read_tables(stack.deployment)
         masked = [
             f"{name}.{column}"
             for name, facts in listed.info["tables"].items()
             for column in facts["masked"]
         ]
-        return read_tables(stack.clients, unmask=masked, **options)
+        return read_tables(stack.deployment, unmask=masked, **options)
 
 
 def values(column: Iterable[Any]) -> list[Any]:
@@ -321,7 +321,7 @@ def test_dates_carried_as_text_are_not_masked(mariadb: PrivateMariaDB) -> None:
         "CREATE TABLE t (a date, b text);\nINSERT INTO t VALUES ('2017-00-00', '2017-00-00')", name
     )
     with open_stack(url, tables_too=False) as stack:
-        found = read_tables(stack.clients)
+        found = read_tables(stack.deployment)
     assert ["2017-00-00"] == found.frames["t"]["a"].tolist()
     assert ["b"] == found.info["tables"]["t"]["masked"]
 
@@ -376,13 +376,13 @@ def test_the_same_dtypes_on_both(mariadb: PrivateMariaDB, tmp_path: Path) -> Non
     for url in (f"sqlite:///{tmp_path / 'im.db'}", mariadb.new_database()):
         with open_stack(url) as stack:
             stack.add_users(2)
-            frames.append(read_tables(stack.clients).frames)
+            frames.append(read_tables(stack.deployment).frames)
     assert list(frames[0]) == list(frames[1])
     for name, frame in frames[0].items():
         pd.testing.assert_series_equal(frame.dtypes, frames[1][name].dtypes)
     with open_stack(f"sqlite:///{tmp_path / 'im.db'}") as stack:
         stack.put("apps", api_id=2**31, api_hash="", title="", short_name="")
-        found = read_tables(stack.clients, tables=["apps"])
+        found = read_tables(stack.deployment, tables=["apps"])
     assert [2**31] == found.frames["apps"]["api_id"].tolist()
     assert {"api_id": "holds numbers beyond int32: carried as int64"} == found.info["tables"][
         "apps"
@@ -396,16 +396,18 @@ def test_names_and_widths(url: str) -> None:
     names = ["select", "a b", "100%s", "it's", ":x", "日本"]
     columns = [*names, *(f"c{number}" for number in range(200 - len(names)))]
     with open_stack(url, tables_too=False) as stack:
-        quote = stack.clients.engine.dialect.identifier_preparer.quote
-        with stack.clients.engine.begin() as connection:
+        quote = stack.deployment.engine.dialect.identifier_preparer.quote
+        with stack.deployment.engine.begin() as connection:
             # Plain driver calls would read a percent sign as a parameter's.
             table = quote("order by")
             declared = ", ".join(f"{quote(name)} int" for name in columns)
             connection.exec_driver_sql(f"CREATE TABLE {table} ({declared})", ())
             numbers = ", ".join(map(str, range(200)))
             connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({numbers})", ())
-        frame = read_tables(stack.clients).frames["order by"]
-        some = read_tables(stack.clients, tables={"order by": ["it's", "100%s"]}).frames["order by"]
+        frame = read_tables(stack.deployment).frames["order by"]
+        some = read_tables(stack.deployment, tables={"order by": ["it's", "100%s"]}).frames[
+            "order by"
+        ]
     assert columns == list(frame.columns)
     assert list(range(200)) == frame.iloc[0].tolist()
     assert {"it's": [3], "100%s": [2]} == {name: some[name].tolist() for name in some}

@@ -61,7 +61,7 @@ def secrets(tmp_path: Path) -> Iterator[Stack]:
 
 def test_what_is_masked_in_the_twenty_tables(secrets: Stack) -> None:
     """Every text is masked but those listed, and of the numbers the access hashes and salts."""
-    info = read_tables(secrets.clients).info
+    info = read_tables(secrets.deployment).info
     masked = {
         f"{name}.{column}" for name, facts in info["tables"].items() for column in facts["masked"]
     }
@@ -76,7 +76,7 @@ def test_what_is_masked_in_the_twenty_tables(secrets: Stack) -> None:
 
 def test_no_secret_byte_in_what_is_saved(secrets: Stack) -> None:
     """The frames as Parquet, and info, hold none of the secret texts, nor the key."""
-    found = read_tables(secrets.clients, mask_key=KEY)
+    found = read_tables(secrets.deployment, mask_key=KEY)
     shown = set()
     for frame in found.frames.values():
         file = io.BytesIO()
@@ -94,14 +94,14 @@ def test_no_secret_byte_in_what_is_saved(secrets: Stack) -> None:
 def test_equal_values_have_equal_tokens(tmp_path: Path) -> None:
     """Within a snapshot tokens join across columns, tables and types; NULL stays NULL."""
     with open_stack(f"sqlite:///{tmp_path / 'im.db'}", tables_too=False) as stack:
-        with stack.clients.engine.begin() as connection:
+        with stack.deployment.engine.begin() as connection:
             connection.exec_driver_sql("CREATE TABLE a (x text, y blob, salt integer)")
             connection.exec_driver_sql("CREATE TABLE b (z text)")
             connection.exec_driver_sql(
                 "INSERT INTO a VALUES ('7', x'37', 7), (NULL, NULL, NULL), ('8', x'39', 0)"
             )
             connection.exec_driver_sql("INSERT INTO b VALUES ('7'), ('')")
-        frames = read_tables(stack.clients).frames
+        frames = read_tables(stack.deployment).frames
     token, empty = frames["b"]["z"]
     assert [token] * 3 == frames["a"].iloc[0].tolist()
     assert frames["a"].iloc[1].isna().all()

@@ -14,18 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pymysql
 import pytest
 import sqlalchemy as sa
 
 from imlib.constants import PeerType
-from imlib.errors import ConfigurationError, InvalidValueError, UnavailableError
+from imlib.errors import ConfigurationError, InvalidValueError, NotFoundError, UnavailableError
+from imlib.models.records import Peer
 from imlib.schema import tables as our_tables
 from imlib.servers.sql import WRITING, make_engine
+from imlib.snapshot import mysql
+from imlib.snapshot.sqlite import SQLiteSource
 from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.snapshot.reading import read_tables
 
+KEY = b"a key of a snapshot that is kept"
 BIG = 150_000
 """Rows of three columns that are more than one batch and the socket's buffers."""
 
@@ -42,7 +47,7 @@ def database_of(url: str) -> str:
 
 def do(stack: Stack, *statements: str) -> None:
     """Run statements on another connection than the snapshot's."""
-    with stack.clients.engine.connect().execution_options(**{WRITING: True}) as connection:
+    with stack.deployment.engine.connect().execution_options(**{WRITING: True}) as connection:
         for statement in statements:
             with connection.begin():
                 connection.exec_driver_sql(statement)
@@ -93,8 +98,8 @@ def test_all_tables_are_of_one_instant(url: str) -> None:
             "UPDATE c SET n = 7",
             "DELETE FROM b",
         ]
-        found = read_tables(stack.clients, progress=at_first("a", lambda: do(stack, *writes)))
-        later = read_tables(stack.clients)
+        found = read_tables(stack.deployment, progress=at_first("a", lambda: do(stack, *writes)))
+        later = read_tables(stack.deployment)
     assert {name: [[1, 1]] for name in "abc"} == {
         name: found.frames[name].values.tolist() for name in "abc"
     }
@@ -120,8 +125,8 @@ def test_an_alter_waits_for_one_table_at_most(mariadb: PrivateMariaDB) -> None:
                 except sa.exc.OperationalError:
                     altered[name] = "waits"
 
-        found = read_tables(stack.clients, progress=at_first("b", alter))
-        again = read_tables(stack.clients)
+        found = read_tables(stack.deployment, progress=at_first("b", alter))
+        again = read_tables(stack.deployment)
     assert {"a": "at once", "b": "waits", "c": "at once"} == altered
     assert ["a", "b"] == list(found.frames)
     assert ["c"] == list(found.info["left_out"])
@@ -141,7 +146,7 @@ def test_a_table_dropped_or_made_meanwhile(mariadb: PrivateMariaDB) -> None:
         change = at_first(
             "a", lambda: do(stack, "DROP TABLE b", "CREATE TABLE d (id int)", "RENAME TABLE c TO e")
         )
-        found = read_tables(stack.clients, progress=change)
+        found = read_tables(stack.deployment, progress=change)
     assert ["a"] == list(found.frames)
     assert {"b", "c"} == set(found.info["left_out"])
     assert all("1146" in reason for reason in found.info["left_out"].values())
@@ -173,8 +178,10 @@ def test_a_table_that_changes_while_it_is_listed(
             if moment in statement:
                 mariadb.run(change, database_of(url))
 
-        sa.event.listen(stack.clients.engine, "before_cursor_execute", meanwhile)
-        found = read_tables(stack.clients, tables=["a", "b"], unmask=["b.n"], where={"b": "id > 0"})
+        sa.event.listen(stack.deployment.engine, "before_cursor_execute", meanwhile)
+        found = read_tables(
+            stack.deployment, tables=["a", "b"], unmask=["b.n"], where={"b": "id > 0"}
+        )
     assert ["a"] == list(found.frames)
     assert {"b": "dropped, altered or locked while the tables were listed"} == found.info[
         "left_out"
@@ -199,11 +206,11 @@ def test_listing_waits_for_nobody_for_long(
 
     filling = threading.Thread(target=fill)
     filling.start()
-    with open_stack(url, tables_too=False) as stack, stack.clients.engine.connect() as other:
+    with open_stack(url, tables_too=False) as stack, stack.deployment.engine.connect() as other:
         mine = "SELECT id FROM information_schema.PROCESSLIST WHERE info LIKE 'CREATE TABLE d AS%%'"
         while not (processes := other.exec_driver_sql(mine).scalars().all()):
             other.rollback()
-        found = read_tables(stack.clients)
+        found = read_tables(stack.deployment)
         assert processes == other.exec_driver_sql(mine).scalars().all()  # it is still at it
         other.exec_driver_sql(f"KILL {processes[0]}")
     filling.join()
@@ -219,7 +226,7 @@ def test_a_clause_is_not_blamed_for_what_happened_to_its_table(mariadb: PrivateM
     three_tables(url)
     with open_stack(url, tables_too=False) as stack:
         drop = at_first("a", lambda: do(stack, "DROP TABLE b"))
-        found = read_tables(stack.clients, where={"b": "id > 0"}, progress=drop)
+        found = read_tables(stack.deployment, where={"b": "id > 0"}, progress=drop)
     assert ["a", "c"] == list(found.frames)
     assert "1146" in found.info["left_out"]["b"]
 
@@ -233,9 +240,9 @@ def test_a_locked_table_is_waited_for_and_then_left_out(
     url = mariadb.new_database()
     three_tables(url)
     monkeypatch.setattr(sql, "LOCK_WAIT_S", 0)
-    with open_stack(url, tables_too=False) as stack, stack.clients.engine.connect() as other:
+    with open_stack(url, tables_too=False) as stack, stack.deployment.engine.connect() as other:
         other.exec_driver_sql("LOCK TABLES b WRITE")
-        found = read_tables(stack.clients)
+        found = read_tables(stack.deployment)
         other.exec_driver_sql("UNLOCK TABLES")
     assert ["a", "c"] == list(found.frames)
     assert "1205" in found.info["left_out"]["b"]
@@ -250,7 +257,7 @@ def test_what_is_not_at_the_same_instant(mariadb: PrivateMariaDB) -> None:
         database_of(url),
     )
     with open_stack(url, tables_too=False) as stack:
-        info = read_tables(stack.clients).info
+        info = read_tables(stack.deployment).info
     marks = {name: facts["not_at_same_instant"] for name, facts in info["tables"].items()}
     assert {"a": False, "b": True, "c": True} == marks
     assert {"v": "a view, no table"} == info["left_out"]
@@ -267,7 +274,7 @@ def test_five_hundred_tables(mariadb: PrivateMariaDB) -> None:
     )
     with open_stack(url, tables_too=False) as stack:
         before = status(mariadb, "^(Connections|Com_stmt_prepare|Prepared_stmt_count)$")
-        frames = read_tables(stack.clients).frames
+        frames = read_tables(stack.deployment).frames
         after = status(mariadb, "^(Connections|Com_stmt_prepare|Prepared_stmt_count)$")
     assert [f"t{number:03}" for number in range(500)] == list(frames)
     assert int(before["Com_stmt_prepare"]) + 500 == int(after["Com_stmt_prepare"])
@@ -287,12 +294,12 @@ def test_a_user_who_may_only_select_and_nothing_written(mariadb: PrivateMariaDB)
     )
     with open_stack(url) as stack:
         stack.add_users(3)
-        expected = read_tables(stack.clients, mask_key=bytes(16)).frames
+        expected = read_tables(stack.deployment, mask_key=bytes(16)).frames
     statements = "insert|update|delete|replace|create_table|drop_table|alter_table"
     writes = f"^(Com_({statements})|Innodb_rows_(ins|upd|del).*)$"
     before = status(mariadb, writes)
     with open_stack(url.replace("root@", "looker:hush@"), read_only=True) as stack:
-        found = read_tables(stack.clients, mask_key=bytes(16))
+        found = read_tables(stack.deployment, mask_key=bytes(16))
     assert before == status(mariadb, writes)
     assert "hush" not in repr(found)
     for table, frame in expected.items():
@@ -304,8 +311,8 @@ def test_nothing_stays_behind(url: str) -> None:
     """The pool's connections are as they were, and none is in use afterwards."""
     three_tables(url)
     with open_stack(url, tables_too=False) as stack:
-        read_tables(stack.clients)
-        pool: Any = stack.clients.engine.pool
+        read_tables(stack.deployment)
+        pool: Any = stack.deployment.engine.pool
         assert 0 == pool.checkedout()
         do(stack, "INSERT INTO a VALUES (2, 2)")
 
@@ -331,10 +338,10 @@ def test_the_server_dies_in_the_middle(mariadb: PrivateMariaDB) -> None:
                 "ignore", ResourceWarning
             )  # pymysql drops the socket it could not connect
             with pytest.raises(UnavailableError, match="error 2013"):
-                read_tables(stack.clients, progress=at_first("b", mariadb.stop))
+                read_tables(stack.deployment, progress=at_first("b", mariadb.stop))
             gc.collect()
         mariadb.start()
-        assert ["a", "b"] == list(read_tables(stack.clients).frames)
+        assert ["a", "b"] == list(read_tables(stack.deployment).frames)
 
 
 def test_what_was_read_before_the_end_can_be_kept(mariadb: PrivateMariaDB) -> None:
@@ -354,12 +361,12 @@ def test_what_was_read_before_the_end_can_be_kept(mariadb: PrivateMariaDB) -> No
             cursor.execute(f"KILL {one}")
 
     with open_stack(url, tables_too=False) as stack:
-        found = read_tables(stack.clients, keep_incomplete=True, progress=at_first("b", kill))
+        found = read_tables(stack.deployment, keep_incomplete=True, progress=at_first("b", kill))
         assert ["a"] == list(found.frames) == list(found.info["tables"])
         assert {"b": "not read: the reading ended before"} == found.info["left_out"]
         assert "error" in str(found.info["incomplete"])
         with pytest.raises(UnavailableError):
-            read_tables(stack.clients, progress=at_first("b", kill))
+            read_tables(stack.deployment, progress=at_first("b", kill))
 
 
 def test_an_interrupt_passes(mariadb: PrivateMariaDB) -> None:
@@ -371,8 +378,8 @@ def test_an_interrupt_passes(mariadb: PrivateMariaDB) -> None:
 
     with open_stack(url, tables_too=False) as stack:
         with pytest.raises(KeyboardInterrupt):
-            read_tables(stack.clients, progress=at_first("b", interrupt))
-        assert BIG == len(read_tables(stack.clients).frames["b"])
+            read_tables(stack.deployment, progress=at_first("b", interrupt))
+        assert BIG == len(read_tables(stack.deployment).frames["b"])
 
 
 @pytest.mark.parametrize("limit", [1.5, "5", None, 2**62])
@@ -384,7 +391,7 @@ def test_a_limit_that_is_no_number_of_rows(url: str, limit: Any) -> None:
         open_stack(url, tables_too=False) as stack,
         pytest.raises(InvalidValueError, match="limit is"),
     ):
-        read_tables(stack.clients, limit=limit)
+        read_tables(stack.deployment, limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +407,7 @@ def test_the_limit(url: str, limit: int, rows: int, truncated: bool) -> None:
             "CREATE TABLE t (n integer, id integer PRIMARY KEY)",
             "INSERT INTO t VALUES (1, 3), (2, 1), (3, 2)",
         )
-        found = read_tables(stack.clients, limit=limit)
+        found = read_tables(stack.deployment, limit=limit)
     assert [1, 2, 3][:rows] == found.frames["t"]["id"].tolist()
     assert (rows, truncated) == (
         found.info["tables"]["t"]["rows"],
@@ -427,7 +434,7 @@ def test_the_limit_holds_for_what_a_user_is_led_to(
             "peer_id": 9,
         }
         stack.put("message_boxes", **box, pts=n, message_id=n, state=0, date2=0)
-    found = read_tables(stack.clients, user_ids=[1], limit=limit)
+    found = read_tables(stack.deployment, user_ids=[1], limit=limit)
     assert [1, 2, 3][:limit] == found.frames["messages"]["id"].tolist()
     assert truncated == found.info["tables"]["messages"]["truncated"]
 
@@ -443,7 +450,7 @@ def test_a_user_without_a_phone(url: str) -> None:
             "varchar(9))",
             "INSERT INTO auth_phone_transactions VALUES (1, '+2'), (2, '+3'), (3, NULL)",
         )
-        found = read_tables(stack.clients, user_ids=[1, 2])
+        found = read_tables(stack.deployment, user_ids=[1, 2])
     assert {} == found.info["left_out"]
     assert [1] == found.frames["auth_phone_transactions"]["id"].tolist()
 
@@ -462,7 +469,7 @@ def test_a_server_with_another_sql_mode(mariadb: PrivateMariaDB, mode: str) -> N
                 code = {"api_id": 1, "api_hash": "", "code": "1", "phone_number": user.phone}
                 stack.put("auth_phone_transactions", transaction_hash=user.phone, **code)
             found = read_tables(
-                stack.clients, user_ids=[1], unmask=["auth_phone_transactions.phone_number"]
+                stack.deployment, user_ids=[1], unmask=["auth_phone_transactions.phone_number"]
             )
     finally:
         mariadb.run("SET GLOBAL sql_mode = DEFAULT")
@@ -475,7 +482,7 @@ def test_a_phone_is_in_no_chain_of_errors(stack: Stack) -> None:
     """
     stack.users.create_user("+8613912345678", "A")
     with pytest.raises(InvalidValueError) as caught:
-        read_tables(stack.clients, user_ids=[1], where={"auth_phone_transactions": "nope = 1"})
+        read_tables(stack.deployment, user_ids=[1], where={"auth_phone_transactions": "nope = 1"})
     told = "".join(traceback.format_exception(caught.value))
     assert "auth_phone_transactions" in told
     assert "8613912345678" not in told
@@ -493,7 +500,7 @@ def test_a_table_that_names_a_phone(url: str) -> None:
             "CREATE TABLE banned (id integer PRIMARY KEY, phone varchar(9))",
             "INSERT INTO banned VALUES (1, '+1'), (2, '+2'), (3, '+3')",
         )
-        found = read_tables(stack.clients, user_ids=[2])
+        found = read_tables(stack.deployment, user_ids=[2])
     assert [[2], [2]] == [found.frames[name]["id"].tolist() for name in ("users", "banned")]
 
 
@@ -509,7 +516,7 @@ def test_messages_whose_ids_are_no_numbers(mariadb: PrivateMariaDB, kind: str) -
             f"CREATE TABLE messages (id {kind}, message_data blob)",
             "INSERT INTO messages VALUES ('SECRETID', 'no json')",
         )
-        found = read_tables(stack.clients)
+        found = read_tables(stack.deployment)
     assert ["id", "message_data"] == found.info["tables"]["messages"]["masked"]
     assert "SECRETID" not in repr(found.info)
     assert "not_json" not in found.info["tables"]["messages"]
@@ -525,16 +532,18 @@ def test_bodies_are_judged_before_they_are_masked(
         stack.put(
             "messages", sender_user_id=1, peer_type=2, peer_id=2, random_id=1, message_data=body
         )
-    found = read_tables(stack.clients)
+    found = read_tables(stack.deployment)
     facts = found.info["tables"]["messages"]
     assert ([2, 4, 5], 0) == (facts["not_json"], facts["not_json_more"])
     assert found.frames["messages"]["message_data"].str.startswith("masked:").all()
     monkeypatch.setattr("imlib.snapshot.tables._BODIES_KEPT", 1)
-    facts = read_tables(stack.clients, unmask=["messages.message_data"]).info["tables"]["messages"]
+    facts = read_tables(stack.deployment, unmask=["messages.message_data"]).info["tables"][
+        "messages"
+    ]
     assert ([2], 2) == (facts["not_json"], facts["not_json_more"])
     assert (
         "not_json"
-        not in read_tables(stack.clients, tables={"messages": ["id"]}).info["tables"]["messages"]
+        not in read_tables(stack.deployment, tables={"messages": ["id"]}).info["tables"]["messages"]
     )
 
 
@@ -546,7 +555,7 @@ def test_bodies_of_an_odd_type_are_judged_too(tmp_path: Path) -> None:
         for body in ("x'7b7d'", "x'ff'", "'{}'", "'{'"):
             columns = "sender_user_id, peer_type, peer_id, random_id, message_data"
             do(stack, f"INSERT INTO messages ({columns}) VALUES (1, 2, 2, 1, {body})")
-        facts = read_tables(stack.clients).info["tables"]["messages"]
+        facts = read_tables(stack.deployment).info["tables"]["messages"]
     assert [2, 4] == facts["not_json"]
 
 
@@ -570,7 +579,7 @@ def test_where(stack: Stack) -> None:
         (users.c.created_at > datetime(2017, 12, 3, tzinfo=UTC), [1, 2, 3]),
     ]
     for where, expected in cases:
-        found = read_tables(stack.clients, tables=["users"], where={"users": where})
+        found = read_tables(stack.deployment, tables=["users"], where={"users": where})
         assert expected == found.frames["users"]["id"].tolist()
         assert found.info["tables"]["users"]["filtered"]
 
@@ -610,7 +619,7 @@ def test_arguments_that_name_nothing(stack: Stack, options: dict[str, Any], said
     """
     stack.add_users(1)
     with pytest.raises(InvalidValueError, match=said):
-        read_tables(stack.clients, **options)
+        read_tables(stack.deployment, **options)
     assert 1 == len(stack.rows("users"))
 
 
@@ -620,20 +629,22 @@ def test_a_value_that_sqlite_cannot_bind(tmp_path: Path) -> None:
         open_stack(f"sqlite:///{tmp_path / 'im.db'}") as stack,
         pytest.raises(InvalidValueError, match="too large"),
     ):
-        read_tables(stack.clients, where={"users": ("id = :id", {"id": 2**63})})
+        read_tables(stack.deployment, where={"users": ("id = :id", {"id": 2**63})})
 
 
 def test_tables_and_columns(stack: Stack) -> None:
     """Only the tables and columns that are asked for are read, in the order asked for."""
     stack.add_users(2)
     found = read_tables(
-        stack.clients, tables={"users": ["phone", "id"], "apps": ["title"]}, unmask=["users.phone"]
+        stack.deployment,
+        tables={"users": ["phone", "id"], "apps": ["title"]},
+        unmask=["users.phone"],
     )
     assert {"users": ["phone", "id"], "apps": ["title"]} == {
         name: list(one) for name, one in found.frames.items()
     }
     once: Any = (name for name in ["users"])
-    assert ["users"] == list(read_tables(stack.clients, tables=once).frames)
+    assert ["users"] == list(read_tables(stack.deployment, tables=once).frames)
     assert ["+0", "+1"] == found.frames["users"]["phone"].tolist()
     assert [] == found.info["tables"]["users"]["masked"]
 
@@ -694,7 +705,7 @@ def test_everything_about_users(stack: Stack) -> None:
         message_data="{}",
     )
     found = read_tables(
-        stack.clients, user_ids=[one], unmask=["auth_phone_transactions.phone_number"]
+        stack.deployment, user_ids=[one], unmask=["auth_phone_transactions.phone_number"]
     )
     frames = found.frames
     assert [one] == frames["users"]["id"].tolist()
@@ -711,18 +722,18 @@ def test_everything_about_users(stack: Stack) -> None:
     )  # its peer is the chat, not the user, of that number
     assert [1, 2, 5, 6] == frames["message_boxes"]["id"].tolist()
     assert "nothing in it names a user" == found.info["left_out"]["apps"]
-    nobody = read_tables(stack.clients, user_ids=[])
+    nobody = read_tables(stack.deployment, user_ids=[])
     assert {0} == {len(frame) for frame in nobody.frames.values()}
 
 
 def test_progress_counts_every_row_once(stack: Stack) -> None:
     """Progress adds up to the rows of each table, also of one that is read twice."""
     stack.add_users(3)
-    if stack.clients.engine.dialect.name == "sqlite":
+    if stack.deployment.engine.dialect.name == "sqlite":
         do(stack, "UPDATE users SET state = 'x' WHERE id = 2")
     counted: dict[str, int] = {}
     found = read_tables(
-        stack.clients,
+        stack.deployment,
         progress=lambda name, rows: counted.update({name: counted.get(name, 0) + rows}),
     )
     assert {name: len(frame) for name, frame in found.frames.items() if len(frame)} == counted
@@ -734,7 +745,7 @@ def test_the_replica_is_read(new_url: Callable[[], str]) -> None:
     three_tables(replica)
     primary = new_url()
     with open_stack(primary, replica_url=replica) as stack:
-        assert ["a", "b", "c"] == list(read_tables(stack.clients).frames)
+        assert ["a", "b", "c"] == list(read_tables(stack.deployment).frames)
 
 
 def test_a_driver_that_has_no_binary_rows(mariadb: PrivateMariaDB) -> None:
@@ -743,7 +754,48 @@ def test_a_driver_that_has_no_binary_rows(mariadb: PrivateMariaDB) -> None:
     with open_stack(url, tables_too=False) as stack:
         engine: Any = make_engine(url)
         engine.dialect.driver = "other"
-        stack.clients.replica_client = engine
+        stack.deployment.replica_client = engine
         with pytest.raises(ConfigurationError, match=r"mysql\+pymysql"):
-            read_tables(stack.clients)
+            read_tables(stack.deployment)
         engine.dispose()
+
+
+def test_users_beyond_a_packet(url: str) -> None:
+    """A list of users too long for one statement gives the same rows, none of them twice, in the
+    same order, and as many as asked for.
+    """
+    with open_stack(url) as stack:
+        stack.add_users(4)
+        for number in range(3):
+            stack.messages.send_message(1 + number, Peer.user(2 + number), f"{number}")
+        for users, limit in ([1, 2, 3, 4], 1000), ([1, 2, 3, 4], 3), ([3, 1], 1000), ([9, 8], 1000):
+            with pytest.MonkeyPatch.context() as patch:
+                whole = read_tables(stack.deployment, user_ids=users, limit=limit, mask_key=KEY)
+                patch.setattr(mysql, "_VALUE_BYTES", 2**40)
+                patch.setattr(SQLiteSource, "most", 1)
+                cut = read_tables(stack.deployment, user_ids=users, limit=limit, mask_key=KEY)
+            assert list(whole.frames) == list(cut.frames)
+            for name, frame in whole.frames.items():
+                pd.testing.assert_frame_equal(frame, cut.frames[name])
+            assert whole.info["tables"] == cut.info["tables"]
+            assert whole.info["left_out"] == cut.info["left_out"]
+
+
+def test_six_hundred_thousand_users(mariadb: PrivateMariaDB) -> None:
+    """More users than a packet of 4 MB holds are read all the same, and chats made of as many
+    users say who is not there.
+    """
+    many = list(range(1_000_000_000, 1_000_600_000))
+    before = mariadb.ask("SELECT @@GLOBAL.max_allowed_packet AS bytes")["bytes"]
+    mariadb.run("SET GLOBAL max_allowed_packet = 4194304")
+    try:
+        with open_stack(mariadb.new_database()) as stack:
+            stack.add_users(3)
+            found = read_tables(stack.deployment, user_ids=[*many, 2])
+            assert [2] == found.frames["users"]["id"].tolist()
+            assert {"apps": "nothing in it names a user"} == found.info["left_out"]
+            assert [2] == [user.id for user in stack.users.get_user_list([*many, 2])]
+            with pytest.raises(NotFoundError, match="1000000000"):
+                stack.chats.create_chat(1, "Lunch", many)
+    finally:
+        mariadb.run(f"SET GLOBAL max_allowed_packet = {before}")

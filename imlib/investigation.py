@@ -80,7 +80,8 @@ def _holds_something(deployment: Deployment) -> bool:
 
 def _hold(world: Deployment) -> None:
     """Move deadlines away: Redis's clock goes on while a person reads, and the world's does not."""
-    client: Any = world.redis  # Any: redis-py types each command for asynchronous clients as well
+    # Any: redis-py types each command for asynchronous clients as well.
+    client: Any = world.redis
     with translate_errors(client):
         for key in client.scan_iter(count=1000):
             deadline = client.pexpiretime(key)

@@ -37,10 +37,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "  imlib snapshot --user 7 --user 8 --format json\n"
         "  imlib snapshot --tables users,devices --unmask users.phone\n  imlib snapshot --sample",
     )
-    snapshot.add_argument(
-        "folder", metavar="FOLDER", nargs="?", type=Path, help="where to keep it; must not exist"
-    )
-    _add_choice(snapshot)
+    _add_choice(snapshot, "where to keep it; must not exist")
     snapshot.add_argument(
         "--user",
         metavar="ID",
@@ -74,15 +71,12 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "  imlib audit --sample",
     )
     audit.add_argument(
-        "folder", metavar="FOLDER", nargs="?", type=Path, help="a snapshot that was kept"
-    )
-    audit.add_argument(
         "--check", metavar="NAME", action="append", help="only this check; may come several times"
     )
     audit.add_argument(
         "--list", action="store_true", help="say which checks there are; no server is needed"
     )
-    _add_choice(audit)
+    _add_choice(audit, "a snapshot that was kept")
 
     diff = command(
         "diff",
@@ -101,7 +95,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_format(diff)
 
 
-def _add_choice(command: argparse.ArgumentParser) -> None:
+def _add_choice(command: argparse.ArgumentParser, folder: str) -> None:
+    command.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=folder)
     command.add_argument(
         "--tables",
         metavar="NAMES",

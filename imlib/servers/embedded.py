@@ -141,16 +141,9 @@ def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
 
 
 def _options(folder: Path, socket_path: Path) -> list[str]:
-    options = {
-        "port": "0",
-        "unixsocket": str(socket_path),
-        "unixsocketperm": "700",
-        "save": "",
-        "appendonly": "no",
-        "dir": str(folder),
-        "daemonize": "no",
-    }
-    return [word for name, value in options.items() for word in (f"--{name}", value)]
+    fixed = "--port 0 --unixsocketperm 700 --appendonly no --daemonize no"
+    given = ["--unixsocket", str(socket_path), "--dir", str(folder)]
+    return [*fixed.split(), "--save", "", *given]
 
 
 def _answers(path: Path) -> bool:

@@ -85,12 +85,17 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
         key = later.info["tables"][name]["primary_key"]
         tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden)
     return Difference(
-        now[~now.index.isin(then.index)].reset_index(),
-        then[~then.index.isin(now.index)].reset_index(),
+        _only_in(now, then).reset_index(),
+        _only_in(then, now).reset_index(),
         servers[servers["server_before"] != servers["server_after"]].astype("int32").reset_index(),
         tables,
         left_out,
     )
+
+
+def _only_in(frame: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose key is not in the other frame."""
+    return frame[~frame.index.isin(other.index)]
 
 
 def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
@@ -165,8 +170,8 @@ def _rows(
     changed: NDArray[np.bool_] = np.any(differs, axis=1)
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = [
-        _change(now.index[~now.index.isin(then.index)], "added", ""),
-        _change(then.index[~then.index.isin(now.index)], "removed", ""),
+        _change(_only_in(now, then).index, "added", ""),
+        _change(_only_in(then, now).index, "removed", ""),
         _change(both[changed], "changed", names),
     ]
     rows, order = pd.concat(parts), [*key, "change"]

@@ -191,12 +191,13 @@ one layout (field '-5@6', value '1512270533_1_42')
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
-            entry = f"{text} {stamp}"  # no part may hold a space, so it keeps the two apart
+            # No part may hold a space, so it keeps the two apart.
+            entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
                     return cls(user_id, *map(int, found.group(*PARTS)))
-        except (ValueError, TypeError):  # not ASCII, neither str nor bytes, or too wide
-            pass
+        except (ValueError, TypeError):
+            pass  # not ASCII, neither str nor bytes, or too wide
         return None
 
 

@@ -118,7 +118,8 @@ def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
             raise ConfigurationError(
                 "--tables names tables, and no database is named: set IMLIB_DATABASE_URL"
             )
-        tables = []  # the tables of a private database would be empty, and that is no answer
+        # The tables of a private database would be empty, and that is no answer.
+        tables = []
     with connected(options) as deployment:
         return deployment.snapshot(tables=tables, limit=options.limit, progress=True, **more)
 
@@ -183,12 +184,14 @@ def _audit(options: argparse.Namespace) -> int:
     if options.sample and whole:
         from imlib.sample import kept_snapshot
 
-        folder = kept_snapshot()  # the same as one taken now, without servers
+        # It is the same as one taken now, and needs no server.
+        folder = kept_snapshot()
     snapshot = _take(options) if folder is None else Snapshot.load(folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)
-    if options.format == "table":  # without the column that would make it too wide to read
+    # A table is shown without the column that would make it too wide to read.
+    if options.format == "table":
         for reason, some in found[skipped].groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
         found, columns = found[~skipped], columns[:-1]

@@ -26,7 +26,8 @@ from imlib.servers import watchdog
 
 START_SECONDS = 20
 _END_SECONDS = 5
-_SOCKET_PATH_BYTES = 100  # the kernel takes 107; this leaves some room
+# The kernel takes 107; this leaves some room.
+_SOCKET_PATH_BYTES = 100
 
 
 class Embedded:
@@ -99,7 +100,8 @@ class Embedded:
                 raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
         assert self._watchdog.stdin is not None
-        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the server is up
+        # This tells the watchdog that the server is up.
+        os.write(self._watchdog.stdin.fileno(), b"!")
 
 
 def find_server() -> Path | None:
@@ -131,7 +133,8 @@ def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
     try:
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     except OSError:
-        folder.rmdir()  # rmtree would have to open a file, and that is what just failed
+        # rmtree would have to open a file, and that is what just failed.
+        folder.rmdir()
         raise
     undo.callback(os.close, lock)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -162,7 +165,9 @@ def _end(owner: int, undo: contextlib.ExitStack) -> None:
 
 def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
     with process:
-        process.terminate()  # closing the pipe is not enough: a forked child may hold it too
+        # Closing the pipe is not enough: a forked child may hold it too.
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
-        process.kill()  # for one that did not end, such as a stopped process
+        # For one that did not end, such as a stopped process.
+        process.kill()

@@ -20,9 +20,9 @@ import sqlalchemy as sa
 
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
+_NUMBERS: Final = "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64"
 NUMBERS: Final[dict[pa.DataType, Any]] = {
-    pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name)
-    for name in "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64".split()
+    pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name) for name in _NUMBERS.split()
 }
 """Arrow's integers and floats, each with the pandas dtype that can hold NULL too."""
 

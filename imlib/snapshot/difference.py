@@ -124,7 +124,8 @@ def _incomparable(
             return f"the {which} snapshot holds only part of it"
         if set(key) - set(frame):
             return f"the {which} snapshot lacks its primary key"
-        if frame.duplicated(key).any():  # SQLite allows NULL in a key, in several rows
+        # SQLite allows NULL in a key, in several rows.
+        if frame.duplicated(key).any():
             return f"its primary key is not unique in the {which} snapshot"
     unknown = [reason for column, reason in hidden.items() if column in key]
     return f"its primary key is {unknown[0]}" if unknown else ""
@@ -139,7 +140,8 @@ def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
     ours, theirs = later.info["tables"][name], earlier.info["tables"][name]
     masked = set(ours["masked"]) ^ set(theirs["masked"])
     if later.info.get("mask_key_id") != earlier.info.get("mask_key_id"):
-        masked.update(ours["masked"])  # equal values have other tokens under another key
+        # Equal values have other tokens under another key.
+        masked.update(ours["masked"])
     carried = ours.get("could_not_carry", {}) | theirs.get("could_not_carry", {})
     hidden = {}
     for column in dict.fromkeys([*now.columns, *then.columns]):
@@ -189,8 +191,7 @@ def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
         left, right = left.astype(object), right.astype(object)
     gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
     unequal = (left != right).to_numpy(bool, na_value=True)
-    differs: NDArray[np.bool_] = np.where(gone | missing, gone != missing, unequal)
-    return differs
+    return np.where(gone | missing, gone != missing, unequal)
 
 
 def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:

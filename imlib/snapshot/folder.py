@@ -78,7 +78,8 @@ def write_folder(
         ) from problem
     finally:
         if building is not None:
-            shutil.rmtree(building, ignore_errors=True)  # renamed already if all went well
+            # If all went well it has its new name, and nothing is left here.
+            shutil.rmtree(building, ignore_errors=True)
     return target
 
 

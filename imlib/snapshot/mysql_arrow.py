@@ -50,7 +50,8 @@ _OTHERS: Final = {
     FIELD_TYPE.DATETIME: NAIVE,
     FIELD_TYPE.TIMESTAMP: INSTANT,
     FIELD_TYPE.TIME: pa.duration("us"),
-    FIELD_TYPE.JSON: TEXT,  # it is text, although the server calls its character set binary
+    # It is text, although the server calls its character set binary.
+    FIELD_TYPE.JSON: TEXT,
 }
 _BINARY_CHARSET: Final = 63
 """The collation's number that tells a BLOB from a TEXT, which have the same type code."""
@@ -249,7 +250,6 @@ class _Walk:
 
 def _seconds(clock: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the seconds in a time of day whose hour, minute and second are one byte each."""
-    seconds: NDArray[np.int64] = (
-        (clock & 255) * 3600 + (clock >> 8 & 255) * 60 + (clock >> 16 & 255)
-    )
-    return seconds
+    seconds: NDArray[np.int64] = (clock & 255) * 3600
+    seconds += (clock >> 8 & 255) * 60
+    return seconds + (clock >> 16 & 255)

@@ -48,7 +48,8 @@ class BinaryCursor(Cursor):
     """
 
     fields: list[Any]
-    _wire: Any  # the connection: its types leave out what pymysql's own cursors call
+    # The connection: its types leave out what pymysql's own cursors call.
+    _wire: Any
     _statement: int | None
     _drained: bool
 

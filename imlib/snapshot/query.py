@@ -15,7 +15,8 @@ LIMIT_BYTES: Final = 4 << 30
 
 # In this order: the last line makes the others final.
 _LOCKS: Final = (
-    "SET TimeZone = 'UTC'",  # the hour of an instant is the same on every machine
+    # The hour of an instant is the same on every machine.
+    "SET TimeZone = 'UTC'",
     # Nothing is written to disk. Without external access it could not be set any more.
     "SET temp_directory = ''",
     # A function's name alone would fetch its extension.
@@ -72,7 +73,8 @@ def select(
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
             relation = connection.sql(query, params=parameters)
-            if "UHUGEINT" in str(relation.types):  # Arrow would carry half of them as negative
+            # Arrow would carry half of these numbers as negative ones.
+            if "UHUGEINT" in str(relation.types):
                 raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
             return _frame(_bounded(relation.to_arrow_reader()))
         except InvalidValueError:

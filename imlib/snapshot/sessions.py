@@ -124,7 +124,8 @@ _TYPES: Final[dict[str, str]] = {
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
-    ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)  # None becomes NaN
+    # None becomes NaN.
+    ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)
     ttls_ms[ttls_ms == -1] = np.nan
     return {
         "user_id": np.repeat(np.array(batch.user_ids, dtype=np.int32), batch.sizes)[columns.row],
@@ -174,7 +175,8 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     several = same[1:] | same[:-1]
     few = order[several]
     columns = found | {"documented": ~found["deployed"]}
-    keys = [*_NAME, "now", "documented"]  # lexsort takes the most important key last
+    # lexsort takes the most important key last.
+    keys = [*_NAME, "now", "documented"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 

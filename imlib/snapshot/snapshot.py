@@ -135,7 +135,8 @@ class Snapshot:
 
 def frame_names(tables: Iterable[str]) -> dict[str, str]:
     """Return each table by its frame's name; the names are unique even if case is ignored."""
-    taken = {*REDIS_FRAMES, ""}  # SQLite allows a table without a name, DuckDB does not
+    # SQLite allows a table without a name, DuckDB does not.
+    taken = {*REDIS_FRAMES, ""}
     names = {}
     for table in tables:
         name = table

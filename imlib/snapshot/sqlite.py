@@ -56,7 +56,8 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
         try:
             columns = connection.exec_driver_sql(_COLUMNS, (name,)).all()
         except sa.exc.DBAPIError as error:
-            left_out[name] = str(error.orig)  # a virtual table whose module isn't there
+            # A virtual table whose module isn't there.
+            left_out[name] = str(error.orig)
             continue
         keyed = sorted((place, column) for column, _, _, place in columns if place)
         listed[name] = TableDescription(

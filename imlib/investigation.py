@@ -51,8 +51,11 @@ def look(
     if redis or database:
         judge = system_clock if at is None else clock
         deployment = connect(redis_url, database_url, read_only=True, clock=judge)
-        lent = os.environ.get("IMLIB_SAMPLE") and redis and database
-        if not lent or _holds_something(deployment):
+        if not (os.environ.get("IMLIB_SAMPLE") and redis and database):
+            return deployment, None
+        try:
+            check_empty(deployment)
+        except NotEmptyError:
             return deployment, None
         deployment.close()
     world = sample_world(redis or EMBEDDED, database or EMBEDDED, clock)
@@ -68,14 +71,6 @@ def sample_world(
     world.load_sample()
     _hold(world)
     return world
-
-
-def _holds_something(deployment: Deployment) -> bool:
-    try:
-        check_empty(deployment)
-    except NotEmptyError:
-        return True
-    return False
 
 
 def _hold(world: Deployment) -> None:

@@ -119,13 +119,12 @@ def decode_columns(fields: Sequence[str | bytes], values: Sequence[str | bytes])
     else:
         _fill_by_column(table, _binary(fields), _binary(values))
     decoded = table.pop("decoded")
-    malformed = []
-    for row in np.flatnonzero(~decoded).tolist():
-        field, value = fields[row], values[row]
-        malformed.append(MalformedEntry(row, field, value, why_malformed(field, value)))
     return SessionColumns(
         row=np.flatnonzero(decoded),
-        malformed=malformed,
+        malformed=[
+            MalformedEntry(row, fields[row], values[row], why_malformed(fields[row], values[row]))
+            for row in np.flatnonzero(~decoded).tolist()
+        ],
         **{name: column[decoded] for name, column in table.items()},
     )
 

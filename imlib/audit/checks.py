@@ -138,7 +138,13 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
         yield _entry(row), what, _same(row, "sessions", "server_id")
 
 
-@_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
+@_check(
+    "warning",
+    users="id",
+    auth_keys="auth_id",
+    auth_users="auth_id",
+    auths="auth_id",
+)
 def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session of no user in users, or of no auth key in auth_keys, auth_users or auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
@@ -160,8 +166,8 @@ def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
 @_check("error", message_boxes="user_id pts")
 def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
     """A pts missing between two boxes of a user: clients ask for it again and again."""
-    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
-    boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
+    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64")
+    boxes = boxes.drop_duplicates().sort_values(["user_id", "pts"], ignore_index=True)
     before = boxes.shift(fill_value=0)
     gaps = (
         (boxes["user_id"] == before["user_id"])
@@ -227,7 +233,10 @@ def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     )
     incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
     boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
-    counted = boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum"))
+    counted = boxes.groupby(key).agg(
+        newest=("message_id", "max"),
+        unread=("unread", "sum"),
+    )
     both = dialogs.join(counted, on=key).fillna(0)
     both = both.astype({"newest": "int64", "unread": "int64"})
     wrong = (both["top_message"] != both["newest"]) | (both["unread_count"] != both["unread"])
@@ -248,7 +257,11 @@ def _peer(row: Any) -> str:
     return f"{PeerType(row.peer_type).name.lower() if known else row.peer_type} {row.peer_id}"
 
 
-@_check("error", message_boxes="user_id message_id", messages="id")
+@_check(
+    "error",
+    message_boxes="user_id message_id",
+    messages="id",
+)
 def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     """A box whose message does not exist."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
@@ -259,7 +272,12 @@ def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
         yield subject, what, query
 
 
-@_check("error", chat_users="chat_id user_id", chats="id", users="id")
+@_check(
+    "error",
+    chat_users="chat_id user_id",
+    chats="id",
+    users="id",
+)
 def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     """A chat_users row whose user or chat does not exist."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables

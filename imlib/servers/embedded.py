@@ -26,6 +26,7 @@ from imlib.servers import watchdog
 
 START_SECONDS = 20
 _END_SECONDS = 5
+_OPTIONS = "--port 0 --unixsocketperm 700 --appendonly no --daemonize no"
 # The kernel takes 107; this leaves some room.
 _SOCKET_PATH_BYTES = 100
 
@@ -52,7 +53,10 @@ class Embedded:
             self.folder = _private_folder()
             undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.socket = self.folder / "redis.sock"
-            command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
+            command = []
+            if server is not None:
+                command = [str(server), *_OPTIONS.split(), "--save", ""]
+                command += ["--unixsocket", str(self.socket), "--dir", str(self.folder)]
             # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
             python = [sys.executable, "-I", "-S"]
             self._watchdog = subprocess.Popen(
@@ -141,12 +145,6 @@ def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
     # Only now under its name: no other watchdog finds it unlocked and sweeps the folder.
     os.rename(folder / "lock", folder / watchdog.LOCK)
     return [lock]
-
-
-def _options(folder: Path, socket_path: Path) -> list[str]:
-    fixed = "--port 0 --unixsocketperm 700 --appendonly no --daemonize no"
-    given = ["--unixsocket", str(socket_path), "--dir", str(folder)]
-    return [*fixed.split(), "--save", "", *given]
 
 
 def _answers(path: Path) -> bool:

@@ -21,9 +21,13 @@ import sqlalchemy as sa
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
 _NUMBERS: Final = "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64"
-NUMBERS: Final[dict[pa.DataType, Any]] = {
-    pa.type_for_alias(name.lower()): pd.api.types.pandas_dtype(name) for name in _NUMBERS.split()
-}
+NUMBERS: Final[dict[pa.DataType, Any]] = dict(
+    zip(
+        map(pa.type_for_alias, _NUMBERS.lower().split()),
+        map(pd.api.types.pandas_dtype, _NUMBERS.split()),
+        strict=True,
+    )
+)
 """Arrow's integers and floats, each with the pandas dtype that can hold NULL too."""
 
 

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imlib.errors import SnapshotError
-from imlib.snapshot.description import held_by_arrow
 from imlib.snapshot.info import SnapshotInfo
 
 if TYPE_CHECKING:
@@ -131,8 +130,10 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         held = f"holds the frame {note.get('frame')!r}, not {frame!r}"
         raise refusal(path, f"{held}: files were renamed or mixed up")
     try:
-        # Needed for decimals: pandas' own note in the file carries every other dtype.
-        read = table.to_pandas(types_mapper=held_by_arrow)
+        # pandas' own note in the file carries every dtype but decimals.
+        read = table.to_pandas(
+            types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
+        )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
         raise refusal(
             path, f"is damaged: what pandas noted in it cannot be used ({problem!r})"

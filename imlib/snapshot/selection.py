@@ -84,7 +84,9 @@ def choose(
 ) -> Chosen:
     """Return each table's columns to read; a name is refused unless it exists or is left out."""
     tables = request.tables
-    columns = {f"{one.name}.{column}" for one in listed.values() for column in one.columns}
+    columns: set[str] = set()
+    for one in listed.values():
+        columns.update(map(f"{one.name}.".__add__, one.columns))
     names = [name for name in (listed if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
     unmask = [name for name in request.unmask if name.partition(".")[0] not in left_out]

@@ -54,10 +54,6 @@ _DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error, Over
 _BODIES_KEPT: Final = 1_000
 
 
-def _ignore(_name: str, _rows: int) -> None:
-    """Ignore progress."""
-
-
 class TablesRead(NamedTuple):
     """The frames by table, and how they were read."""
 
@@ -226,7 +222,7 @@ class _Reading:
         while unfit := read.unfit():
             # Again, with these columns in a form that can hold them; progress has counted the rows.
             carriers |= unfit
-            read = self._read_once(table, carriers, conditions, _ignore)
+            read = self._read_once(table, carriers, conditions, lambda *_: None)
             problems |= read.problems
         frame, rows = {}, sum(map(len, read.columns[0]))
         for one in read.fields:
@@ -254,6 +250,7 @@ class _Reading:
         progress: Progress,
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
+        gathered: list[list[pa.Array]] = [[] for _ in carriers]
         source, masking, columns = self.source, self.masking, table.clause.c
         # One row more than is kept tells whether there are more.
         limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
@@ -261,12 +258,12 @@ class _Reading:
         statement = ordered.select_from(table.clause).where(*conditions)
         with source.rows(statement, table, carriers) as (fields, batches):
             hidden = masking.hidden(table.name, fields)
-            read = _Pass(fields, hidden, [[] for _ in fields], {}, {})
-            dtypes = {one.name: one.dtype for one in fields}
+            read = _Pass(fields, hidden, gathered, {}, {})
+            by_name = dict(zip(carriers, fields, strict=True))
             judged = (
                 table.name == "messages"
-                and {"id", "message_data"} <= dtypes.keys()
-                and pa.types.is_integer(dtypes["id"])
+                and {"id", "message_data"} <= by_name.keys()
+                and pa.types.is_integer(by_name["id"].dtype)
             )
             if judged:
                 read.bodies.update({"not_json": [], "not_json_more": 0})
@@ -274,8 +271,8 @@ class _Reading:
                 arrays = source.decode(fields, batch, read.problems)
                 progress(table.name, len(arrays[0]))
                 if judged:
-                    _judge(read.bodies, dict(zip(dtypes, arrays, strict=True)), carriers)
-                for name, array, chunks in zip(dtypes, arrays, read.columns, strict=True):
+                    _judge(read.bodies, dict(zip(carriers, arrays, strict=True)), carriers)
+                for name, array, chunks in zip(carriers, arrays, gathered, strict=True):
                     chunks.append(masking.tokens(array) if name in hidden else array)
         return read
 

@@ -51,8 +51,11 @@ def look(
     if redis or database:
         judge = system_clock if at is None else clock
         deployment = connect(redis_url, database_url, read_only=True, clock=judge)
-        lent = os.environ.get("IMLIB_SAMPLE") and redis and database
-        if not lent or _holds_something(deployment):
+        if not (os.environ.get("IMLIB_SAMPLE") and redis and database):
+            return deployment, None
+        try:
+            check_empty(deployment)
+        except NotEmptyError:
             return deployment, None
         deployment.close()
     world = sample_world(redis or EMBEDDED, database or EMBEDDED, clock)
@@ -70,17 +73,10 @@ def sample_world(
     return world
 
 
-def _holds_something(deployment: Deployment) -> bool:
-    try:
-        check_empty(deployment)
-    except NotEmptyError:
-        return True
-    return False
-
-
 def _hold(world: Deployment) -> None:
     """Move deadlines away: Redis's clock goes on while a person reads, and the world's does not."""
-    client: Any = world.redis  # Any: redis-py types each command for asynchronous clients as well
+    # Any: redis-py types each command for asynchronous clients as well.
+    client: Any = world.redis
     with translate_errors(client):
         for key in client.scan_iter(count=1000):
             deadline = client.pexpiretime(key)

@@ -24,13 +24,15 @@ def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
     """Draw the seconds that a snapshot's sessions still count; below zero they no longer do."""
     left = CHECK_ONLINE_TIMEOUT - sessions["age_s"]
     edges = [second - 0.5 for second in range(int(left.min()), int(left.max()) + 2)]
-    for state, chosen in (
-        ("online", left[sessions["online"]]),
-        ("stale", left[~sessions["online"]]),
-    ):
+    for state, chosen in (("online", sessions["online"]), ("stale", ~sessions["online"])):
         colour, hatch = STATES[state]
         axes.hist(
-            chosen, bins=edges, facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.6
+            left[chosen],
+            bins=edges,
+            facecolor=colour,
+            hatch=hatch,
+            edgecolor="black",
+            linewidth=0.6,
         )
     axes.set(xlabel="lease left (s)", ylabel="sessions")
     whole_numbers(axes.xaxis)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
 from imlib.context import Context
-from imlib.errors import CodecError, NotEmptyError
+from imlib.errors import NotEmptyError
 from imlib.schema import create_all, tables
 from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
@@ -108,7 +107,8 @@ def _write_redis(context: Context, before: Callable[[], object]) -> None:
     text = (folder() / "redis.json").read_text(encoding="ascii")
     # The file has a byte that is not ASCII as \xNN.
     keys = json.loads(text.replace(r"\\x", r"\u00"))
-    client: Any = context.redis  # Any: redis-py types each command for asynchronous clients as well
+    # Any: redis-py types each command for asynchronous clients as well.
+    client: Any = context.redis
     with redis_pipeline.translate_errors(client):
         server = redis_pipeline.parse_time(client.time())
         before()
@@ -126,8 +126,7 @@ def _write_redis(context: Context, before: Callable[[], object]) -> None:
 
 def _moved(field: str, value: str, later: int) -> str:
     """Return an entry's value with its session reported later; what is no session stays."""
-    if later:
-        with suppress(CodecError):
-            now = SessionStatus.from_key_value(field, value, user_id=0).now
-            return value.replace(str(now), str(now + later))
-    return value
+    status = SessionStatus.parse_key_value(field, value, user_id=0)
+    if status is None:
+        return value
+    return value.replace(str(status.now), str(status.now + later))

@@ -139,7 +139,8 @@ def _fill_one_by_one(
     for row, (field, value) in enumerate(zip(fields, values, strict=True)):
         if status := SessionStatus.parse_key_value(field, value, user_id=0):
             table["decoded"][row] = True
-            table["deployed"][row] = Layout.DEPLOYED.separator in repr(field)  # str or bytes
+            # By repr, because the field may be str or bytes.
+            table["deployed"][row] = Layout.DEPLOYED.separator in repr(field)
             for name in PARTS:
                 table[name][row] = getattr(status, name)
 
@@ -162,7 +163,8 @@ def _decode(entries: pa.RecordBatch, layout: Layout) -> pa.RecordBatch:
     """Return the rows that are in a layout, with one column per part."""
     columns = {"row": entries["row"]}
     for text, pattern in zip(("field", "value"), PATTERNS[layout], strict=True):
-        groups = pc.extract_regex(entries[text], rf"\A{pattern}\z")  # null where it doesn't match
+        # A text that doesn't match becomes null.
+        groups = pc.extract_regex(entries[text], rf"\A{pattern}\z")
         for part, digits in zip(groups.type, groups.flatten(), strict=True):
             columns[part.name] = _integers(part.name, digits.view(pa.large_string()))
     return pa.record_batch(columns).drop_null()
@@ -172,9 +174,11 @@ def _integers(name: str, digits: pa.Array) -> pa.Array:
     """Cast decimal digits to a part's type. What is outside its width becomes null."""
     try:
         return digits.cast(_TYPES[name])
-    except pa.ArrowInvalid:  # at least one is too wide; the error doesn't say which
+    except pa.ArrowInvalid:
+        # At least one is too wide, and the error doesn't say which.
         numbers = digits.cast(pa.decimal256(_LONGEST))
-        integers = numbers.cast(_TYPES[name], safe=False)  # cuts off what is too wide
+        # Without a check: what is too wide is cut, and then differs.
+        integers = numbers.cast(_TYPES[name], safe=False)
         return pc.if_else(pc.equal(integers, numbers), integers, None)
 
 

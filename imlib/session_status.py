@@ -38,7 +38,7 @@ WIDTHS: Final = {
 """The least and the greatest value of each attribute of a session."""
 FIELD_PARTS: Final = ("auth_key_id", "session_id")
 PARTS: Final = (*FIELD_PARTS, "server_id", "netlib_session_id", "now")
-"""All that an entry holds; only the user id is in the key."""
+"""All that an entry holds, in the order of `SessionStatus`; only the user id is in the key."""
 
 
 class Layout(StrEnum):
@@ -191,20 +191,13 @@ one layout (field '-5@6', value '1512270533_1_42')
         try:
             text = field if isinstance(field, str) else bytes.decode(field, "ascii")
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
-            entry = f"{text} {stamp}"  # no part may hold a space, so it keeps the two apart
+            # No part may hold a space, so it keeps the two apart.
+            entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    auth_key_id, session_id, server_id, netlib_session_id, now = found.group(*PARTS)
-                    return cls(
-                        user_id,
-                        int(auth_key_id),
-                        int(session_id),
-                        int(server_id),
-                        int(netlib_session_id),
-                        int(now),
-                    )
-        except (ValueError, TypeError):  # not ASCII, neither str nor bytes, or too wide
-            pass
+                    return cls(user_id, *map(int, found.group(*PARTS)))
+        except (ValueError, TypeError):
+            pass  # not ASCII, neither str nor bytes, or too wide
         return None
 
 
@@ -224,15 +217,12 @@ def user_id_from_key(key: str | bytes) -> int:
     try:
         given = key if isinstance(key, bytes) else str.encode(key, "ascii")
         user_id = int(given[len(KEY_PREFIX) :])
-        if b"online_%d" % user_id == given and _INT32[0] <= user_id <= _INT32[1]:
+        if b"online_%d" % check_width("user_id", user_id) == given:
             return user_id
-    except (ValueError, TypeError):
+    except (ValueError, TypeError):  # CodecError is a ValueError
         pass
-    problem = (
-        _ascii_problem("key", key)
-        or "the key is not online_ and a user id, an int32 in plain decimal"
-    )
-    raise CodecError(key, None, problem)
+    rule = "the key is not online_ and a user id, an int32 in plain decimal"
+    raise CodecError(key, None, _ascii_problem("key", key) or rule)
 
 
 def parse_int64(text: bytes) -> int | None:

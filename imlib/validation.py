@@ -37,7 +37,8 @@ def distinct_users(user_ids: Iterable[int]) -> list[int]:
         set(map(type, given)) <= {int}
         and low <= min(given, default=low) <= max(given, default=high) <= high
     ):
-        return list(dict.fromkeys(given))  # the usual case costs a tenth of what follows
+        # The usual case costs a tenth of what follows.
+        return list(dict.fromkeys(given))
     try:
         return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
     except CodecError as problem:

@@ -7,8 +7,7 @@ needs, with all their rows. Its docstring is one line, which ``imlib audit --lis
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pandas as pd
 
@@ -18,14 +17,15 @@ from imlib.session_status import Layout
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
 
-ALLOWED_SKEW_S: Final = int(CHECK_ONLINE_TIMEOUT) - int(ONLINE_TIMEOUT)
+ALLOWED_SKEW_S: Final = CHECK_ONLINE_TIMEOUT - ONLINE_TIMEOUT
+
+_SESSION: Final = ("user_id", "auth_key_id", "session_id")
 
 Found = tuple[str, str, str]
 """Subject, what was found, a query that shows more of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One check: what it looks for, what it needs, and the function that finds it."""
 
     severity: str
@@ -76,10 +76,9 @@ def _entry(row: Any) -> str:
     return f"online_{row.user_id} {row.auth_key_id}{Layout(row.layout).separator}{row.session_id}"
 
 
-def _sessions_of(row: Any) -> str:
-    return _select(
-        "sessions", user_id=row.user_id, auth_key_id=row.auth_key_id, session_id=row.session_id
-    )
+def _same(row: Any, frame: str, *columns: str) -> str:
+    """Return a query for the rows of a frame that have a row's values in some columns."""
+    return _select(frame, **{name: getattr(row, name) for name in columns})
 
 
 @_check("info")
@@ -91,7 +90,7 @@ def _ghost(snapshot: Snapshot) -> Iterator[Found]:
             f"last reported {row.age_s:.0f} s ago on server {row.server_id}; it counts for "
             f"{CHECK_ONLINE_TIMEOUT} s"
         )
-        yield _entry(row), what, _sessions_of(row)
+        yield _entry(row), what, _same(row, "sessions", *_SESSION)
 
 
 @_check("warning")
@@ -110,7 +109,7 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
     """A key or field from which nothing can be read."""
     for row in _each(snapshot.malformed):
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
-        yield subject, row.reason, _select("malformed", key=row.key)
+        yield subject, row.reason, _same(row, "malformed", "key")
     if more := snapshot.info.get("malformed_not_kept"):
         what = f"{more} more were counted and not kept"
         query = "SELECT reason, count(*) FROM malformed GROUP BY reason"
@@ -136,43 +135,50 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
             f"reported {-row.age_s:.0f} s from now: the clock of server {row.server_id} is ahead "
             f"by at least that; {ALLOWED_SKEW_S} s are allowed"
         )
-        yield _entry(row), what, _select("sessions", server_id=row.server_id)
+        yield _entry(row), what, _same(row, "sessions", "server_id")
 
 
-@_check("warning", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id")
+@_check(
+    "warning",
+    users="id",
+    auth_keys="auth_id",
+    auth_users="auth_id",
+    auths="auth_id",
+)
 def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session of no user in users, or of no auth key in auth_keys, auth_users or auths."""
     sessions, tables = snapshot.sessions, snapshot.tables
-    unknown = ~sessions["user_id"].isin(tables["users"]["id"])
     # As Python's integers: pandas would compare int64 with a table's unsigned ids as floats.
     known: set[int] = set()
     for name in ("auth_keys", "auth_users", "auths"):
         known.update(map(int, tables[name]["auth_id"].dropna()))
-    lacks = pd.DataFrame(
-        {"user": unknown, "auth key": [one not in known for one in sessions["auth_key_id"]]}
-    )
-    for row in _each(sessions.join(lacks.any(axis=1).rename("orphan")).query("orphan")):
-        who = [str(name) for name in lacks if lacks.at[row.Index, name]]
-        what = f"its {' and '.join(who)} {'is' if len(who) == 1 else 'are'} in no table"
-        yield _entry(row), what, _sessions_of(row)
+    no_user = ~sessions["user_id"].isin(tables["users"]["id"])
+    no_key = ~sessions["auth_key_id"].map(known.__contains__).astype(bool)
+    for row in _each(sessions.assign(no_user=no_user, no_key=no_key)[no_user | no_key]):
+        what = "its user and auth key are in no table"
+        if not row.no_key:
+            what = "its user is in no table"
+        elif not row.no_user:
+            what = "its auth key is in no table"
+        yield _entry(row), what, _same(row, "sessions", *_SESSION)
 
 
 @_check("error", message_boxes="user_id pts")
 def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
     """A pts missing between two boxes of a user: clients ask for it again and again."""
-    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64").drop_duplicates()
-    boxes = boxes.sort_values(["user_id", "pts"], ignore_index=True)
-    before = boxes["pts"].shift(fill_value=0)
+    boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64")
+    boxes = boxes.drop_duplicates().sort_values(["user_id", "pts"], ignore_index=True)
+    before = boxes.shift(fill_value=0)
     gaps = (
-        (boxes["user_id"] == boxes["user_id"].shift(fill_value=0))
-        & (boxes["pts"] - before > 1)
+        (boxes["user_id"] == before["user_id"])
+        & (boxes["pts"] - before["pts"] > 1)
         & (boxes.index > 0)
     )
-    for row in _each(boxes.assign(first=before + 1)[gaps]):
-        missing = f"{row.first}" if row.first == row.pts - 1 else f"{row.first} to {row.pts - 1}"
-        query = _select(
-            "message_boxes", f"pts BETWEEN {row.first - 1} AND {row.pts}", user_id=row.user_id
-        )
+    for row in _each(boxes.assign(before=before["pts"])[gaps]):
+        first, last = row.before + 1, row.pts - 1
+        missing = f"{first}" if first == last else f"{first} to {last}"
+        between = f"pts BETWEEN {row.before} AND {row.pts}"
+        query = _select("message_boxes", between, user_id=row.user_id)
         yield f"user {row.user_id} pts {missing}", "no box has it", query
 
 
@@ -196,7 +202,7 @@ def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
     sequences = snapshot.sequences
     for row in _each(sequences[sequences["state"] == "behind"]):
         what = f"Redis was still at {row.redis_after} after its row, {row.row}, was read"
-        yield row.name, what, _select("sequences", name=row.name)
+        yield row.name, what, _same(row, "sequences", "name")
 
 
 @_check("warning")
@@ -206,7 +212,7 @@ def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
     for row in _each(sequences[sequences["state"].isin(["ahead", "redis only"])]):
         there = "where there is none" if pd.isna(row.row) else row.row
         what = f"Redis was at {row.redis_before} already before its row, {there}, was read"
-        yield row.name, what, _select("sequences", name=row.name)
+        yield row.name, what, _same(row, "sequences", "name")
 
 
 @_check(
@@ -227,10 +233,11 @@ def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     )
     incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
     boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
-    counted = (
-        boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum")).reset_index()
+    counted = boxes.groupby(key).agg(
+        newest=("message_id", "max"),
+        unread=("unread", "sum"),
     )
-    both = dialogs.merge(counted, on=key, how="left").fillna({"newest": 0, "unread": 0})
+    both = dialogs.join(counted, on=key).fillna(0)
     both = both.astype({"newest": "int64", "unread": "int64"})
     wrong = (both["top_message"] != both["newest"]) | (both["unread_count"] != both["unread"])
     for row in _each(both[wrong]):
@@ -241,7 +248,7 @@ def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
             counted_too = f"{row.unread} of its boxes are unread"
             what.append(f"unread_count is {row.unread_count}, and {counted_too}")
         where = "message_boxes" if row.newest else "user_dialogs"
-        query = _select(where, user_id=row.user_id, peer_type=row.peer_type, peer_id=row.peer_id)
+        query = _same(row, where, *key)
         yield f"user {row.user_id} peer {_peer(row)}", "; ".join(what), query
 
 
@@ -250,24 +257,33 @@ def _peer(row: Any) -> str:
     return f"{PeerType(row.peer_type).name.lower() if known else row.peer_type} {row.peer_id}"
 
 
-@_check("error", message_boxes="user_id message_id", messages="id")
+@_check(
+    "error",
+    message_boxes="user_id message_id",
+    messages="id",
+)
 def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     """A box whose message does not exist."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
-        query = _select("message_boxes", user_id=row.user_id, message_id=row.message_id)
+        query = _same(row, "message_boxes", "user_id", "message_id")
         subject = f"user {row.user_id} message {row.message_id}"
         what = "its box is there, and the message in no table"
         yield subject, what, query
 
 
-@_check("error", chat_users="chat_id user_id", chats="id", users="id")
+@_check(
+    "error",
+    chat_users="chat_id user_id",
+    chats="id",
+    users="id",
+)
 def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     """A chat_users row whose user or chat does not exist."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
     for column, table in (("chat_id", "chats"), ("user_id", "users")):
         for row in _each(participants[~participants[column].isin(tables[table]["id"])]):
-            query = _select("chat_users", chat_id=row.chat_id, user_id=row.user_id)
+            query = _same(row, "chat_users", "chat_id", "user_id")
             what = f"the {column[:-3]} is not in {table}"
             yield f"user {row.user_id} chat {row.chat_id}", what, query
 

@@ -92,7 +92,8 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
     }
     if absent := [name for name, column in columns.items() if column is None]:
         return f"not in the snapshot: {', '.join(absent)}"
-    columns.pop("messages.message_data", None)  # the only one that is no integer
+    # The only one that is no integer.
+    columns.pop("messages.message_data", None)
     if odd := [name for name, column in columns.items() if not is_integer_dtype(column)]:
         return f"carried as something else than integers: {', '.join(odd)}"
     if check == "body_not_json" and "not_json" not in facts.get("messages", {}):

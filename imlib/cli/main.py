@@ -72,14 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(problem)
         return FAILED
     except OSError as problem:
-        if not isinstance(problem, BrokenPipeError):  # its reader has read enough
+        # A broken pipe is no failure: its reader has read enough.
+        if not isinstance(problem, BrokenPipeError):
             complain(f"reading or writing failed: {problem}")
         # When the interpreter ends, it flushes again what is left, and would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
         return 130
-    except Exception:  # a fault in imlib: shown whole, and with another exit code than a finding
+    except Exception:
+        # A fault in imlib: shown whole, and with another exit code than a finding's.
         traceback.print_exc()
         return FAILED
 

@@ -37,10 +37,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "  imlib snapshot --user 7 --user 8 --format json\n"
         "  imlib snapshot --tables users,devices --unmask users.phone\n  imlib snapshot --sample",
     )
-    snapshot.add_argument(
-        "folder", metavar="FOLDER", nargs="?", type=Path, help="where to keep it; must not exist"
-    )
-    _add_choice(snapshot)
+    _add_choice(snapshot, "where to keep it; must not exist")
     snapshot.add_argument(
         "--user",
         metavar="ID",
@@ -74,15 +71,12 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "  imlib audit --sample",
     )
     audit.add_argument(
-        "folder", metavar="FOLDER", nargs="?", type=Path, help="a snapshot that was kept"
-    )
-    audit.add_argument(
         "--check", metavar="NAME", action="append", help="only this check; may come several times"
     )
     audit.add_argument(
         "--list", action="store_true", help="say which checks there are; no server is needed"
     )
-    _add_choice(audit)
+    _add_choice(audit, "a snapshot that was kept")
 
     diff = command(
         "diff",
@@ -101,7 +95,8 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_format(diff)
 
 
-def _add_choice(command: argparse.ArgumentParser) -> None:
+def _add_choice(command: argparse.ArgumentParser, folder: str) -> None:
+    command.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=folder)
     command.add_argument(
         "--tables",
         metavar="NAMES",
@@ -123,7 +118,8 @@ def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
             raise ConfigurationError(
                 "--tables names tables, and no database is named: set IMLIB_DATABASE_URL"
             )
-        tables = []  # the tables of a private database would be empty, and that is no answer
+        # The tables of a private database would be empty, and that is no answer.
+        tables = []
     with connected(options) as deployment:
         return deployment.snapshot(tables=tables, limit=options.limit, progress=True, **more)
 
@@ -188,12 +184,14 @@ def _audit(options: argparse.Namespace) -> int:
     if options.sample and whole:
         from imlib.sample import kept_snapshot
 
-        folder = kept_snapshot()  # the same as one taken now, without servers
+        # It is the same as one taken now, and needs no server.
+        folder = kept_snapshot()
     snapshot = _take(options) if folder is None else Snapshot.load(folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)
-    if options.format == "table":  # without the column that would make it too wide to read
+    # A table is shown without the column that would make it too wide to read.
+    if options.format == "table":
         for reason, some in found[skipped].groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
         found, columns = found[~skipped], columns[:-1]

@@ -26,7 +26,9 @@ from imlib.servers import watchdog
 
 START_SECONDS = 20
 _END_SECONDS = 5
-_SOCKET_PATH_BYTES = 100  # the kernel takes 107; this leaves some room
+_OPTIONS = "--port 0 --unixsocketperm 700 --appendonly no --daemonize no"
+# The kernel takes 107; this leaves some room.
+_SOCKET_PATH_BYTES = 100
 
 
 class Embedded:
@@ -51,7 +53,10 @@ class Embedded:
             self.folder = _private_folder()
             undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.socket = self.folder / "redis.sock"
-            command = [] if server is None else [str(server), *_options(self.folder, self.socket)]
+            command = []
+            if server is not None:
+                command = [str(server), *_OPTIONS.split(), "--save", ""]
+                command += ["--unixsocket", str(self.socket), "--dir", str(self.folder)]
             # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
             python = [sys.executable, "-I", "-S"]
             self._watchdog = subprocess.Popen(
@@ -99,7 +104,8 @@ class Embedded:
                 raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
         assert self._watchdog.stdin is not None
-        os.write(self._watchdog.stdin.fileno(), b"!")  # tells the watchdog that the server is up
+        # This tells the watchdog that the server is up.
+        os.write(self._watchdog.stdin.fileno(), b"!")
 
 
 def find_server() -> Path | None:
@@ -131,26 +137,14 @@ def _lock(folder: Path, undo: contextlib.ExitStack) -> list[int]:
     try:
         lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
     except OSError:
-        folder.rmdir()  # rmtree would have to open a file, and that is what just failed
+        # rmtree would have to open a file, and that is what just failed.
+        folder.rmdir()
         raise
     undo.callback(os.close, lock)
     fcntl.flock(lock, fcntl.LOCK_EX)
     # Only now under its name: no other watchdog finds it unlocked and sweeps the folder.
     os.rename(folder / "lock", folder / watchdog.LOCK)
     return [lock]
-
-
-def _options(folder: Path, socket_path: Path) -> list[str]:
-    options = {
-        "port": "0",
-        "unixsocket": str(socket_path),
-        "unixsocketperm": "700",
-        "save": "",
-        "appendonly": "no",
-        "dir": str(folder),
-        "daemonize": "no",
-    }
-    return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
 def _answers(path: Path) -> bool:
@@ -169,7 +163,9 @@ def _end(owner: int, undo: contextlib.ExitStack) -> None:
 
 def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
     with process:
-        process.terminate()  # closing the pipe is not enough: a forked child may hold it too
+        # Closing the pipe is not enough: a forked child may hold it too.
+        process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
-        process.kill()  # for one that did not end, such as a stopped process
+        # For one that did not end, such as a stopped process.
+        process.kill()

@@ -32,7 +32,8 @@ def main() -> None:
     owner, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the finally below runs
+    # SIGTERM becomes an exception, so that the finally below runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server = None
     try:
         if command:
@@ -67,7 +68,8 @@ def _tie() -> Callable[[], None] | None:
 
 def _sweep(parent: str) -> None:
     """Remove the folders that this user's dead owners left; a living owner holds its lock."""
-    import fcntl  # here, since the owner imports this module too, and Windows has none
+    # Here, since the owner imports this module too, and Windows has none.
+    import fcntl
 
     for lock in glob(os.path.join(escape(parent), "imlib-*", LOCK)):
         folder = os.path.dirname(lock)

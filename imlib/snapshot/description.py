@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,18 +20,14 @@ import sqlalchemy as sa
 
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
-NUMBERS: Final[dict[pa.DataType, Any]] = {
-    pa.int8(): pd.Int8Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.uint8(): pd.UInt8Dtype(),
-    pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(),
-    pa.uint64(): pd.UInt64Dtype(),
-    pa.float32(): pd.Float32Dtype(),
-    pa.float64(): pd.Float64Dtype(),
-}
+_NUMBERS: Final = "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64"
+NUMBERS: Final[dict[pa.DataType, Any]] = dict(
+    zip(
+        map(pa.type_for_alias, _NUMBERS.lower().split()),
+        map(pd.api.types.pandas_dtype, _NUMBERS.split()),
+        strict=True,
+    )
+)
 """Arrow's integers and floats, each with the pandas dtype that can hold NULL too."""
 
 
@@ -93,8 +89,7 @@ class Field:
     """MySQL's own code of the type (`pymysql.constants.FIELD_TYPE`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why a column cannot be carried as it is declared, and the carrier that can hold it.
 
     With `Carrier.DECLARED` it is a remark for the reader: the column stays as it is.

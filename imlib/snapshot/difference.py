@@ -85,12 +85,17 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
         key = later.info["tables"][name]["primary_key"]
         tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden)
     return Difference(
-        now[~now.index.isin(then.index)].reset_index(),
-        then[~then.index.isin(now.index)].reset_index(),
+        _only_in(now, then).reset_index(),
+        _only_in(then, now).reset_index(),
         servers[servers["server_before"] != servers["server_after"]].astype("int32").reset_index(),
         tables,
         left_out,
     )
+
+
+def _only_in(frame: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose key is not in the other frame."""
+    return frame[~frame.index.isin(other.index)]
 
 
 def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
@@ -119,7 +124,8 @@ def _incomparable(
             return f"the {which} snapshot holds only part of it"
         if set(key) - set(frame):
             return f"the {which} snapshot lacks its primary key"
-        if frame.duplicated(key).any():  # SQLite allows NULL in a key, in several rows
+        # SQLite allows NULL in a key, in several rows.
+        if frame.duplicated(key).any():
             return f"its primary key is not unique in the {which} snapshot"
     unknown = [reason for column, reason in hidden.items() if column in key]
     return f"its primary key is {unknown[0]}" if unknown else ""
@@ -134,7 +140,8 @@ def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
     ours, theirs = later.info["tables"][name], earlier.info["tables"][name]
     masked = set(ours["masked"]) ^ set(theirs["masked"])
     if later.info.get("mask_key_id") != earlier.info.get("mask_key_id"):
-        masked.update(ours["masked"])  # equal values have other tokens under another key
+        # Equal values have other tokens under another key.
+        masked.update(ours["masked"])
     carried = ours.get("could_not_carry", {}) | theirs.get("could_not_carry", {})
     hidden = {}
     for column in dict.fromkeys([*now.columns, *then.columns]):
@@ -165,8 +172,8 @@ def _rows(
     changed: NDArray[np.bool_] = np.any(differs, axis=1)
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = [
-        _change(now.index[~now.index.isin(then.index)], "added", ""),
-        _change(then.index[~then.index.isin(now.index)], "removed", ""),
+        _change(_only_in(now, then).index, "added", ""),
+        _change(_only_in(then, now).index, "removed", ""),
         _change(both[changed], "changed", names),
     ]
     rows, order = pd.concat(parts), [*key, "change"]
@@ -184,8 +191,7 @@ def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
         left, right = left.astype(object), right.astype(object)
     gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
     unequal = (left != right).to_numpy(bool, na_value=True)
-    differs: NDArray[np.bool_] = np.where(gone | missing, gone != missing, unequal)
-    return differs
+    return np.where(gone | missing, gone != missing, unequal)
 
 
 def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:

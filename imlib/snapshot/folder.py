@@ -33,9 +33,7 @@ def check_new(folder: str | PathLike[str]) -> Path:
     """Return where to write a new folder; raise `SnapshotError` if something is there."""
     target = Path(folder)
     if os.path.lexists(target):
-        raise _refusal(
-            target, "exists: a snapshot is saved under a new name and never over another"
-        )
+        raise refusal(target, "exists: a snapshot is saved under a new name and never over another")
     return target
 
 
@@ -79,7 +77,8 @@ def write_folder(
         ) from problem
     finally:
         if building is not None:
-            shutil.rmtree(building, ignore_errors=True)  # renamed already if all went well
+            # If all went well it has its new name, and nothing is left here.
+            shutil.rmtree(building, ignore_errors=True)
     return target
 
 
@@ -96,21 +95,21 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], S
     try:
         there = (source / _FIRST).is_file()
     except OSError as problem:
-        raise _refusal(source, f"cannot be read: {_line(problem)}") from problem
+        raise refusal(source, f"cannot be read: {_line(problem)}") from problem
     if not there:
-        raise _refusal(source, f"holds no snapshot: {_FIRST} is not there")
+        raise refusal(source, f"holds no snapshot: {_FIRST} is not there")
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
     if not all(isinstance(note.get(part), dict) for part in ("files", "info")):
-        raise _refusal(source, f"is not whole: {_FIRST} does not say how the snapshot was taken")
+        raise refusal(source, f"is not whole: {_FIRST} does not say how the snapshot was taken")
     for name, file in note["files"].items():
         path = source / file
         if not path.is_file():
-            raise _refusal(source, f"is not whole: {file} is missing")
+            raise refusal(source, f"is not whole: {file} is missing")
         if file != _FIRST:
             frames[name], its = _read(path, name)
             if its.get("snapshot") != note.get("snapshot"):
-                raise _refusal(path, f"is of another snapshot than {_FIRST} beside it")
+                raise refusal(path, f"is of another snapshot than {_FIRST} beside it")
     return frames, note["info"]
 
 
@@ -120,29 +119,30 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
             if not isinstance(note, dict) or "format" not in note:
-                raise _refusal(path, "is no file of a snapshot: save() did not write it")
+                raise refusal(path, "is no file of a snapshot: save() did not write it")
             if note["format"] != FORMAT:
                 advice = f"this imlib reads {FORMAT}: use the imlib that wrote it"
-                raise _refusal(path, f"is of format {note['format']!r}; {advice}")
+                raise refusal(path, f"is of format {note['format']!r}; {advice}")
             table = file.read()
     except (OSError, ValueError, pa.ArrowException) as problem:
-        raise _refusal(path, f"is damaged, or no Parquet file: {_line(problem)}") from problem
+        raise refusal(path, f"is damaged, or no Parquet file: {_line(problem)}") from problem
     if note.get("frame") != frame:
         held = f"holds the frame {note.get('frame')!r}, not {frame!r}"
-        raise _refusal(path, f"{held}: files were renamed or mixed up")
+        raise refusal(path, f"{held}: files were renamed or mixed up")
     try:
         # pandas' own note in the file carries every dtype but decimals.
         read = table.to_pandas(
             types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
         )
     except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
-        raise _refusal(
+        raise refusal(
             path, f"is damaged: what pandas noted in it cannot be used ({problem!r})"
         ) from problem
     return read, note
 
 
-def _refusal(path: Path, problem: str) -> SnapshotError:
+def refusal(path: Path, problem: str) -> SnapshotError:
+    """Return an error about a folder or file, whose path begins the message."""
     return SnapshotError(f"{path} {problem}", path=str(path))
 
 

@@ -1,6 +1,4 @@
-"""How a snapshot was taken: the facts beside its frames. Plain dicts, for JSON and for people, with
-typed keys.
-"""
+"""How a snapshot was taken: plain dicts with typed keys, for JSON and for people."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ class TableFacts(TypedDict, total=False):
     not_at_same_instant : bool
         Its engine has no snapshots.
     could_not_carry : dict of str to str
-        Columns that are carried as another type than declared, each with the reason; also where a
-        nullable column has zero dates.
+        Columns that are carried as another type than declared, each with the reason; also nullable
+        columns that hold zero dates.
     not_json : list of int
-        For ``messages``: the ids of those whose bodies are no JSON, at most 1,000.
+        For ``messages``: the ids of messages whose body is no JSON, at most 1,000.
     not_json_more : int
         How many there are beyond those.
     """
@@ -54,7 +52,7 @@ class TablesInfo(TypedDict, total=False):
     started_at : float
         Unix seconds: the instant of all tables.
     limit : int
-        Rows per table, at the most.
+        The most rows that are kept per table.
     mask_key_id : str
         Equal for equal keys.
     tables : dict of str to TableFacts
@@ -93,10 +91,10 @@ class SnapshotInfo(TablesInfo, total=False):
     where : list of str
         The tables that have a condition.
     missing_indexes : list of str or None
-        None where it could not be told.
+        None if that could not be found out.
     in_both_layouts, never_expire : list of int
-        Users with a session in both layouts; users whose key never expires and has no session to
-        show it by. At most 1,000 each.
+        Users with a session in both layouts; users whose key never expires and holds no session.
+        At most 1,000 each.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int

@@ -1,4 +1,4 @@
-"""Which columns a snapshot hides, and the tokens that stand in for their values."""
+"""Which columns a snapshot hides, and the tokens that replace their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 from imlib.errors import InvalidValueError
 from imlib.snapshot.description import NAIVE, Carrier, Field
 
-# Text of the 20 tables that holds neither a secret nor a person's own words, number or address.
+# Text in the 20 tables that is no secret, and not a person's own words, number or address.
 _SAFE: Final = frozenset(
     f"{table}.{column}"
     for table, columns in {
@@ -37,20 +37,19 @@ _PREFIX: Final = "masked:"
 
 
 class Masking:
-    """What is hidden, under one key: equal values get equal tokens, in whichever column or table
-    they stand.
+    """Hides columns under one key: equal values get equal tokens, in any column of any table.
 
     Parameters
     ----------
     key : bytes or None
-        16 bytes or more; None for a random one. The key is in no repr, and nothing returns it.
+        16 bytes or more; None for a random one. No repr shows the key, and nothing returns it.
     unmask : collection of str
-        ``table.column`` of what is to be shown as it is.
+        Each column to show unmasked, as ``table.column``.
 
     Attributes
     ----------
     key_id : str
-        Equal for equal keys; the key doesn't follow from it.
+        Equal for equal keys; nobody can compute the key from it.
 
     Examples
     --------
@@ -73,10 +72,9 @@ class Masking:
             raise InvalidValueError(
                 f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret"
             )
-        # Hashed first, for a caller's key may be longer than the hash takes.
-        key = hashlib.blake2b(
-            secrets.token_bytes(32) if key is None else key, digest_size=64
-        ).digest()
+        # Hashed first: a caller's key may be longer than a keyed hash takes.
+        given = secrets.token_bytes(32) if key is None else key
+        key = hashlib.blake2b(given, digest_size=64).digest()
         self._keyed = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES)
         self.key_id = hashlib.blake2b(
             key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id"
@@ -84,9 +82,7 @@ class Masking:
         self._unmask = frozenset(unmask)
 
     def hides(self, table: str, column: str, dtype: pa.DataType) -> bool:
-        """Return whether a column is hidden: text, binary or secret, not known to be safe and not
-        asked for.
-        """
+        """Return whether a column is hidden: text, binary or secret, unless safe or unmasked."""
         name = f"{table}.{column}"
         if name in self._unmask:
             return False
@@ -94,26 +90,18 @@ class Masking:
             return name not in _SAFE
         return _SECRET.fullmatch(column) is not None
 
-    def hidden(self, table: str, fields: Sequence[Field]) -> list[bool]:
-        """Return for each field of a table whether it is hidden."""
+    def hidden(self, table: str, fields: Sequence[Field]) -> list[str]:
+        """Return the names of a table's hidden columns."""
         hidden = []
         for one in fields:
             # A date that MySQL renders as text is still a date.
             dtype = NAIVE if one.carrier == Carrier.TEXT else one.dtype
-            hidden.append(self.hides(table, one.name, dtype))
+            if self.hides(table, one.name, dtype):
+                hidden.append(one.name)
         return hidden
 
-    def mask(self, arrays: Sequence[pa.Array], hidden: Sequence[bool]) -> list[pa.Array]:
-        """Return columns, tokens in place of those that are hidden."""
-        masked = []
-        for array, hides in zip(arrays, hidden, strict=True):
-            masked.append(self.tokens(array) if hides else array)
-        return masked
-
     def tokens(self, values: pa.Array) -> pa.Array:
-        """Return the tokens of values as strings; NULL stays NULL, and each value is
-        hashed once.
-        """
+        """Return each value's token, a string; NULL stays NULL, and each value is hashed once."""
         encoded = values.dictionary_encode()
         tokens = map(self._token, encoded.dictionary.to_pylist())
         return pa.array(tokens, pa.large_string()).take(encoded.indices)

@@ -1,6 +1,4 @@
-"""MySQL and MariaDB as a source of tables: the catalogue, the transaction and its locks, the
-cursor.
-"""
+"""MySQL and MariaDB as a source of tables: the catalogue, the transaction, locks, the cursor."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ _BEGIN: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 )
-# Shutdown, killed query, killed connection, idle too long: somebody or something wants this to end.
+# Shutdown, killed query, killed connection, idle too long: the whole reading was ended on purpose.
 _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
 _CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
 _TRANSACTIONAL: Final = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
@@ -73,8 +71,9 @@ class MySQLSource:
         return (before + time.time()) / 2 - float(told)
 
     def begin(self) -> Listing:
-        """List the tables and open the transaction, in this order: the catalogue is then not locked
-        to the end.
+        """List the tables and open the transaction.
+
+        In this order, because reading the catalogue takes locks that a transaction would keep.
         """
         packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
         self.most = max(1, packet // _VALUE_BYTES)
@@ -94,9 +93,7 @@ class MySQLSource:
     def rows(
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts
-        no value.
-        """
+        """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
         driver: Any = self.connection.connection.dbapi_connection
         usual, driver.cursorclass = driver.cursorclass, BinaryCursor
         try:
@@ -120,7 +117,7 @@ class MySQLSource:
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:
-        """Return whether an error ends the reading, and not that of one table alone."""
+        """Return whether an error ends the whole reading, and not only that of one table."""
         return code is not None and (
             code in _ENDED or (2000 <= code < 3000 and code != CR.CR_PARAMS_NOT_BOUND)
         )

@@ -1,10 +1,12 @@
-"""MySQL's and MariaDB's binary rows as Arrow arrays: a column at a time, in all rows of a batch at
-once.
+"""MySQL's and MariaDB's binary rows as Arrow arrays: one column of all rows at a time.
 
-A binary row is a zero byte, a bitmap of the columns that are NULL, then the values of the others
-one after the other: numbers in their own width, text and bytes behind their length, dates and times
-behind a length of 0 to 12. See "Binary Protocol Resultset Row" in MySQL's documentation of its
-client/server protocol.
+A binary row is a zero byte, a bitmap of the columns that are NULL, then the values of the other
+columns: numbers in their own width, text and bytes after their length, dates and times after a
+length of 0 to 12. See "Binary Protocol Resultset Row" in MySQL's documentation of its client/server
+protocol.
+
+A value's place depends on all values before it in its row. So the columns are read from left to
+right, each with a few numpy operations over all rows, and never a row by itself.
 """
 
 from __future__ import annotations
@@ -48,19 +50,19 @@ _OTHERS: Final = {
     FIELD_TYPE.DATETIME: NAIVE,
     FIELD_TYPE.TIMESTAMP: INSTANT,
     FIELD_TYPE.TIME: pa.duration("us"),
-    FIELD_TYPE.JSON: TEXT,  # its character set is given as binary
+    # It is text, although the server calls its character set binary.
+    FIELD_TYPE.JSON: TEXT,
 }
 _BINARY_CHARSET: Final = 63
+"""The collation's number that tells a BLOB from a TEXT, which have the same type code."""
 _HEADER_BYTES: Final = 1
 _NULL_BITMAP_OFFSET: Final = 2
 """A row's bitmap begins with two bits that belong to no column."""
 _LONGEST_SHORT: Final = 250
-"""A length up to this is one byte; a greater one is a prefix, which tells its width, and then the
-length itself.
-"""
+"""A length up to this is one byte. Before a greater one is a byte that tells its width."""
 _LENGTH_BYTES: Final = {252: 2, 253: 3, 254: 8}
 _GATHERED_BYTES: Final = 64
-"""Mean length up to which values are copied by an index per byte, not by a slice per value."""
+"""Up to this mean length values are copied by an index per byte, beyond by a slice per value."""
 
 
 def mysql_fields(described: Sequence[Any], carriers: Mapping[str, Carrier]) -> list[Field]:
@@ -79,16 +81,13 @@ def _mysql_type(one: Any) -> pa.DataType:
     if width := _WIDTHS.get(code):
         return pa.from_numpy_dtype(f"{'u' if unsigned else 'i'}{width}")
     if code == FIELD_TYPE.BIT:
-        return next(
-            dtype
-            for dtype in (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
-            if one.length <= dtype.bit_width
-        )
+        width = next(width for width in (1, 2, 4, 8) if one.length <= 8 * width)
+        return pa.from_numpy_dtype(f"u{width}")
     if code in (FIELD_TYPE.NEWDECIMAL, FIELD_TYPE.DECIMAL):
+        # The length is that of the text: with a point, and with a sign unless it is unsigned.
         digits = one.length - (one.scale > 0) - (not unsigned)
-        return (
-            pa.decimal128(digits, one.scale) if digits <= 38 else pa.decimal256(digits, one.scale)
-        )
+        decimal = pa.decimal128 if digits <= 38 else pa.decimal256
+        return decimal(digits, one.scale)
     if code in _OTHERS:
         return _OTHERS[code]
     return BYTES if one.charsetnr == _BINARY_CHARSET else TEXT
@@ -97,20 +96,19 @@ def _mysql_type(one: Any) -> pa.DataType:
 def mysql_arrays(
     fields: Sequence[Field], rows: Rows, problems: dict[str, Problem]
 ) -> list[pa.Array]:
-    """Decode a batch of rows, a column at a time; what can't be carried goes into ``problems``, its
-    values as NULL.
-    """
+    """Decode a batch of rows; a column that can't be carried is noted in ``problems``, as NULLs."""
     walk = _Walk(rows, len(fields))
     return list(map(partial(walk.next_column, problems=problems), fields))
 
 
 class _Walk:
-    """Goes through all rows of a batch side by side, one column further with each call."""
+    """Goes through all rows of a batch at once, one column further with each call."""
 
     def __init__(self, rows: Rows, columns: int) -> None:
         self._buffer, self._starts = rows
         bitmap_bytes = (columns + _NULL_BITMAP_OFFSET + 7) // 8
-        self._at = self._starts + _HEADER_BYTES + bitmap_bytes  # where each row's next value begins
+        # Where each row's next value begins.
+        self._at = self._starts + _HEADER_BYTES + bitmap_bytes
         self._bit = _NULL_BITMAP_OFFSET
         self._null = np.zeros(len(self._starts), dtype=bool)
 
@@ -142,8 +140,10 @@ class _Walk:
         return text if field.dtype == TEXT else text.cast(field.dtype)
 
     def _here(self, dtype: str, offset: int = 0) -> NDArray[Any]:
-        """Return what stands at every row's place, as one type; where nothing of it is left,
-        whatever is there.
+        """Return the bytes at each row's place as a number; where its value is NULL, any number.
+
+        One array over the buffer begins at every byte: overlapping windows, of which one per row is
+        taken. `PADDING` keeps the last of them inside of the buffer.
         """
         size = len(self._buffer) - np.dtype(dtype).itemsize + 1
         windows: NDArray[Any] = np.ndarray((size,), dtype, self._buffer, strides=(1,))
@@ -159,25 +159,31 @@ class _Walk:
         return pa.array(values, mask=missing if missing.any() else None).cast(dtype)
 
     def _lengths(self) -> NDArray[np.int64]:
-        return np.where(self._null, 0, self._here("u1")).astype(np.int64)
+        return self._part(~self._null, "u1", 0)
+
+    def _part(
+        self, present: NDArray[np.bool_], dtype: str, offset: int, otherwise: int = 0
+    ) -> NDArray[np.int64]:
+        """Return a part of each row's value, and ``otherwise`` where it is not present."""
+        return np.where(present, self._here(dtype, offset), otherwise).astype(np.int64)
 
     def _bytes(self) -> pa.Array:
         lengths = self._lengths()
-        heads: Any = 1
+        heads: Any = 1  # bytes before each value
         if (lengths > _LONGEST_SHORT).any():
             prefix, long = lengths, self._here("<u8", 1).astype(np.int64)
             heads = np.ones_like(prefix)
             for value, width in _LENGTH_BYTES.items():
-                lengths = np.where(
-                    prefix == value, long & (1 << 8 * width) - 1 if width < 8 else long, lengths
-                )
+                # Of the 8 bytes after the prefix, the first ones; a length of 8 bytes is positive.
+                mask = (1 << min(8 * width, 63)) - 1
+                lengths = np.where(prefix == value, long & mask, lengths)
                 heads[prefix == value] += width
         begins = self._at + heads
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        valid = (
-            pa.py_buffer(np.packbits(~self._null, bitorder="little")) if self._null.any() else None
-        )
+        valid = None
+        if self._null.any():
+            valid = pa.py_buffer(np.packbits(~self._null, bitorder="little"))
         content = pa.py_buffer(self._gathered(begins, lengths, offsets))
         self._advance(heads + lengths)
         return pa.Array.from_buffers(BYTES, len(lengths), [valid, pa.py_buffer(offsets), content])
@@ -188,31 +194,30 @@ class _Walk:
         total = int(offsets[-1])
         if total > _GATHERED_BYTES * len(lengths):
             view = self._buffer.data
-            ends = (begins + lengths).tolist()
-            return b"".join(
-                [view[begin:end] for begin, end in zip(begins.tolist(), ends, strict=True)]
-            )
+            slices = map(slice, begins.tolist(), (begins + lengths).tolist())
+            return b"".join(map(view.__getitem__, slices))
+        # The place in the buffer of each byte of the result: how far its value was moved, and the
+        # byte's own number. 32 bits are enough for a batch.
         index = np.repeat((begins - offsets[:-1]).astype(np.int32), lengths)
         index += np.arange(total, dtype=np.int32)
         return self._buffer[index]
 
     def _bits(self, dtype: pa.DataType) -> pa.Array:
+        # A BIT is 1 to 8 bytes, the highest first: of 8 bytes those after it are shifted out.
         lengths = self._lengths()
-        values = self._here(">u8", 1).astype(np.uint64) >> (
-            8 * (8 - np.maximum(lengths, 1))
-        ).astype(np.uint64)
+        excess = 8 * (8 - np.maximum(lengths, 1))
+        values = self._here(">u8", 1).astype(np.uint64) >> excess.astype(np.uint64)
         self._advance(1 + lengths)
         return self._array(values, dtype)
 
     def _moments(self, field: Field, problems: dict[str, Problem]) -> pa.Array:
-        # The server sends 4 bytes for a date, 3 more for a time of day, 4 more for microseconds,
-        # none for a zero date.
+        # A zero date has no bytes. A date has 4, a time of day 3 more, microseconds 4 more.
         lengths = self._lengths()
         dated = lengths > 0
-        # Where there is no date, one that every calendar has.
-        year = np.where(dated, self._here("<u2", 1), 1970).astype(np.int64)
-        month = np.where(dated, self._here("u1", 3), 1).astype(np.int64)
-        day = np.where(dated, self._here("u1", 4), 1).astype(np.int64)
+        # A zero date or NULL counts as a real date here, so that the check of days passes.
+        year = self._part(dated, "<u2", 1, otherwise=1970)
+        month = self._part(dated, "u1", 3, otherwise=1)
+        day = self._part(dated, "u1", 4, otherwise=1)
         months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
         first = months.astype("M8[D]")
         in_month = ((months + 1).astype("M8[D]") - first).astype(np.int64)
@@ -224,19 +229,19 @@ class _Walk:
             )
         elif field.nullable and (~dated & ~self._null).any():
             problems.setdefault(field.name, ZERO_DATE)
-        clock = np.where(lengths > 4, self._here("<u4", 5), 0).astype(np.int64)
-        micros = np.where(lengths > 7, self._here("<u4", 8), 0).astype(np.int64)
+        clock = self._part(lengths > 4, "<u4", 5)
+        micros = self._part(lengths > 7, "<u4", 8)
         seconds = (first.astype(np.int64) + day - 1) * 86_400 + _seconds(clock)
         self._advance(1 + lengths)
         return self._array(seconds * 1_000_000 + micros, field.dtype, ~dated)
 
     def _durations(self) -> pa.Array:
+        # A sign, 4 bytes of days, 3 of a time of day, 4 of microseconds; nothing at all for zero.
         lengths = self._lengths()
         some = lengths > 0
-        days, clock = (
-            np.where(some, self._here("<u4", offset), 0).astype(np.int64) for offset in (2, 6)
-        )
-        micros = np.where(lengths > 8, self._here("<u4", 9), 0).astype(np.int64)
+        days = self._part(some, "<u4", 2)
+        clock = self._part(some, "<u4", 6)
+        micros = self._part(lengths > 8, "<u4", 9)
         whole = (days * 86_400 + _seconds(clock)) * 1_000_000 + micros
         negative = some & (self._here("u1", 1) != 0)
         self._advance(1 + lengths)
@@ -245,7 +250,6 @@ class _Walk:
 
 def _seconds(clock: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the seconds in a time of day whose hour, minute and second are one byte each."""
-    seconds: NDArray[np.int64] = (
-        (clock & 255) * 3600 + (clock >> 8 & 255) * 60 + (clock >> 16 & 255)
-    )
-    return seconds
+    seconds: NDArray[np.int64] = (clock & 255) * 3600
+    seconds += (clock >> 8 & 255) * 60
+    return seconds + (clock >> 16 & 255)

@@ -1,9 +1,8 @@
-"""Rows of MySQL and MariaDB in their binary form, many at a time, over a connection of pymysql's.
+"""Rows of MySQL and MariaDB in their binary form, many at a time, over a pymysql connection.
 
-What a prepared statement returns holds an integer in its own bytes, a FLOAT with every bit and a
-blob unescaped. The text that a plain query returns has a FLOAT's first six digits; columns joined
-into one text by the server become NULL beyond its max_allowed_packet; both cost the server more.
-Login, TLS and errors stay pymysql's.
+A prepared statement returns an integer in its own bytes, a FLOAT with every bit and a blob
+unescaped. A plain query returns text: a FLOAT has its first six digits only, and the server has
+more work. Login, TLS and errors are pymysql's.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PADDING: Final = 16
-"""Zero bytes behind the last row: a decoder may look so far past a value's first byte."""
+"""Zero bytes after the last row: a decoder may read this far beyond a value's first byte."""
 
 _BATCH_BYTES: Final = 2 << 20
 _RECEIVE_BYTES: Final = 1 << 20
@@ -33,9 +32,7 @@ _END, _ERROR = 0xFE, 0xFF
 
 
 class Rows(NamedTuple):
-    """Some rows: ``buffer`` has their bytes and `PADDING` more, ``starts`` says where each begins
-    in it.
-    """
+    """Some rows: their bytes with `PADDING` after them, and where in these each row starts."""
 
     buffer: NDArray[np.uint8]
     starts: NDArray[np.int64]
@@ -51,20 +48,21 @@ class BinaryCursor(Cursor):
     """
 
     fields: list[Any]
-    _wire: Any  # the connection: its types leave out what pymysql's own cursors call
+    # The connection: its types leave out what pymysql's own cursors call.
+    _wire: Any
     _statement: int | None
     _drained: bool
 
     def execute(self, query: str, args: object = None) -> int:
-        """Prepare and execute a SELECT; its parameters are bound by pymysql, as in any cursor of
-        its own.
-        """
+        """Prepare and execute a SELECT; pymysql binds its parameters, as in its own cursors."""
         self._wire = self.connection
         self._statement = None
         self._drained = True
         self._wire._execute_command(COMMAND.COM_STMT_PREPARE, self.mogrify(query, args))
         answer = self._wire._read_packet().get_all_data()
         self._statement, columns, parameters = struct.unpack_from("<IHH", answer, 1)
+        # The answer describes both. The columns come once more, with their final types, when the
+        # statement is executed.
         for described in (parameters, columns):
             self._read_fields(described)
         if parameters:
@@ -78,7 +76,7 @@ class BinaryCursor(Cursor):
         self.fields = self._read_fields(columns)
         self._drained = False
         self.description = tuple(map(FieldDescriptorPacket.description, self.fields))
-        return -1
+        return -1  # how many rows there are is not known yet
 
     def _read_fields(self, count: int) -> list[Any]:
         fields = list(map(self._wire._read_packet, repeat(FieldDescriptorPacket, count)))
@@ -89,12 +87,12 @@ class BinaryCursor(Cursor):
         return fields
 
     def batches(self) -> Iterator[Rows]:
-        """Give all rows, about two megabytes at a time; a row that is larger comes alone.
+        """Give all rows, about two megabytes at a time; a row that needs several packets is alone.
 
         Raises
         ------
         pymysql.err.MySQLError
-            The server's refusal in the middle, or 2013 where it went away.
+            The server refused to go on, or closed the connection (2013).
         """
         buffer, at = bytearray(), 0
         starts: list[int] = []
@@ -159,7 +157,7 @@ class BinaryCursor(Cursor):
             )
 
     def close(self) -> None:
-        """Free the statement at the server; where rows were left unread, end the connection."""
+        """Free the statement at the server; if rows are left unread, end the connection."""
         if not self._drained:
             self._wire._force_close()
         elif self._statement is not None and self._wire.open:

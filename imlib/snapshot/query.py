@@ -1,4 +1,4 @@
-"""SQL over a snapshot's frames: one SELECT, in DuckDB, which reaches nothing but the frames."""
+"""SQL over a snapshot's frames: one SELECT, in DuckDB, which can reach only the frames."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import pandas as pd
 import pyarrow as pa
 
 from imlib.errors import InvalidValueError
-from imlib.snapshot.description import NUMBERS
+from imlib.snapshot.description import NUMBERS, held_by_arrow
 
 LIMIT_BYTES: Final = 4 << 30
-"""What a query may take while it runs, and its result once more."""
+"""The memory that a query may take while it runs, and that its result may take."""
 
 # In this order: the last line makes the others final.
 _LOCKS: Final = (
-    "SET TimeZone = 'UTC'",  # the hour of an instant is the same on every machine
-    "SET temp_directory = ''",  # nothing spilt to disk; while that may still be said
-    "SET autoinstall_known_extensions = false",  # a function's name alone would fetch its extension
+    # The hour of an instant is the same on every machine.
+    "SET TimeZone = 'UTC'",
+    # Nothing is written to disk. Without external access it could not be set any more.
+    "SET temp_directory = ''",
+    # A function's name alone would fetch its extension.
+    "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
     "SET enable_external_access = false",  # no file, no network
-    "SET python_enable_replacements = false",  # no variable of the caller's taken for a table
+    # A caller's variable is not taken for a table.
+    "SET python_enable_replacements = false",
     "SET memory_limit = '{limit}B'",
     "SET lock_configuration = true",
 )
@@ -36,15 +40,15 @@ def select(
 ) -> pd.DataFrame:
     """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
-    A DECIMAL of more than 38 digits is text in the query, for DuckDB has none.
+    A DECIMAL of more than 38 digits is text in the query, because DuckDB has none.
 
     Returns
     -------
     DataFrame
         Integers keep their width, with NULL too (as pandas' nullable dtypes); decimals and sums of
-        integers keep every digit (as Arrow's decimals), and so do numbers within lists and structs,
-        which come as Python's own. Instants are in UTC. An interval without months, as a TIME is,
-        comes as timedelta64[us].
+        integers keep every digit (as Arrow's decimals). So do numbers in lists and structs, which
+        are Python's own. Instants are in UTC. An interval without months, such as a TIME, is
+        timedelta64[us].
 
     Raises
     ------
@@ -69,44 +73,40 @@ def select(
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
             relation = connection.sql(query, params=parameters)
-            if any(
-                "UHUGEINT" in str(one) for one in relation.types
-            ):  # Arrow would carry half of them as negative
+            # Arrow would carry half of these numbers as negative ones.
+            if "UHUGEINT" in str(relation.types):
                 raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
-            found = _bounded(relation.to_arrow_reader())
-            result: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
-            for at, column in enumerate(found.columns):
-                if pa.types.is_interval(column.type) and (spans := _spans(column)) is not None:
-                    result.isetitem(at, spans.array)
-                elif pa.types.is_nested(
-                    column.type
-                ):  # pandas would make floats of integers beside NULL in a list
-                    result.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
+            return _frame(_bounded(relation.to_arrow_reader()))
         except InvalidValueError:
             raise
-        except (
-            duckdb.Error,
-            pa.ArrowException,
-            ValueError,
-        ) as problem:  # ValueError: a date beyond Python's years
+        # ValueError: a date beyond Python's years.
+        except (duckdb.Error, pa.ArrowException, ValueError) as problem:
             said = " ".join(str(problem).split()).rstrip(".")
             raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
-    return result
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    wide = [
-        one.with_type(pa.string()) if pa.types.is_decimal256(one.type) else one
-        for one in table.schema
-    ]
-    return table.cast(pa.schema(wide))
+    schema = table.schema
+    for at, one in enumerate(schema):
+        if pa.types.is_decimal256(one.type):
+            schema = schema.set(at, one.with_type(pa.string()))
+    return table.cast(schema)
+
+
+def _frame(found: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
+    for at, column in enumerate(found.columns):
+        if pa.types.is_interval(column.type) and (spans := _spans(column)) is not None:
+            frame.isetitem(at, spans.array)
+        elif pa.types.is_nested(column.type):
+            # pandas would make floats of the integers in a list that holds NULL too.
+            frame.isetitem(at, pd.Series(column.to_pylist(), dtype=object).array)
+    return frame
 
 
 def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
-    """Return all batches as a table, unless they grow beyond what fits: DuckDB's own limit knows
-    nothing of them.
-    """
+    """Return all batches as a table up to a size that fits; DuckDB's limit doesn't count them."""
     kept: list[pa.RecordBatch] = []
     left = LIMIT_BYTES
     for batch in batches:
@@ -119,7 +119,7 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
 
 
 def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:
-    """Return intervals as spans of time; None where one has months, which are of no one length."""
+    """Return intervals as spans of time; None if one has months, which differ in length."""
     spans = column.to_pylist()
     if any(span is not None and span.months for span in spans):
         return None
@@ -131,10 +131,7 @@ def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:
 
 
 def _dtype(arrow: pa.DataType) -> Any:
-    """Return the pandas dtype that carries every value of an Arrow type, or None where pandas' own
-    choice does.
-    """
-    exact = pa.types.is_decimal(arrow) or pa.types.is_nested(arrow)
-    if exact or pa.types.is_binary(arrow) or pa.types.is_large_binary(arrow):
+    """Return the pandas dtype that carries all values of an Arrow type; None: pandas' own does."""
+    if pa.types.is_nested(arrow) or pa.types.is_binary(arrow):
         return pd.ArrowDtype(arrow)
-    return _NULLABLE.get(arrow)
+    return held_by_arrow(arrow) or _NULLABLE.get(arrow)

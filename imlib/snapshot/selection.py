@@ -21,9 +21,7 @@ Chosen = dict[str, list[str]]
 
 
 class Link(NamedTuple):
-    """What leads from users to rows that don't name them: a table's column, and the one beside it
-    that names a user.
-    """
+    """A column whose values belong to a user, whom another column of its table names."""
 
     table: str
     column: str
@@ -35,6 +33,7 @@ _MESSAGES: Final = Link("message_boxes", "message_id", "user_id")
 _CHATS: Final = Link("chat_users", "chat_id", "user_id")
 _PHONES: Final = Link("users", "phone", "id")
 LINKS: Final = (_AUTH_KEYS, _MESSAGES, _CHATS, _PHONES)
+"""What leads from users to rows that don't name a user: the users' keys, ids and phones."""
 _LED_TO: Final = {
     "auth_id": _AUTH_KEYS,
     "auth_key_id": _AUTH_KEYS,
@@ -64,7 +63,7 @@ class SnapshotRequest:
     keep_incomplete: bool = False
 
     def __post_init__(self) -> None:
-        # One more is asked for, and SQL and Arrow count in 64 bits.
+        # SQL and Arrow count in 64 bits, and the SELECT asks for one row more.
         if type(self.limit) is not int or not 1 <= self.limit < 1 << 62:
             raise InvalidValueError(
                 f"limit is {shortened(self.limit)}; allowed is 1 or more rows per table"
@@ -83,20 +82,15 @@ class SnapshotRequest:
 def choose(
     request: SnapshotRequest, listed: Mapping[str, TableDescription], left_out: Mapping[str, str]
 ) -> Chosen:
-    """Return the columns to read of each table; a name that doesn't exist is refused, one that is
-    left out is not.
-    """
+    """Return each table's columns to read; a name is refused unless it exists or is left out."""
     tables = request.tables
     columns: set[str] = set()
     for one in listed.values():
         columns.update(map(f"{one.name}.".__add__, one.columns))
     names = [name for name in (listed if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
-    _check_names(
-        "unmask",
-        [name for name in request.unmask if name.partition(".")[0] not in left_out],
-        columns,
-    )
+    unmask = [name for name in request.unmask if name.partition(".")[0] not in left_out]
+    _check_names("unmask", unmask, columns)
     _check_names("tables", names, listed)
     chosen: Chosen = {}
     for name in names:
@@ -105,7 +99,7 @@ def choose(
             raise InvalidValueError(
                 f"tables names no column of {name}: allowed are one or more of each"
             )
-        _check_names("tables", list(map(f"{name}.".__add__, wanted)), columns)
+        _check_names("tables", [f"{name}.{column}" for column in wanted], columns)
         chosen[name] = list(dict.fromkeys(wanted))
     return chosen
 
@@ -114,22 +108,21 @@ def _check_names(argument: str, given: Collection[str], known: Collection[str]) 
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, n=3)
-            there = (
-                f"did you mean {', '.join(close)}?" if close else "there is nothing of that name"
-            )
+            there = "there is nothing of that name"
+            if close:
+                there = f"did you mean {', '.join(close)}?"
             raise InvalidValueError(f"{argument} names {name!r}: {there}")
 
 
 def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] | sa.TextClause:
-    """Return what a caller asks of a table's rows as part of a statement over
-    `TableDescription.clause`.
-    """
+    """Return a caller's condition as part of a statement over `TableDescription.clause`."""
     ours = table.clause
     match where:
         case str():
             return condition(table, (where, {}))
         case (str(text), Mapping() as values):
-            return sa.text(f"({text}\n)").bindparams(**values)  # the new line ends a comment
+            # The text may end with a comment, which the new line ends.
+            return sa.text(f"({text}\n)").bindparams(**values)
         case sa.ClauseElement():
             pass
         case _:
@@ -139,8 +132,8 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
             )
 
     def adapted(element: Any, **_: Any) -> Any:
-        # The caller's columns may belong to a table object of imlib.schema's; a second one would be
-        # joined.
+        # The caller's columns may be those of another object for this table, such as one of
+        # imlib.schema's. SQLAlchemy would join the two.
         mine = (
             isinstance(element, sa.ColumnClause)
             and getattr(element.table, "name", table.name) == table.name
@@ -149,7 +142,7 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
 
     expression = visitors.replacement_traverse(where, {}, adapted)
     if sa.select(sa.literal(1)).select_from(ours).where(expression).get_final_froms() != [ours]:
-        # The database would give every row once for each of the other table's.
+        # The database would return each row as many times as the other table has rows.
         named = "names columns that it has not, or another table outside of a subquery"
         raise InvalidValueError(f"where for table {table.name!r} {named}")
     return expression
@@ -163,39 +156,41 @@ def about_users(
 ) -> list[sa.ColumnElement[bool]]:
     """Return conditions, one of which each row about users meets: none where nothing leads to one.
 
-    There is one condition, unless it would hold more than ``most`` values. ``found`` has for each
-    of `LINKS` the values that its column has in the users' rows.
+    There is one condition, unless it would hold more than ``most`` values. ``found`` holds for each
+    of `LINKS` the values of its column in the users' rows.
     """
     columns = table.clause.c
     chosen: list[sa.ColumnElement[bool]] = []
     held = 0
-    for name in table.columns:
-        link = _LED_TO.get(name) or _LED_TO.get(f"{table.name}.{name}")
+    for column in columns:
+        name = column.name
+        full_name = f"{table.name}.{name}"
+        link = _LED_TO.get(name) or _LED_TO.get(full_name)
         by_peer = name == "peer_id" and "peer_type" in columns
         values: Collection[Any] = user_ids
-        if re.fullmatch(r"(.*_)?user_id", name) or (table.name, name) == ("users", "id"):
+        if re.fullmatch(r"(.*_)?user_id", name) or full_name == "users.id":
             link = None
-        elif link and (table.name, name) != ("users", "phone"):  # its own id says as much
+        elif link and full_name != "users.phone":  # users.id is enough there
             values = found[link]
         elif name == "seq_name":
             values = [str(user_id) for user_id in user_ids]
         elif not by_peer:
             continue
         held += len(values)
-        pieces = among(columns[name], values, most, personal=link is _PHONES)
-        of_users = columns["peer_type"] == int(PeerType.USER) if by_peer else sa.true()
-        chosen += [of_users & piece for piece in pieces]
+        is_user = columns["peer_type"] == int(PeerType.USER) if by_peer else sa.true()
+        pieces = among(column, values, most, personal=link is _PHONES)
+        chosen += [is_user & piece for piece in pieces]
     return [sa.or_(*chosen)] if chosen and held <= most else chosen
 
 
 def among(
     column: sa.ColumnElement[Any], values: Collection[Any], most: int, *, personal: bool = False
 ) -> list[sa.ColumnElement[bool]]:
-    """Return conditions, one of which is met where a column has one of the values: each with at
-    most ``most`` of them, and one at least.
+    """Return conditions, one of which is met where a column has one of the values.
 
-    They are rendered when executed, for SQLite binds 32,766 at most; what is personal is bound, for
-    an error shows the statement.
+    Each holds at most ``most`` values; there is at least one. The statement holds them as literals,
+    because SQLite binds 32,766 at most. Personal values are bound, because an error shows the
+    statement.
     """
     every = list(values)
     return [

@@ -1,6 +1,4 @@
-"""Sequences where they are kept twice: Redis's mirror, read before and after SQL, against the
-table's row.
-"""
+"""Sequences, which are kept twice: Redis's mirror, read before and after SQL, and the table."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ def read_mirror(
 ) -> tuple[dict[str, int], list[Malformed]]:
     """Read the sequences that Redis holds: all, or those of some users' message boxes.
 
-    Returns their int64s by name, and the keys that hold no int64 in plain decimal or another type
-    than a string.
+    Returns the numbers by name, and the keys that hold no string, or no int64 in plain decimal.
     """
     numbers: dict[str, int] = {}
     malformed: list[Malformed] = []
@@ -48,7 +45,7 @@ def read_mirror(
                     )
                 else:
                     numbers[name] = number
-            elif reply is not None:  # None: gone since SCAN named it
+            elif reply is not None:  # None: it expired or was deleted after SCAN
                 malformed.append(Malformed(key, None, None, "the key does not hold a string"))
     return numbers, malformed
 
@@ -60,7 +57,7 @@ def compare_sequences(
     *,
     whole: bool = True,
 ) -> pd.DataFrame:
-    """Compare Redis with the table, and blame neither for what was issued meanwhile.
+    """Compare Redis with the table; numbers issued while they were read are no disagreement.
 
     Parameters
     ----------
@@ -69,27 +66,26 @@ def compare_sequences(
     rows : dict of str to int or None
         The table's; None where it was not read.
     whole : bool
-        Whether those are all that the table has; else a name that is absent from them was not read.
+        Whether ``rows`` is the whole table; otherwise a name that it lacks was not read.
 
     Returns
     -------
     DataFrame
-        name str, redis_before Int64, row Int64, redis_after Int64 (missing where there is none),
-        state str: ``agrees``; ``ahead`` (Redis was beyond the row already before it was read: the
-        next number comes from Redis, and the row must be raised first); ``behind`` (Redis was short
-        of the row still after it was read: a deployed server would hand out numbers twice); ``redis
-        only`` (already before); ``row only``; ``not read`` (the table). By name.
+        By name: name str, redis_before Int64, row Int64, redis_after Int64 (missing where there is
+        none), state str. The states are ``agrees``; ``ahead``: before the table was read, Redis had
+        a higher number already, and the row must be raised before the next one is issued;
+        ``behind``: after the table was read, Redis still had a lower number, and a deployed server
+        would issue numbers twice; ``redis only``: before the table was read; ``row only``;
+        ``not read``: the table, or not this row of it.
     """
-    names = sorted(before.keys() | after.keys() | (rows or {}).keys())
+    known = rows or {}
     records = []
-    for name in names:
-        first, last = before.get(name), after.get(name)
-        row = (rows or {}).get(name)
+    for name in sorted(before.keys() | known.keys() | after.keys()):
+        first, row, last = before.get(name), known.get(name), after.get(name)
         if rows is None or (row is None and not whole):
             state = "not read"
         elif row is None:
-            # A name of which Redis knew nothing before may have come, row and all, after the table
-            # was read.
+            # A sequence that Redis had only afterwards may be younger than the table's reading.
             state = "agrees" if first is None else "redis only"
         elif last is None:
             state = "row only"

@@ -1,4 +1,4 @@
-"""Redis's presence keys as a frame of sessions, and a list of what no session can be read from."""
+"""Redis's presence keys as a frame of sessions, and a list of what is no session."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
-from imlib.session_status import Layout
+from imlib.session_status import PARTS, Layout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from redis import Redis
 
 MALFORMED_KEPT: Final = 10_000
-"""Rows of `malformed` at the most; what is beyond is counted."""
+"""The most rows of `malformed`; those beyond are counted."""
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
@@ -31,7 +31,7 @@ class SessionsRead(NamedTuple):
     Parameters
     ----------
     sessions : DataFrame
-        One row a session, online or not, by user_id, auth_key_id, session_id: user_id int32,
+        One row per session, online or not, by user_id, auth_key_id, session_id: user_id int32,
         auth_key_id int64, session_id int64, server_id int32, netlib_session_id int64, now int64,
         reported_at datetime64[us, UTC] (NaT beyond the years 1 to 9999), age_s float64, online
         bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in both
@@ -39,7 +39,7 @@ class SessionsRead(NamedTuple):
     in_both_layouts : list of int
         The users who have such a session.
     never_expire : list of int
-        The users whose key has no time to live, and no session that ``sessions`` could show it by.
+        The users whose key never expires and holds no session, so that ``sessions`` can't show it.
     malformed : list of Malformed
         Ordered by key and field; at most `MALFORMED_KEPT`.
     not_kept : int
@@ -72,7 +72,7 @@ def read_sessions(
     progress : callable, optional
         Called after each batch with the number of its sessions.
     """
-    # One without rows to begin with: the columns have their types even where nobody is online.
+    # The first part has no rows: the columns have their types even if nobody is online.
     parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
     never_expire: set[int] = set()
     malformed: set[Malformed] = set()
@@ -94,7 +94,7 @@ def read_sessions(
         malformed.update(more[:room])
         not_kept += len(more[room:])
         progress(len(columns))
-    # A column at a time, each part let go as it is joined: the peak stays near the finished frame.
+    # Column by column, each taken from its parts as it is joined: memory's peak stays low.
     found = {}
     for name in _TYPES:
         found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
@@ -124,16 +124,14 @@ _TYPES: Final[dict[str, str]] = {
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
-    ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)  # None becomes NaN
+    # None becomes NaN.
+    ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)
     ttls_ms[ttls_ms == -1] = np.nan
     return {
         "user_id": np.repeat(np.array(batch.user_ids, dtype=np.int32), batch.sizes)[columns.row],
-        "auth_key_id": columns.auth_key_id,
-        "session_id": columns.session_id,
-        "server_id": columns.server_id,
-        "netlib_session_id": columns.netlib_session_id,
-        "now": columns.now,
-        "age_s": float(batch.clock) - columns.now,  # a float, because clock - now may pass int64
+        **{part: getattr(columns, part) for part in PARTS},
+        # A float, because clock - now may be beyond int64.
+        "age_s": float(batch.clock) - columns.now,
         "online": columns.now > cutoff(batch.clock),
         "deployed": columns.deployed,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
@@ -141,15 +139,15 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
-    """Put the columns into order, one row a session: of several the latest report, at a tie the
-    documented one.
+    """Return the sessions in order, one row for each, and the users with one in both layouts.
 
-    Users who have a session in both layouts are returned as well.
+    Of several reports the latest stays, at a tie the documented one.
     """
     order = _order(found)
     for name in found:
         found[name] = found[name][order]
-    differs = np.zeros(max(len(order) - 1, 0), dtype=bool)  # each row but the last from the next
+    # Whether each row but the last is of another session than the next.
+    differs = np.zeros(max(len(order) - 1, 0), dtype=bool)
     for name in _NAME:
         differs |= found[name][1:] != found[name][:-1]
     last = np.append(differs, [True] * bool(len(order)))
@@ -168,16 +166,17 @@ _NAME = ("user_id", "auth_key_id", "session_id")
 
 
 def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
-    """Return the order by user and session; of a session's reports, the one that counts comes last.
+    """Return the order by user and session; a session's report that counts is its last.
 
-    Most users have one session. Only the rows of the others are compared by more than the user.
+    Most users have one session: only rows of the other users are sorted by more than the user.
     """
     order = np.argsort(found["user_id"], kind="stable")
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
     columns = found | {"documented": ~found["deployed"]}
-    keys = [*_NAME, "now", "documented"]  # lexsort takes the most important key last
+    # lexsort takes the most important key last.
+    keys = [*_NAME, "now", "documented"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 
@@ -190,10 +189,10 @@ def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
 
 
 def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:
-    r"""Return what cannot be read as a frame of strings: key, field, value, reason.
+    r"""Return malformed keys and entries as a frame of strings: key, field, value, reason.
 
-    Bytes that are not ASCII stand as ``\xNN``; field and value are missing where the key itself is
-    the trouble.
+    Bytes that are not ASCII are written as ``\xNN``. If a key itself is malformed, its field is
+    missing.
     """
 
     def text(raw: bytes | None) -> str | None:

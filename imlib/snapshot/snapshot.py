@@ -1,4 +1,4 @@
-"""A snapshot: frames of one deployment's state, and the facts of how they were taken."""
+"""A snapshot: frames of one deployment's state, and how they were taken."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
 
-from imlib.errors import SnapshotError
 from imlib.snapshot.difference import Difference, compare
-from imlib.snapshot.folder import read_folder, write_folder
+from imlib.snapshot.folder import read_folder, refusal, write_folder
 from imlib.snapshot.info import SnapshotInfo
 from imlib.snapshot.query import select
 
@@ -21,13 +21,12 @@ REDIS_FRAMES = ("sessions", "sequences", "malformed")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
-    """What a deployment held when it was looked at; made by ``deployment.snapshot()`` or
-    `Snapshot.load`.
+    """What a deployment held at one time; made by ``deployment.snapshot()`` or `Snapshot.load`.
 
     Parameters
     ----------
     sessions : DataFrame
-        One row a session, online or not: user_id int32, auth_key_id int64, session_id int64,
+        One row per session, online or not: user_id int32, auth_key_id int64, session_id int64,
         server_id int32, netlib_session_id int64, now int64, reported_at datetime64[us, UTC], age_s
         float64, online bool, layout str, key_ttl_s float64 (NaN: the key never expires).
     sequences : DataFrame
@@ -52,9 +51,9 @@ class Snapshot:
         Parameters
         ----------
         query : str
-            ``sessions``, ``sequences``, ``malformed`` and every table are its tables. A table of
-            the database that bears one of those three names is ``table_sessions`` and so on; of two
-            whose names differ by case alone the second is ``table_`` and its name.
+            Its tables are ``sessions``, ``sequences``, ``malformed`` and every table of the
+            database. A table that has one of those three names gets another: ``table_sessions``. So
+            does the second of two whose names differ only by case.
         parameters : list, optional
             Values for ``?`` in the query.
 
@@ -66,8 +65,7 @@ class Snapshot:
         return select(self._frames(), query, parameters)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Save as a folder of Parquet files, which is complete or absent; masked columns stay
-        masked.
+        """Save as a folder of Parquet files, complete or not at all; masked columns stay masked.
 
         Raises
         ------
@@ -83,13 +81,13 @@ class Snapshot:
         Raises
         ------
         SnapshotError
-            There is none, it is of another format, or a file is missing or damaged.
+            There is no snapshot, it is of another format, or a file is missing or damaged.
         """
         frames, info = read_folder(folder)
         table_of = info.get("table_of", {})
         if odd := frames.keys() ^ {*REDIS_FRAMES, *table_of}:
             told = f"its files and its facts do not agree on {', '.join(sorted(odd))}"
-            raise SnapshotError(f"{os.fspath(folder)} is not whole: {told}", path=os.fspath(folder))
+            raise refusal(Path(folder), f"is not whole: {told}")
         return cls(
             **{name: frames[name] for name in REDIS_FRAMES},
             tables={table: frames[name] for name, table in table_of.items()},
@@ -97,53 +95,48 @@ class Snapshot:
         )
 
     def diff(self, earlier: Snapshot) -> Difference:
-        """Compare with an earlier snapshot: who came, went and moved, which rows were added,
-        removed or changed.
-        """
+        """Compare with an earlier snapshot: who came, went and moved, and which rows changed."""
         return compare(self, earlier)
 
     def audit(self, checks: Collection[str] | None = None) -> pd.DataFrame:
-        """Return what `imlib.audit.audit` finds in it."""
+        """Return what `imlib.audit.audit` finds in this snapshot."""
         from imlib.audit import audit
 
         return audit(self, checks)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: getattr(self, name) for name in REDIS_FRAMES}
-        return frames | {
-            name: self.tables[table] for name, table in frame_names(self.tables).items()
-        }
+        for name, table in frame_names(self.tables).items():
+            frames[name] = self.tables[table]
+        return frames
 
     def __repr__(self) -> str:
-        rows = ", ".join(
-            f"{name} {count}" for name, count in self.info.get("rows", {}).items() if count
-        )
-        incomplete = (
-            f"; INCOMPLETE: {self.info['incomplete']}" if self.info.get("incomplete") else ""
-        )
-        return f"<Snapshot: {rows or 'empty'}{incomplete}>"
+        counts = self.info.get("rows", {}).items()
+        rows = ", ".join(f"{name} {count}" for name, count in counts if count) or "empty"
+        if why := self.info.get("incomplete"):
+            rows += f"; INCOMPLETE: {why}"
+        return f"<Snapshot: {rows}>"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td style='text-align:left'>{escape(name)}</td><td>{count:,}</td></tr>"
-            for name, count in self.info.get("rows", {}).items()
-        )
-        why = self.info.get("incomplete")
-        incomplete = f"<p><b>Incomplete:</b> {escape(why)}</p>" if why else ""
-        return f"{incomplete}<table><tr><th>frame</th><th>rows</th></tr>{rows}</table>"
+        html = "<table><tr><th>frame</th><th>rows</th></tr>"
+        if why := self.info.get("incomplete"):
+            html = f"<p><b>Incomplete:</b> {escape(why)}</p>{html}"
+        for name, count in self.info.get("rows", {}).items():
+            cell = f"<td style='text-align:left'>{escape(name)}</td>"
+            html += f"<tr>{cell}<td>{count:,}</td></tr>"
+        return f"{html}</table>"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the frames as they are: a snapshot holds no connection."""
+        """Do nothing: a snapshot holds no connection."""
 
 
 def frame_names(tables: Iterable[str]) -> dict[str, str]:
-    """Return a name for each table's frame that no other has, and what table it is: SQL does not
-    tell case apart.
-    """
-    taken = {*REDIS_FRAMES, ""}  # SQLite allows a table without a name, SQL here does not
+    """Return each table by its frame's name; the names are unique even if case is ignored."""
+    # SQLite allows a table without a name, DuckDB does not.
+    taken = {*REDIS_FRAMES, ""}
     names = {}
     for table in tables:
         name = table

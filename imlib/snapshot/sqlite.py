@@ -1,6 +1,6 @@
 """SQLite as a source of tables: the catalogue, the transaction, and values as Arrow arrays.
 
-A column's declared type is only a wish there: each value has a type of its own.
+In SQLite a column's declared type binds nobody: each value has a type of its own.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from imlib.snapshot.description import (
 
 _BATCH_ROWS: Final = 20_000
 _ZERO_DATE: Final = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
+_TABLES: Final = r"""SELECT name, type FROM sqlite_master
+WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"""
+_COLUMNS: Final = """SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)
+WHERE hidden <> 1"""
 _DECLARED: Final = (
     (r"INT|BOOL|BIT|YEAR", pa.int64()),
     (r"TIMESTAMP", INSTANT),
@@ -45,19 +49,15 @@ _DECLARED: Final = (
 def sqlite_tables(connection: sa.Connection) -> Listing:
     """Return the tables of SQLite by name, and why the others are left out."""
     listed, left_out = {}, {}
-    names = (
-        r"SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT "
-        r"LIKE 'sqlite\_%' ESCAPE '\'"
-    )
-    described = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
-    for name, kind in connection.exec_driver_sql(f"{names} ORDER BY name").all():
+    for name, kind in connection.exec_driver_sql(_TABLES).all():
         if kind == "view":
             left_out[name] = "a view, no table"
             continue
         try:
-            columns = connection.exec_driver_sql(described, (name,)).all()
+            columns = connection.exec_driver_sql(_COLUMNS, (name,)).all()
         except sa.exc.DBAPIError as error:
-            left_out[name] = str(error.orig)  # a virtual table whose module isn't there
+            # A virtual table whose module isn't there.
+            left_out[name] = str(error.orig)
             continue
         keyed = sorted((place, column) for column, _, _, place in columns if place)
         listed[name] = TableDescription(
@@ -73,24 +73,24 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
     return listed, left_out
 
 
-def sqlite_field(
-    name: str, declared: str, nullable: bool, ours: pa.DataType | None, carrier: Carrier
-) -> Field:
-    """Return how a column of SQLite is carried: as declared in CREATE TABLE, or as a `Problem`
-    asked for.
-
-    ``ours`` is the width that imlib gives an integer on MySQL; SQLite's INTEGER says none.
-    """
-    dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared.upper()))
-    if dtype == pa.int64() and ours is not None and not carrier:
-        dtype = ours
-    return Field(name, TEXT if carrier == Carrier.LITERAL else dtype, nullable, carrier)
+def sqlite_field(table: TableDescription, name: str, carrier: Carrier) -> Field:
+    """Return how a column is carried: as CREATE TABLE declares it, or as a `Problem` asks for."""
+    declared, nullable = table.columns[name].upper(), name not in table.required
+    dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared))
+    if carrier == Carrier.LITERAL:
+        dtype = TEXT
+    elif dtype == pa.int64() and not carrier and table.name in our_tables:
+        # SQLite's INTEGER has no width: imlib's own columns get the one that MySQL gives them.
+        ours = our_tables[table.name].c.get(name)
+        if ours is not None and isinstance(ours.type, sa.Integer):
+            dtype = pa.from_numpy_dtype(f"i{bits(ours) // 8}")
+    return Field(name, dtype, nullable, carrier)
 
 
 def sqlite_arrays(
     fields: Sequence[Field], rows: Sequence[tuple[Any, ...]], problems: dict[str, Problem]
 ) -> list[pa.Array]:
-    """Decode a batch of rows; what can't be carried goes into ``problems``, its values as NULL."""
+    """Decode a batch of rows; a column that can't be carried is noted in ``problems``, as NULLs."""
     columns = zip(fields, zip(*rows, strict=True), strict=True)
     return [_sqlite_array(field, values, problems) for field, values in columns]
 
@@ -98,17 +98,9 @@ def sqlite_arrays(
 def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Problem]) -> pa.Array:
     if field.carrier == Carrier.LITERAL:
         return pa.array([None if value is None else repr(value) for value in values], TEXT)
-    kinds = set(map(type, values)) - {type(None)}
-    is_integer = pa.types.is_integer(field.dtype)
-    expected = (
-        {float, int}
-        if pa.types.is_floating(field.dtype)
-        else {bytes}
-        if field.dtype == BYTES
-        else {str}
-    )
+    carrier = Carrier.LITERAL
     try:
-        if odd := kinds - ({int} if is_integer else expected):
+        if odd := set(map(type, values)) - {type(None)} - _expected(field.dtype):
             raise TypeError(f"holds {' and '.join(sorted(kind.__name__ for kind in odd))}")
         if not pa.types.is_timestamp(field.dtype):
             return pa.array(values, field.dtype)
@@ -118,25 +110,27 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
         if field.nullable and pc.any(never).as_py():
             problems.setdefault(field.name, ZERO_DATE)
         return moments
-    except TypeError as odd_types:
-        problem = Problem(
-            f"{odd_types}, and is declared otherwise: carried as Python literals", Carrier.LITERAL
-        )
     except UnicodeEncodeError:
-        problem = Problem(
-            "holds text that is no UTF-8: carried as Python literals", Carrier.LITERAL
-        )
+        reason = "holds text that is no UTF-8"
+    except TypeError as odd_types:
+        reason = f"{odd_types}, and is declared otherwise"
     except pa.ArrowInvalid:
         # Arrow's own words would show the value.
-        problem = Problem(
-            f"holds what no {field.dtype} can: carried as Python literals", Carrier.LITERAL
-        )
-        if is_integer and field.dtype != pa.int64():
-            problem = Problem(
-                f"holds numbers beyond {field.dtype}: carried as int64", Carrier.INT64
-            )
-    problems[field.name] = problem
+        reason = f"holds what no {field.dtype} can"
+        if pa.types.is_integer(field.dtype) and field.dtype != pa.int64():
+            reason, carrier = f"holds numbers beyond {field.dtype}", Carrier.INT64
+    form = "int64" if carrier == Carrier.INT64 else "Python literals"
+    problems[field.name] = Problem(f"{reason}: carried as {form}", carrier)
     return pa.nulls(len(values), field.dtype)
+
+
+def _expected(dtype: pa.DataType) -> set[type]:
+    """Return the types in which Python gets a column's values when they are as declared."""
+    if pa.types.is_integer(dtype):
+        return {int}
+    if pa.types.is_floating(dtype):
+        return {float, int}
+    return {bytes if dtype == BYTES else str}
 
 
 class SQLiteSource:
@@ -156,8 +150,8 @@ class SQLiteSource:
     def begin(self) -> Listing:
         """List the tables inside the transaction, which begins with it."""
         driver: Any = self.connection.connection.dbapi_connection
-        # Bytes that are no UTF-8 arrive as lone surrogates, which Arrow refuses: noticed, and not
-        # raised in the middle.
+        # Bytes that are no UTF-8 become lone surrogates. Arrow refuses these later, for one column;
+        # the driver would end the whole reading.
         driver.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
         return sqlite_tables(self.connection)
 
@@ -170,23 +164,8 @@ class SQLiteSource:
     def rows(
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches; SQLAlchemy binds and quotes, and converts
-        no value.
-        """
-        known = our_tables.get(table.name)
-        ours = (
-            {}
-            if known is None
-            else {one.name: one for one in known.c if isinstance(one.type, sa.Integer)}
-        )
-        fields = []
-        for name, carrier in carriers.items():
-            width = (
-                pa.from_numpy_dtype(f"i{bits(ours[name]) // 8}") if name in ours else None
-            )  # as MySQL has it
-            fields.append(
-                sqlite_field(name, table.columns[name], name not in table.required, width, carrier)
-            )
+        """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
+        fields = [sqlite_field(table, name, carrier) for name, carrier in carriers.items()]
         with self.connection.execute(statement) as result:
             cursor: Any = result.cursor
             yield fields, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])
@@ -195,11 +174,11 @@ class SQLiteSource:
     def select(
         table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> list[sa.ColumnElement[Any]]:
-        """Return a table's columns as they are: what can't be carried is told apart once read."""
+        """Return a table's columns as they are: Python sees every value's own type."""
         return [table.clause.c[name] for name in carriers]
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:
-        """Return whether an error ends the reading, and not that of one table alone."""
-        # Its words and no others': a column in a where-clause may be called locked.
+        """Return whether an error ends the whole reading, and not only that of one table."""
+        # The whole words: a column in a where-clause may be called locked.
         return re.match(r"database( table| schema)? is locked|disk I/O error", text) is not None

@@ -1,9 +1,8 @@
-"""Every table that exists, as DataFrames, out of one consistent read-only transaction that writes
-nothing.
+"""Reads every table into a DataFrame, in one consistent transaction that writes nothing.
 
-Each table is read between SAVEPOINT and ROLLBACK TO: an ALTER then waits for the one table that is
-being read, and not for the snapshot's end. What could not be read, or not as declared, is said in
-``info``; the rest goes on.
+Each table is read between SAVEPOINT and ROLLBACK TO: an ALTER then waits only while its own table
+is read, and not for the snapshot's end. If a table or column cannot be read as declared, ``info``
+says so, and the reading goes on.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from operator import attrgetter
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -49,28 +47,21 @@ from imlib.snapshot.selection import (
 from imlib.snapshot.sqlite import SQLiteSource
 
 Progress = Callable[[str, int], object]
-"""Is told a table's name and how many more rows of it were read."""
+"""Called with a table's name and how many more of its rows were read."""
 
-# The last is how sqlite3 refuses to bind an integer beyond 64 bits.
+# OverflowError: sqlite3 refuses to bind an integer beyond 64 bits.
 _DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error, OverflowError)
 _BODIES_KEPT: Final = 1_000
 
 
-def _ignore(_name: str, _rows: int) -> None:
-    """Ignore progress."""
-
-
-@dataclass(frozen=True, slots=True)
-class TablesRead:
+class TablesRead(NamedTuple):
     """The frames by table, and how they were read."""
 
-    frames: dict[str, pd.DataFrame] = field(repr=False)
+    frames: dict[str, pd.DataFrame]
     info: TablesInfo
 
 
-def read_tables(
-    engine: sa.Engine, request: SnapshotRequest, progress: Progress = _ignore
-) -> TablesRead:
+def read_tables(engine: sa.Engine, request: SnapshotRequest, progress: Progress) -> TablesRead:
     """Read tables, all as they were at one instant.
 
     Of a table that is cut short, the first rows by primary key are kept.
@@ -107,15 +98,13 @@ def read_tables(
     return TablesRead(reading.frames, info)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """What one pass over a table gave: its fields, which of them are hidden, and the columns of
-    each batch.
-    """
+class _Pass(NamedTuple):
+    """What one pass over a table gave."""
 
     fields: list[Field]
-    hidden: list[bool]
-    batches: list[list[pa.Array]]
+    hidden: list[str]
+    columns: list[list[pa.Array]]
+    """For each field its values, batch by batch; tokens where it is hidden."""
     problems: dict[str, Problem]
     bodies: TableFacts
 
@@ -147,13 +136,12 @@ class _Reading:
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """List the tables and open the transaction; every error of a driver leaves this as one of
-        imlib's.
-        """
+        """List the tables and open the transaction; every driver's error leaves as imlib's own."""
         try:
             with sql.connect(self.engine, limit_s=sql.BULK_S) as self.connection:
                 try:
-                    self.connection.detach()  # what is set for this connection is for nobody else
+                    # Its settings are for this reading: it does not go back to the pool.
+                    self.connection.detach()
                     sqlite = self.engine.dialect.name == "sqlite"
                     self.source = (SQLiteSource if sqlite else MySQLSource)(self.connection)
                     self.info["database_skew_s"] = self.source.skew()
@@ -162,14 +150,14 @@ class _Reading:
                     self.info["started_at"] = time.time()
                     yield
                 except BaseException:
-                    # Rows may be on their way, or nobody there to roll back.
+                    # Rows may still be on their way, or the server gone: no ROLLBACK then.
                     self.connection.invalidate()
                     raise
         except _DRIVER_ERRORS as error:
             raise sql.translate(error, self.engine, limit_s=sql.BULK_S) from error
 
     def read(self, chosen: Chosen) -> None:
-        """Read the tables one after the other; note what one of them refuses, and read the next."""
+        """Read the tables one after the other; if one is refused, note it and read the next."""
         users, where = self.request.user_ids, self.request.where
         found = {} if users is None else {link: self._linked(link, users) for link in LINKS}
         for name, columns in chosen.items():
@@ -205,8 +193,8 @@ class _Reading:
         values: list[Any] = []
         if table is not None and {link.column, link.user_column} <= set(table.columns):
             column, user = table.clause.c[link.column], table.clause.c[link.user_column]
-            # One more than is kept, and the first: what they lead to is then cut, and said to be,
-            # as any table.
+            # One more than the limit: what they lead to then has more rows than the limit too,
+            # and is cut and marked as any table is.
             kept = self.request.limit + 1
             named = sa.select(column).distinct().where(column.is_not(None))
             wanted = named.order_by(column).limit(kept)
@@ -220,9 +208,7 @@ class _Reading:
 
     @contextmanager
     def _one_table(self, name: str) -> Iterator[None]:
-        """Note what a table refuses; raise what ends the reading, and what the caller's own clause
-        is to blame for.
-        """
+        """Note one table's error; raise it if the reading is over or the caller's clause wrong."""
         with self.source.locks():
             try:
                 yield
@@ -237,9 +223,7 @@ class _Reading:
                 self.info["left_out"][name] = text if code is None else f"{text} (error {code})"
 
     def _can_be_read(self, name: str) -> bool:
-        """Return whether a table can be read where nothing is asked of its rows: then the clause
-        was to blame.
-        """
+        """Return whether a table can be read without a condition; if so, the clause is wrong."""
         one = sa.select(*self.listed[name].clause.c).limit(1).subquery()
         try:
             self.connection.execute(sa.select(sa.func.count()).select_from(one))
@@ -255,31 +239,23 @@ class _Reading:
         read = self._read_once(table, carriers, parts, self.progress)
         problems = read.problems
         while unfit := read.unfit():
-            # Once more, with these columns in a form that can hold them; progress was told already.
+            # Again, with these columns in a form that can hold them; progress has counted the rows.
             carriers |= unfit
-            read = self._read_once(table, carriers, parts, _ignore)
+            read = self._read_once(table, carriers, parts, lambda *_: None)
             problems |= read.problems
-        fields = [
-            replace(one, dtype=TEXT) if hides else one
-            for one, hides in zip(read.fields, read.hidden, strict=True)
-        ]
-        by_column = [list(arrays) for arrays in zip(*read.batches, strict=True)] or [
-            [] for _ in fields
-        ]
-        read.batches.clear()
-        frame, rows = {}, sum(map(len, by_column[0]))
-        for one in fields:
-            whole = pa.chunked_array(
-                by_column.pop(0), one.dtype
-            )  # popped: at no time is all of it held twice
-            frame[one.name] = series(one, whole.slice(0, limit))
+        frame, rows = {}, sum(map(len, read.columns[0]))
+        for one in read.fields:
+            shown = replace(one, dtype=TEXT) if one.name in read.hidden else one
+            # Popped, so that the whole table is never held twice.
+            whole = pa.chunked_array(read.columns.pop(0), shown.dtype)
+            frame[one.name] = series(shown, whole.slice(0, limit))
         self.frames[table.name] = pd.DataFrame(frame, copy=False)
         self.info["tables"][table.name] = {
             "rows": min(rows, limit),
             "truncated": rows > limit,
             "filtered": any(parts),
             "primary_key": table.key,
-            "masked": [one.name for one, hides in zip(fields, read.hidden, strict=True) if hides],
+            "masked": read.hidden,
             "not_at_same_instant": not table.at_same_instant,
             "could_not_carry": {name: problem.reason for name, problem in problems.items()},
             **read.bodies,
@@ -293,20 +269,21 @@ class _Reading:
         progress: Progress,
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
+        gathered: list[list[pa.Array]] = [[] for _ in carriers]
         source, masking, columns = self.source, self.masking, table.clause.c
         # One row more than is kept tells whether there are more.
         limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
         ordered = limited.order_by(*map(columns.__getitem__, table.key))
-        read: _Pass | None = None
+        read = _Pass([], [], gathered, {}, {})
         for conditions in parts:
             statement = ordered.select_from(table.clause).where(*conditions)
             with source.rows(statement, table, carriers) as (fields, batches):
-                read = read or _Pass(fields, masking.hidden(table.name, fields), [], {}, {})
-                names = list(map(attrgetter("name"), fields))
+                read = read._replace(fields=fields, hidden=masking.hidden(table.name, fields))
+                by_name = dict(zip(carriers, fields, strict=True))
                 judged = (
                     table.name == "messages"
-                    and {"id", "message_data"} <= set(names)
-                    and pa.types.is_integer(fields[names.index("id")].dtype)
+                    and {"id", "message_data"} <= by_name.keys()
+                    and pa.types.is_integer(by_name["id"].dtype)
                 )
                 if judged and not read.bodies:
                     read.bodies.update({"not_json": [], "not_json_more": 0})
@@ -314,19 +291,20 @@ class _Reading:
                     arrays = source.decode(fields, batch, read.problems)
                     progress(table.name, len(arrays[0]))
                     if judged:
-                        ids, body = arrays[names.index("id")], names.index("message_data")
-                        _judge(read.bodies, ids, arrays[body], fields[body].carrier)
-                    read.batches.append(masking.mask(arrays, read.hidden))
-        assert read is not None  # there is one part at least
+                        _judge(read.bodies, dict(zip(carriers, arrays, strict=True)), carriers)
+                    for name, array, chunks in zip(carriers, arrays, gathered, strict=True):
+                        chunks.append(masking.tokens(array) if name in read.hidden else array)
         return read
 
 
-def _judge(facts: TableFacts, ids: pa.Array, bodies: pa.Array, carrier: Carrier) -> None:
+def _judge(
+    facts: TableFacts, arrays: Mapping[str, pa.Array], carriers: Mapping[str, Carrier]
+) -> None:
     """Note which messages have bodies that are no JSON: once they are masked nobody can tell."""
-    stored = bodies.to_pylist()
-    if carrier == Carrier.LITERAL:
+    stored = arrays["message_data"].to_pylist()
+    if carriers["message_data"] == Carrier.LITERAL:
         stored = [None if one is None else ast.literal_eval(one) for one in stored]
-    more = ids.take(pa.array(not_json(stored), pa.int64())).to_pylist()
+    more = arrays["id"].take(pa.array(not_json(stored), pa.int64())).to_pylist()
     room = _BODIES_KEPT - len(facts["not_json"])
     facts["not_json"] += more[:room]
     facts["not_json_more"] += len(more[room:])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 import sqlalchemy as sa
+from pandas.api.types import is_integer_dtype
 from tqdm.auto import tqdm
 
 from imlib.context import Context
@@ -25,7 +26,7 @@ from imlib.snapshot.tables import TablesRead, read_tables
 
 _LARGEST = (1 << 63) - 1
 _NAMED = 1000
-"""Users whom info names at the most."""
+"""The most users that info names."""
 
 
 def take_snapshot(
@@ -82,29 +83,27 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 def _sequences(
     before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
 ) -> pd.DataFrame:
-    table, facts = (
-        read.frames.get("seq_updates_ngen"),
-        read.info["tables"].get("seq_updates_ngen", {}),
-    )
-    if table is None or not {"seq_name", "seq"} <= set(table) or "seq_name" in facts["masked"]:
-        return compare_sequences(before, None, after)
+    table = read.frames.get("seq_updates_ngen")
+    facts = read.info["tables"].get("seq_updates_ngen", {})
     if (
-        not pd.api.types.is_integer_dtype(table["seq"]) or (table["seq"] > _LARGEST).any()
-    ):  # not as it was made
+        table is None
+        or not {"seq_name", "seq"} <= set(table)
+        or "seq_name" in facts["masked"]
+        or not is_integer_dtype(table["seq"])
+        or (table["seq"] > _LARGEST).any()
+    ):
         return compare_sequences(before, None, after)
-    names = None if request.user_ids is None else {str(user_id) for user_id in request.user_ids}
-    pairs = zip(table["seq_name"], table["seq"], strict=True)
-    rows = {
-        str(name): int(seq)
-        for name, seq in pairs
-        if pd.notna(seq) and (names is None or name in names)
-    }
+    known = table.dropna(subset=["seq"])
+    rows = dict(zip(map(str, known["seq_name"]), map(int, known["seq"]), strict=True))
+    if request.user_ids is not None:
+        names = rows.keys() & map(str, request.user_ids)
+        rows = {name: rows[name] for name in names}
     whole = not facts["truncated"] and "seq_updates_ngen" not in request.where
     return compare_sequences(before, rows, after, whole=whole)
 
 
 def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
-    """Return the indexes that tables of a snapshot lack; None where that could not be told."""
+    """Return the indexes that tables of a snapshot lack; None if that cannot be found out."""
     try:
         missing = check_schema(engine).missing_indexes if facts else []
     except ImlibError:

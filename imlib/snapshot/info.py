@@ -58,8 +58,11 @@ class TablesInfo(TypedDict, total=False):
     tables : dict of str to TableFacts
     left_out : dict of str to str
         Tables that were not read, each with the reason.
+    not_asked : dict of str to list of str
+        For one user's or some users' snapshot: per table the columns that lead to more of its rows,
+        and have no index.
     incomplete : str or None
-        Why reading ended early.
+        What is missing for another reason than a choice of the caller's.
     """
 
     database: str | None
@@ -69,6 +72,7 @@ class TablesInfo(TypedDict, total=False):
     mask_key_id: str
     tables: dict[str, TableFacts]
     left_out: dict[str, str]
+    not_asked: dict[str, list[str]]
     incomplete: str | None
 
 

@@ -1,4 +1,4 @@
-"""Dates, instants and durations that a database gives as text."""
+"""Dates and instants that a database gives as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from imlib.snapshot.description import INSTANT, NAIVE, ZERO_DATE, Field, Problem
 
 _ZERO_DATE: Final = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
 _OFFSET: Final = r"(\d:\d\d(?::\d\d(?:\.\d+)?)?) *([+-]\d\d(?::?\d\d)?|Z)$"
-_DURATION: Final = r"^(?P<sign>-?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)\.?(?P<us>\d*)$"
 
 
 def moments(text: pa.Array, field: Field, problems: dict[str, Problem]) -> pa.Array:
@@ -32,16 +31,3 @@ def moments(text: pa.Array, field: Field, problems: dict[str, Problem]) -> pa.Ar
         close = pc.replace_substring_regex(text, _OFFSET, r"\1\2")
         plain = pc.coalesce(plain, pc.if_else(has_offset, close, None).cast(INSTANT).cast(NAIVE))
     return plain.cast(field.dtype)
-
-
-def durations(text: pa.Array) -> pa.Array:
-    """Return MySQL's TIME, such as ``-838:59:59.000001``, as durations."""
-    parts = pc.extract_regex(text, _DURATION)
-    hours, minutes, seconds = (
-        pc.struct_field(parts, name).cast(pa.int64()) for name in ("h", "m", "s")
-    )
-    micros = pc.utf8_rpad(pc.struct_field(parts, "us"), 6, "0").cast(pa.int64())
-    whole_seconds = pc.add(pc.multiply(pc.add(pc.multiply(hours, 60), minutes), 60), seconds)
-    whole = pc.add(pc.multiply(whole_seconds, 1_000_000), micros)
-    negative = pc.equal(pc.struct_field(parts, "sign"), "-")
-    return pc.if_else(negative, pc.negate(whole), whole).cast(pa.duration("us"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import pandas as pd
 import pyarrow as pa
 from pymysql.constants import FIELD_TYPE
 from pymysql.cursors import SSCursor
 
 from imlib.snapshot.description import BYTES, TEXT, Carrier, Field, Problem
-from imlib.snapshot.moments import durations, moments
+from imlib.snapshot.moments import moments
 
 _BATCH_ROWS: Final = 20_000
 
@@ -54,7 +55,7 @@ def _text_array(field: Field, values: tuple[Any, ...], problems: dict[str, Probl
         return pa.array(values, dtype)
     text = pa.array(values, TEXT)
     if pa.types.is_duration(dtype):
-        return durations(text)
+        return pa.array(pd.to_timedelta(pd.Series(values, dtype="object")), dtype)
     if not pa.types.is_timestamp(dtype):
         return text.cast(dtype)
     try:

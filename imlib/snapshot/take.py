@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import sqlalchemy as sa
@@ -12,8 +13,8 @@ from pandas.api.types import is_integer_dtype
 from tqdm.auto import tqdm
 
 from imlib.context import Context
-from imlib.errors import ImlibError
-from imlib.presence import measure_skew
+from imlib.errors import AccessDeniedError, ImlibError
+from imlib.presence import Malformed, measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers.redis_pipeline import server_address
 from imlib.servers.sql import masked_url
@@ -23,6 +24,9 @@ from imlib.snapshot.sequences import compare_sequences, read_mirror
 from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
 from imlib.snapshot.snapshot import Snapshot, frame_names
 from imlib.snapshot.tables import TablesRead, read_tables
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 _LARGEST = (1 << 63) - 1
 _NAMED = 1000
@@ -38,10 +42,10 @@ def take_snapshot(
     client, engine = context.redis, context.replica
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         skew, redis_clock = measure_skew(client)
-        before, _ = read_mirror(client, users)
+        before, _, _ = _mirror(client, users)
         presence = read_sessions(client, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
-        after, of_mirror = read_mirror(client, users)
+        after, of_mirror, denied = _mirror(client, users)
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
@@ -61,6 +65,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
+        "incomplete": "; ".join(filter(None, (read.info["incomplete"], denied))) or None,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
@@ -72,6 +77,16 @@ def take_snapshot(
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
+def _mirror(
+    client: Redis, users: Collection[int] | None
+) -> tuple[dict[str, int] | None, list[Malformed], str]:
+    """Read the sequences that Redis holds, if the user may; else return why not."""
+    try:
+        return *read_mirror(client, users), ""
+    except AccessDeniedError as denied:
+        return None, [], f"sequences in Redis were not read: {denied}"
+
+
 def _whose_clock(*, turned: bool, skew: float) -> str:
     if turned:
         return "turned"
@@ -81,7 +96,10 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 
 
 def _sequences(
-    before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
+    before: Mapping[str, int] | None,
+    read: TablesRead,
+    after: Mapping[str, int] | None,
+    request: SnapshotRequest,
 ) -> pd.DataFrame:
     table = read.frames.get("seq_updates_ngen")
     facts = read.info["tables"].get("seq_updates_ngen", {})

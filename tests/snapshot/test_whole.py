@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,12 +13,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import redis
 import sqlalchemy as sa
 
+import imlib
 from imlib.errors import AccessDeniedError
+from imlib.presence import Batch, Malformed
+from imlib.schema import SEQUENCE_KEY_PREFIX
+from imlib.snapshot import sessions
 from imlib.snapshot.tables import TablesRead
 from tests.models.stack import open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.programs import REDIS_SERVER, VALKEY
+from tests.private_servers.redis import PrivateRedis, private_redis
 from tests.snapshot.reading import read_tables
 from tests.snapshot.test_tables import database_of
 
@@ -256,3 +264,50 @@ def test_myisam_is_not_sorted_by_the_server(mariadb: PrivateMariaDB) -> None:
     assert [[1, 2, 3]] * 3 == [frame["id"].tolist() for frame in frames.values()]
     sorting = [one for one in statements if "ORDER BY `" in one]
     assert ["`b`"] == [one.partition("FROM ")[2].partition(" ")[0].strip() for one in sorting]
+
+
+class TestRedis:
+    """What Redis holds is told once, in bounded size, and what it refuses is said."""
+
+    @pytest.fixture(params=[REDIS_SERVER, VALKEY])
+    def server(self, request: pytest.FixtureRequest) -> Iterator[PrivateRedis]:
+        """Give an empty private server."""
+        with private_redis(program=request.param) as server:
+            yield server
+
+    def test_a_user_who_may_read_presence_alone(self, server: PrivateRedis) -> None:
+        """Sessions come, sequences are not read, and the snapshot says so."""
+        server.command("HSET", "online_7", "5_6", f"{int(time.time())}_1_42")
+        server.command("SET", f"{SEQUENCE_KEY_PREFIX}7", 3)
+        looker = server.add_user("looker", "hush", "~online_*", "+@read", "+@connection", "+time")
+        with imlib.connect(looker, read_only=True) as deployment:
+            snapshot = deployment.snapshot(tables=["seq_updates_ngen"])
+        assert [7] == snapshot.sessions["user_id"].tolist()
+        assert set(snapshot.sequences["state"]) <= {"not read"}
+        assert "sequences in Redis were not read" in str(snapshot.info["incomplete"])
+        assert "hush" not in str(snapshot.info)
+
+    @pytest.mark.parametrize("length", [1023, 1024, 1025, 5_000_000])
+    def test_a_long_malformed_entry(self, server: PrivateRedis, length: int) -> None:
+        """A malformed entry is kept as its first kilobyte and its length."""
+        server.command("HSET", "online_7", "f" * length, "v", "field", "v" * length)
+        server.command("HSET", "online_" + "k" * length, "5_6", "v")
+        with imlib.connect(server.url, read_only=True) as deployment:
+            malformed = deployment.snapshot(tables=[]).malformed
+        assert 3 == len(malformed)
+        for name in "key", "field", "value":
+            whole = length + 7 * (name == "key")
+            longest = malformed[malformed[name].str.len() == min(whole, 1024)]
+            said = f"the {name} has {whole} bytes, of which the first are kept"
+            assert [whole > 1024] == [said in reason for reason in longest["reason"]]
+
+    def test_each_malformed_entry_is_counted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A key that SCAN returns again is counted once, also beyond what is kept."""
+        monkeypatch.setattr(sessions, "MALFORMED_KEPT", 2)
+        bad = [Malformed(b"online_%d" % number, None, None, "odd") for number in range(5)]
+        twice = Batch([], [], [], [], [], [], 0.0, [*bad, *bad])
+        monkeypatch.setattr(sessions, "scan_batches", lambda *_, **__: iter([twice, twice]))
+        with redis.Redis() as client:
+            found = sessions.read_sessions(client, None)
+        assert bad[:2] == found.malformed
+        assert 3 == found.not_kept

@@ -15,7 +15,7 @@ from imlib.errors import ConfigurationError, InvalidValueError
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
 from imlib.servers.urls import ServerUrl
-from imlib.validation import distinct_users
+from imlib.session_status import distinct_users
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel

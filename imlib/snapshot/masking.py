@@ -44,7 +44,7 @@ _GROUPS: Final = {
 }
 _TOKEN_BYTES: Final = 10
 _SHORTEST_KEY: Final = 16
-_PREFIX: Final = "masked:"
+PREFIX: Final = "masked:"
 
 
 class Masking:
@@ -146,4 +146,4 @@ def token_group(table: str, column: str) -> str:
 
 def _token(keyed: hashlib.blake2b, value: Any) -> str:
     keyed.update(value if isinstance(value, bytes) else str(value).encode())
-    return _PREFIX + keyed.hexdigest()
+    return PREFIX + keyed.hexdigest()

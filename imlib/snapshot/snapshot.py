@@ -45,8 +45,12 @@ class Snapshot:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     info: SnapshotInfo = field(default_factory=SnapshotInfo)
 
-    def sql(self, query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
+    def sql(
+        self, query: str, parameters: list[Any] | None = None, *, timeout: float | None = None
+    ) -> pd.DataFrame:
         """Run one SELECT, in DuckDB's dialect, over all frames; it reaches nothing else.
+
+        It takes half of the machine's memory at the most, and ends at Ctrl-C.
 
         Parameters
         ----------
@@ -56,13 +60,22 @@ class Snapshot:
             does the second of two whose names differ only by case.
         parameters : list, optional
             Values for ``?`` in the query.
+        timeout : float, optional
+            Seconds; without it there is no limit.
 
         Raises
         ------
         InvalidValueError
-            It is not one SELECT, or DuckDB refuses it.
+            It is not one SELECT, DuckDB refuses it, it needs more memory, or it compares a masked
+            column with a value, which no token equals.
+        UnavailableError
+            The time is over.
         """
-        return select(self._frames(), query, parameters)
+        tables = self.info.get("tables", {})
+        masked = {}
+        for frame, table in frame_names(self.tables).items():
+            masked[frame.casefold()] = tables.get(table, {}).get("masked", ())
+        return select(self._frames(), query, parameters, masked=masked, timeout=timeout)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Save as a folder of Parquet files, complete or not at all; masked columns stay masked.

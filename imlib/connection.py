@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from contextlib import ExitStack
@@ -103,17 +104,17 @@ def connect(
     layout = _choice(Layout, layout, "layout", list(Layout))
     asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
     named = _named(redis_url, database_url, replica_url)
+    own_database = named.database == EMBEDDED
     from imlib.servers.sql import open_engine
 
     with ExitStack() as stack:
         at = _with_private_servers(named, stack)
-        redis, server, redis_named = open_redis(at.redis, read_only=read_only)
+        redis, server, redis_at = open_redis(at.redis, read_only=read_only)
         stack.callback(redis.close)
         if server.link == "down":
             said = f"imlib: what is read may be old: this is {server}."
             warnings.warn(said, FallbackWarning, stacklevel=2)
         # An embedded database is imlib's own: its tables are made even with read_only.
-        own_database = named.database == EMBEDDED
         engine = open_engine(at.database, read_only=read_only and not own_database)
         stack.callback(engine.dispose)
         replica = open_engine(at.replica, read_only=True) if at.replica else engine
@@ -127,7 +128,7 @@ def connect(
             _lease(asked, layout, server),
             clock,
             read_only,
-            redis_url=redis_named,
+            redis_url=ServerUrl(redis_at),
             database_url=ServerUrl(at.database),
             replica_url=ServerUrl(at.replica) if at.replica else None,
             scratch=scratch,
@@ -142,7 +143,10 @@ def connect(
             from imlib.schema import create_all
 
             create_all(engine)
-        deployment._own(stack.pop_all())
+        deployment.closing = stack.pop_all()
+        if scratch:
+            # A lesson that failed half-way leaves nothing behind either.
+            atexit.register(deployment.close)
     _current = deployment
     return deployment
 
@@ -168,6 +172,8 @@ def _named(redis_url: str | None, database_url: str | None, replica_url: str | N
             "IMLIB_DATABASE_URL or database_url as well",
             url=str(ServerUrl(replica)),
         )
+    if (redis, database) == (EMBEDDED, EMBEDDED):
+        return _Named(redis, database, replica)
     return _Named(*map(plain_url, (redis, database, replica)))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -53,14 +52,6 @@ class Deployment(Context):
     scratch: bool = False
     shifter: DeadlineShifter | None = None
     _owner: int = field(default_factory=os.getpid, init=False)
-
-    def _own(self, stack: ExitStack) -> None:
-        """Take over what `close` has to end: clients, and a private server."""
-        self.closing.enter_context(stack)
-        if self.scratch:
-            atexit.register(
-                self.close
-            )  # a lesson that failed half-way leaves nothing behind either
 
     @cached_property
     def online_status(self) -> OnlineStatusModel:
@@ -224,9 +215,8 @@ class Deployment(Context):
         if self.closed:
             return
         try:
-            if (
-                self.scratch and os.getpid() == self._owner
-            ):  # a forked child leaves its parent's lesson alone
+            # A forked child leaves its parent's lesson alone.
+            if self.scratch and os.getpid() == self._owner:
                 empty(self)
         finally:
             self.closed = True

@@ -40,6 +40,13 @@ class Embedded:
         The program of a Redis or Valkey server (see `find_server`). Without one there is only the
         folder.
 
+    Attributes
+    ----------
+    redis_url : str
+        By which this and other processes of the same user reach the server.
+    database_url : str
+        Of a SQLite file in the folder.
+
     Raises
     ------
     UnavailableError
@@ -53,6 +60,8 @@ class Embedded:
             self.folder = _private_folder()
             undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.socket = self.folder / "redis.sock"
+            self.redis_url = f"unix://{quote(str(self.socket))}"
+            self.database_url = f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
             command = []
             if server is not None:
                 command = [str(server), *_OPTIONS.split(), "--save", ""]
@@ -78,16 +87,6 @@ class Embedded:
                 "`ulimit -n` is enough, or name servers of your own: IMLIB_REDIS_URL, "
                 "IMLIB_DATABASE_URL."
             ) from None
-
-    @property
-    def redis_url(self) -> str:
-        """The URL by which this and other processes of the same user reach the server."""
-        return f"unix://{quote(str(self.socket))}"
-
-    @property
-    def database_url(self) -> str:
-        """The URL of a SQLite file in the folder."""
-        return f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
 
     def close(self) -> None:
         """End the server and remove the folder; again, or in a forked child, do nothing."""

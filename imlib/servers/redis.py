@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -11,13 +12,7 @@ from weakref import WeakValueDictionary
 
 from imlib.errors import ConfigurationError, UnsupportedServerError
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
-from imlib.servers.urls import (
-    ServerUrl,
-    check_certificates,
-    parse_options,
-    plain_url,
-    refused,
-)
+from imlib.servers.urls import check_certificates, parse_options, refused
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -80,10 +75,11 @@ class RedisServer:
         return f"{self.name} {self.version}{of}"
 
 
-def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
+def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, str]:
     """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
-    With ``read_only`` no command is sent that could write.
+    With ``read_only`` no command is sent that could write. It is clear where the URL's login ends
+    (`plain_url`).
 
     Raises
     ------
@@ -96,7 +92,7 @@ def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, Server
         return _imitation(url)
     client = _client(url)
     try:
-        return client, _look_at(client, read_only=read_only), ServerUrl(url)
+        return client, _look_at(client, read_only=read_only), url
     except BaseException:
         client.close()
         raise
@@ -105,7 +101,7 @@ def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, Server
 _imitations: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
-def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
+def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     """Make a store of its own, or join one of this process by the URL that it was given."""
     import fakeredis
 
@@ -116,11 +112,8 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, ServerUrl]:
         )
     url = f"{FAKEREDIS}{id(store):x}"
     _imitations[url] = store
-    return (
-        fakeredis.FakeRedis(server=store),
-        RedisServer("fakeredis", fakeredis.__version__, None),
-        ServerUrl(url),
-    )
+    server = RedisServer("fakeredis", fakeredis.__version__, None)
+    return fakeredis.FakeRedis(server=store), server, url
 
 
 def _client(url: str) -> Redis:
@@ -128,8 +121,7 @@ def _client(url: str) -> Redis:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    address, _, _ = plain_url(url).partition("?")
-    address = address.replace("#", "%23")  # redis-py would drop what follows a #
+    address, _, query = url.replace("#", "%23").partition("?")  # redis-py would drop what follows
     try:
         return Redis.from_url(
             address,
@@ -137,7 +129,7 @@ def _client(url: str) -> Redis:
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
-            **_arguments(url, address),
+            **_arguments(address, query),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
@@ -149,8 +141,8 @@ def _client(url: str) -> Redis:
     )
 
 
-def _arguments(url: str, address: str) -> dict[str, Any]:
-    """Return redis-py's arguments for the options of a URL, and check its address.
+def _arguments(address: str, query: str) -> dict[str, Any]:
+    """Return redis-py's arguments for what follows the ``?`` of a URL, and check what precedes it.
 
     Raises
     ------
@@ -164,15 +156,17 @@ def _arguments(url: str, address: str) -> dict[str, Any]:
         _ = parts.port
     except ValueError:
         raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
-    options = parse_options(url, _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {}))
+    allowed = _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {})
+    options = parse_options(query, allowed) if query else {}
     path = parts.path.strip("/")
     number = not path or (path.isdecimal() and "db" not in options)
     if not (path if parts.scheme == "unix" else number):
         raise ValueError("what follows the host is a socket's path or, once, a database's number")
-    check_certificates(
-        *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
-        password=options.get("ssl_password", ""),
-    )
+    if parts.scheme == "rediss":
+        check_certificates(
+            *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
+            password=options.get("ssl_password", ""),
+        )
     limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
     return limits | options
 
@@ -189,27 +183,28 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     if read_only:
         tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
     # Two keys of different slots, for a user who may not ask for INFO.
-    asked: list[Command] = [("INFO", "server"), ("INFO", "replication")]
-    asked += [("EXISTS", "online_1", "online_2"), *tries.values()]
-    *told, keys = (replies := round_trip(client, asked))[:3]
-    text = b"".join(info for info in told if isinstance(info, bytes)).decode(errors="replace")
+    asked: list[Command] = [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()]
+    told, keys, *tried = round_trip(client, asked)
+    denied = list(map(is_denial, tried))
+    text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
     if text and "redis_version" not in facts:
         raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
     mode = facts.get("redis_mode", facts.get("server_mode"))
-    address = server_address(client)
+    problem = ""
     if mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
-        raise UnsupportedServerError(
-            f"{address} is a node of a cluster and has a part of the keys, which would be taken "
-            "for all: name a server that is no cluster's",
-            server=address,
+        problem = (
+            "a node of a cluster and has a part of the keys, which would be taken for all: name a "
+            "server that is no cluster's"
         )
-    if mode == "sentinel" or (not text and "unknown command" in str(keys)):
-        raise UnsupportedServerError(
-            f"{address} is a Sentinel and has no keys: name the server that it calls the primary "
-            "(SENTINEL GET-MASTER-ADDR-BY-NAME)",
-            server=address,
+    elif mode == "sentinel" or (not text and "unknown command" in str(keys)):
+        problem = (
+            "a Sentinel and has no keys: name the server that it calls the primary "
+            "(SENTINEL GET-MASTER-ADDR-BY-NAME)"
         )
+    if problem:
+        address = server_address(client)
+        raise UnsupportedServerError(f"{address} is {problem}", server=address)
     name, version = "Redis", facts.get("redis_version", "unknown")
     numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if numbers and numbers < OLDEST_REDIS:
@@ -219,13 +214,20 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
         )
     if "valkey_version" in facts:
         name, version = "Valkey", facts["valkey_version"]
-    known = {
-        command: is_denial(reply)
-        for command, reply in zip(tries, replies[3:], strict=True)
-        if "unknown command" not in str(reply)
-    }
-    denied = "" if known and not read_only else None
-    field_lease = next((command for command in known if not known[command]), denied)
     link = facts.get("master_link_status", "")
     primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
+    field_lease = _field_lease(tries, tried, denied, read_only)
     return RedisServer(name, version, field_lease, primary, link)
+
+
+def _field_lease(
+    tries: Iterable[str], replies: Iterable[Any], denied: Iterable[bool], read_only: bool
+) -> str | None:
+    """Return the first command that is known and allowed; without one ``""`` if it is denied."""
+    found = None
+    for command, reply, is_denied in zip(tries, replies, denied, strict=True):
+        if is_denied:
+            found = found or (None if read_only else "")
+        elif "unknown command" not in str(reply):
+            found = found or command
+    return found

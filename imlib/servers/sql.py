@@ -14,7 +14,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -229,24 +228,16 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     UnavailableError
         ``read_only`` and there is no such SQLite file.
     """
-    whole = plain_url(url if isinstance(url, str) else url.render_as_string(hide_password=False))
-    try:
-        return _engine(whole, read_only)
-    except sa.exc.ArgumentError:
-        problem = "it cannot be read"
-    except (OSError, ValueError) as refusal:
-        problem = str(refusal)
-    # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
-    # the context.
-    raise refused(
-        whole,
-        f"{problem}. Allowed are mysql+pymysql://user:password@host/database and sqlite:///file",
-    )
+    whole = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    return _engine(plain_url(whole), read_only)
 
 
 def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
-    """Make an engine and connect it once; raise what `make_engine` and `ping` raise."""
-    engine = make_engine(url, read_only=read_only)
+    """Make an engine and connect it once; raise what `make_engine` and `ping` raise.
+
+    It is clear where the URL's login ends (`plain_url`).
+    """
+    engine = _engine(url, read_only)
     try:
         ping(engine)
     except BaseException:
@@ -302,18 +293,32 @@ os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 def _engine(whole: str, read_only: bool) -> sa.Engine:
     """Make an engine, or raise an error that says what is wrong with the URL."""
-    url = sa.make_url(whole)
-    if (url.port or 0) > _LAST_PORT:
-        raise ValueError(f"its port is above {_LAST_PORT}")
-    (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
-    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
-        options = parse_options(whole, {"a number of seconds": "timeout"})
-        path = whole.partition("?")[0].partition("///")[2]
-        # SQLAlchemy decodes a path from 2.1 on.
-        return _sqlite_engine(url.set(database=unquote(path)), options, read_only)
-    if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
-        return _mysql_engine(url, parse_options(whole, _MYSQL_OPTIONS), read_only)
-    raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
+    address, _, query = whole.partition("?")
+    try:
+        url = sa.make_url(whole)
+        if (url.port or 0) > _LAST_PORT:
+            raise ValueError(f"its port is above {_LAST_PORT}")
+        (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
+        sqlite = url.drivername in {"sqlite", "sqlite+pysqlite"}
+        allowed = {"a number of seconds": "timeout"} if sqlite else _MYSQL_OPTIONS
+        options = parse_options(query, allowed) if query else {}
+        if sqlite:
+            # SQLAlchemy decodes a path from 2.1 on.
+            url = url.set(database=unquote(address.partition("///")[2]))
+            return _sqlite_engine(url, options, read_only)
+        if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
+            return _mysql_engine(url, options, read_only)
+        problem = f"{url.drivername!r} is no database and driver that imlib knows"
+    except sa.exc.ArgumentError:
+        problem = "it cannot be read"
+    except (OSError, ValueError) as refusal:
+        problem = str(refusal)
+    # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
+    # the context.
+    raise refused(
+        whole,
+        f"{problem}. Allowed are mysql+pymysql://user:password@host/database and sqlite:///file",
+    )
 
 
 def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
@@ -401,7 +406,6 @@ def _settle(engine: sa.Engine, options: dict[str, Any], read_only: bool) -> None
     _engines.add(engine)
 
 
-@cache
 def masked_url(url: str | sa.URL | sa.Engine) -> str:
     """Return a database URL that can be shown: the password, wherever it stands, is ``***``.
 

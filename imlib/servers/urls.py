@@ -101,12 +101,12 @@ def plain_url(url: str) -> str:
     return whole
 
 
-def parse_options(url: str, allowed: dict[str, str]) -> dict[str, Any]:
+def parse_options(query: str, allowed: dict[str, str]) -> dict[str, Any]:
     """Parse what follows the ``?`` of a URL.
 
     Parameters
     ----------
-    url : str
+    query : str
     allowed : dict of str to str
         The names of the options that this kind of URL may have, by what their values have to be:
         one of `_KINDS`, or a pattern for text.
@@ -118,7 +118,7 @@ def parse_options(url: str, allowed: dict[str, str]) -> dict[str, Any]:
     """
     kinds = {name: kind for kind, names in allowed.items() for name in names.split()}
     options: dict[str, Any] = {}
-    for name, value in parse_qsl(url.partition("?")[2], keep_blank_values=True):
+    for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in kinds or name in options:
             raise ValueError(f"its options are {', '.join(kinds)}, each at most once")
         kind = kinds[name]

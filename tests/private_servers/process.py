@@ -84,6 +84,8 @@ class PrivateServer:
         process = self._process
         assert process is not None, "the server is stopped"
         process.send_signal(signal.SIGSTOP)
+        # The signal alone is not enough: for a moment its threads still answer.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         try:
             yield
         finally:

@@ -117,7 +117,6 @@ class Proxy:
 
     def _stop(self) -> None:
         self._running = False
-        self._cut_all()
 
     def _loop(self) -> None:
         while self._running:
@@ -125,6 +124,8 @@ class Proxy:
                 # What was cut by an event before it has nothing more to say.
                 if key.fileobj in self._selector.get_map():
                     key.data()
+        # Not in `_stop`: a client may be accepted by the very next event.
+        self._cut_all()
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()

@@ -305,7 +305,7 @@ def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
     what = "its body is no JSON"
     for message_id in facts["not_json"]:
         yield f"message {message_id}", what, _select("messages", id=message_id)
-    if more := facts["not_json_more"]:
+    if more := facts.get("not_json_more"):
         what = f"{more} more were counted and not kept"
         yield "more", what, "take a snapshot with a where-clause on messages.id"
 

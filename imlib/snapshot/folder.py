@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imlib.errors import SnapshotError
-from imlib.snapshot.info import SnapshotInfo
+from imlib.errors import FallbackWarning, SnapshotError, shortened
+from imlib.snapshot.info import SnapshotInfo, misfit
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -27,6 +30,8 @@ _KEY: Final = b"imlib"
 _FIRST: Final = "sessions.parquet"
 _LONGEST_NAME: Final = 100
 """A table's name may have 64 characters, each quoted in up to 12; a file's name at most 255."""
+_LONGEST_LINE: Final = 300
+_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
 
 
 def check_new(folder: str | PathLike[str]) -> Path:
@@ -51,35 +56,81 @@ def write_folder(
         The folder exists, or cannot be written.
     """
     target = check_new(folder)
-    building = None
+    unsure: list[str] = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".imlib-", dir=target.parent))
-        files, snapshot = _files(frames), secrets.token_hex(8)
-        for name, frame in frames.items():
-            table = pa.Table.from_pandas(frame, preserve_index=False)
-            note: dict[str, Any] = {"format": FORMAT, "frame": name, "snapshot": snapshot}
-            if files[name] == _FIRST:
-                note |= {"info": info, "files": files}
-            metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
-            table = table.replace_schema_metadata(metadata)
-            pq.write_table(
-                table, building / files[name], compression="zstd", write_page_checksum=True
-            )
-        for path in building.iterdir():
-            _sync(path)
-        _sync(building)
-        building.rename(target)
-        _sync(target.parent)
+        with _hidden_folder(target) as building:
+            _write_files(building, frames, info)
+            for path in [*building.iterdir(), building]:
+                _sync(path, unsure)
+            building.rename(target)
+        _sync(target.parent, unsure)
     except (OSError, pa.ArrowException, TypeError, ValueError) as problem:
         raise SnapshotError(
             f"the snapshot could not be saved as {target}: {_line(problem)}", path=str(target)
         ) from problem
-    finally:
-        if building is not None:
-            # If all went well it has its new name, and nothing is left here.
-            shutil.rmtree(building, ignore_errors=True)
+    if unsure:
+        said = "is saved; this file system cannot promise to keep it if the power fails now"
+        warnings.warn(f"imlib: {target} {said}: {unsure[0]}", FallbackWarning, stacklevel=3)
     return target
+
+
+@contextlib.contextmanager
+def _hidden_folder(target: Path) -> Iterator[Path]:
+    """Make a locked folder, named after the one that it becomes, and remove those of dead writers.
+
+    If it is still there at the end, it is removed.
+    """
+    cut = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])
+    prefix = f".{cut}.imlib-"
+    with contextlib.ExitStack() as locks:
+        # The parent is locked meanwhile: no other writer takes a new folder for a dead one's.
+        with _locked(target.parent, wait=True) as alone:
+            for left in target.parent.iterdir() if alone else ():
+                if left.name.startswith(prefix):
+                    with _locked(left) as dead:
+                        if dead:
+                            shutil.rmtree(left, ignore_errors=True)
+            building = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            locks.callback(shutil.rmtree, building, ignore_errors=True)
+            building.chmod(0o700)
+            locks.enter_context(_locked(building))
+        yield building
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Lock a folder; give False where somebody else has, or where there are no locks."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            locked = True
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(handle)
+
+
+def _write_files(building: Path, frames: dict[str, pd.DataFrame], info: SnapshotInfo) -> None:
+    files, snapshot = _files(frames), secrets.token_hex(8)
+    for name, frame in frames.items():
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        note: dict[str, Any] = {"format": FORMAT, "frame": name, "snapshot": snapshot}
+        if files[name] == _FIRST:
+            note |= {"info": info, "files": files}
+        metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
+        table = table.replace_schema_metadata(metadata)
+        path = building / files[name]
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        path.chmod(0o600)
 
 
 def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], SnapshotInfo]:
@@ -100,45 +151,65 @@ def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], S
         raise refusal(source, f"holds no snapshot: {_FIRST} is not there")
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
-    if not all(isinstance(note.get(part), dict) for part in ("files", "info")):
-        raise refusal(source, f"is not whole: {_FIRST} does not say how the snapshot was taken")
-    for name, file in note["files"].items():
+    files, info = note.get("files"), note.get("info")
+    if wrong := misfit(info):
+        raise refusal(source, f"is not whole: {_FIRST} does not say how it was taken: {wrong}")
+    # The names of files follow from those of frames: others would lead out of the folder.
+    if not isinstance(files, dict) or files != _files(files):
+        raise refusal(source, f"is not whole: {_FIRST} does not say which files it has")
+    for name, file in files.items():
         path = source / file
         if not path.is_file():
-            raise refusal(source, f"is not whole: {file} is missing")
+            gone = "no file" if os.path.lexists(path) else "missing"
+            raise refusal(source, f"is not whole: {file} is {gone}")
         if file != _FIRST:
             frames[name], its = _read(path, name)
             if its.get("snapshot") != note.get("snapshot"):
                 raise refusal(path, f"is of another snapshot than {_FIRST} beside it")
-    return frames, note["info"]
+    return frames, cast("SnapshotInfo", info)
 
 
 def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    if path.is_symlink():
+        raise refusal(path, "is a link: save() writes files")
     try:
         # As one file: read_table would take folders named like a=1 for partitions.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            note = json.loads((file.schema_arrow.metadata or {}).get(_KEY, b"{}"))
+            noted = (file.schema_arrow.metadata or {}).get(_KEY, b"{}")
+            note = json.loads(noted, object_pairs_hook=_each_once)
             if not isinstance(note, dict) or "format" not in note:
                 raise refusal(path, "is no file of a snapshot: save() did not write it")
             if note["format"] != FORMAT:
                 advice = f"this imlib reads {FORMAT}: use the imlib that wrote it"
-                raise refusal(path, f"is of format {note['format']!r}; {advice}")
+                raise refusal(path, f"is of format {shortened(note['format'])}; {advice}")
             table = file.read()
-    except (OSError, ValueError, pa.ArrowException) as problem:
+    except SnapshotError:
+        raise
+    # At bytes that nobody of theirs wrote, json, Arrow and pandas raise anything.
+    except Exception as problem:
         raise refusal(path, f"is damaged, or no Parquet file: {_line(problem)}") from problem
     if note.get("frame") != frame:
-        held = f"holds the frame {note.get('frame')!r}, not {frame!r}"
+        held = f"holds the frame {shortened(note.get('frame'))}, not {shortened(frame)}"
         raise refusal(path, f"{held}: files were renamed or mixed up")
     try:
         # pandas' own note in the file carries every dtype but decimals.
         read = table.to_pandas(
             types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
         )
-    except (KeyError, TypeError, ValueError, pa.ArrowException) as problem:
+        if [*read.columns] != table.column_names or not read.columns.is_unique:
+            raise ValueError("its columns are other ones")
+    except Exception as problem:
         raise refusal(
-            path, f"is damaged: what pandas noted in it cannot be used ({problem!r})"
+            path, f"is damaged: what pandas noted in it cannot be used ({_line(problem)})"
         ) from problem
     return read, note
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is in it twice")
+    return found
 
 
 def refusal(path: Path, problem: str) -> SnapshotError:
@@ -162,12 +233,18 @@ def _files(names: Iterable[str]) -> dict[str, str]:
 
 
 def _line(problem: Exception) -> str:
-    return " ".join(str(problem).split())
+    return " ".join(str(problem).split())[:_LONGEST_LINE]
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, unsure: list[str]) -> None:
+    """Wait until the disk has a file or folder; note why where a file system cannot tell."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as problem:
+        if problem.errno not in _NO_SYNC:
+            raise
+        unsure.append(_line(problem))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from types import UnionType
+from typing import Any, Final, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+
+from imlib.errors import shortened
+
+_NEEDED: Final = {
+    "SnapshotInfo": {"tables", "where"},
+    "TableFacts": {"truncated", "filtered", "primary_key", "masked"},
+}
 
 
 class TableFacts(TypedDict, total=False):
@@ -124,3 +132,26 @@ class SnapshotInfo(TablesInfo, total=False):
     rows: dict[str, int]
     table_of: dict[str, str]
     duration_s: float
+
+
+def misfit(info: object) -> str:
+    """Return what is wrong with an info that was read from somewhere; "" where nothing is."""
+    return _misfit("info", info, SnapshotInfo) if info != {} else ""
+
+
+def _misfit(name: str, value: Any, hint: Any) -> str:
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:
+        return "" if value is None else _misfit(name, value, inner[0])
+    fields = get_type_hints(hint) if is_typeddict(hint) else {}
+    kinds = {float: [int, float], SnapshotInfo: [dict], TableFacts: [dict]}
+    if type(value) not in kinds.get(kind, [kind]):
+        return f"{name} is {shortened(value)}"
+    if missing := _NEEDED.get(kind.__name__, set()).difference(value if fields else ()):
+        return f"{name} lacks {min(missing)}"
+    for one in value if kind is list or type(value) is dict else ():
+        its = fields.get(one) if fields else inner[-1]
+        told = its and _misfit(f"{name} {one!r}", one if kind is list else value[one], its)
+        if told:
+            return told
+    return ""

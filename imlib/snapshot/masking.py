@@ -27,17 +27,31 @@ _SAFE: Final = frozenset(
     }.items()
     for column in columns.split()
 )
-# Secret whatever their type, in any table: whoever holds one can act as somebody else.
+# Secret or personal whatever their type, in any table: a view has its table's names for columns.
 _SECRET: Final = re.compile(
-    r"(.*_)?(access_hash|salt|code|pin|secret|token|password|passwd)", re.IGNORECASE
+    r"body|content|(.*_)?(access_hash|transaction_hash|salt|code|pin|ip|phone|phone_number"
+    r"|recovery_mail|message_data)"
+    r"|(.*_)?(password|passwd|passcode|passphrase|pwd|secret|token|otp|ssn)s?\d*(_.*)?"
+    r"|.*(api_?key|authkey|private_?key).*"
 )
+# These say something about a secret, and not which.
+_ABOUT_SECRETS: Final = re.compile(r".*_(type|at|count)|(is|has)_.*")
+_WORD_BEGINS: Final = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# Columns that join: those of one group have equal tokens for equal values.
+_GROUPS: Final = {
+    "auth keys": re.compile(r".*\.(auth_id|auth_key_id)"),
+    "users": re.compile(r"users\.id|.*[._]user_id"),
+}
 _TOKEN_BYTES: Final = 10
 _SHORTEST_KEY: Final = 16
-_PREFIX: Final = "masked:"
+PREFIX: Final = "masked:"
 
 
 class Masking:
-    """Hides columns under one key: equal values get equal tokens, in any column of any table.
+    """Hides columns: equal values of one column get equal tokens, and no other column's do.
+
+    Whoever writes one column could otherwise read another by comparing. Only columns that join
+    share their tokens: see `token_group`.
 
     Parameters
     ----------
@@ -57,8 +71,8 @@ class Masking:
     >>> text = pa.large_string()
     >>> masking.hides("users", "phone", text), masking.hides("users", "about", text)
     (False, True)
-    >>> masking.tokens(pa.array(["+7", None, b"+7".decode()])).to_pylist()
-    ['masked:a9012c674ea97b447119', None, 'masked:a9012c674ea97b447119']
+    >>> masking.tokens("users", "phone", pa.array(["+7", None, "+7"])).to_pylist()
+    ['masked:ea7d62b4710ddc43f24a', None, 'masked:ea7d62b4710ddc43f24a']
     """
 
     __slots__ = ("_keyed", "_unmask", "key_id")
@@ -75,20 +89,22 @@ class Masking:
         # Hashed first: a caller's key may be longer than a keyed hash takes.
         given = secrets.token_bytes(32) if key is None else key
         key = hashlib.blake2b(given, digest_size=64).digest()
-        self._keyed = hashlib.blake2b(key=key, digest_size=_TOKEN_BYTES)
+        self._keyed = hashlib.blake2b(key=key)
         self.key_id = hashlib.blake2b(
-            key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id"
+            key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id 2"
         ).hexdigest()
         self._unmask = frozenset(unmask)
 
     def hides(self, table: str, column: str, dtype: pa.DataType) -> bool:
         """Return whether a column is hidden: text, binary or secret, unless safe or unmasked."""
         name = f"{table}.{column}"
-        if name in self._unmask:
+        if name in self._unmask or name in _SAFE:
             return False
         if pa.types.is_large_string(dtype) or pa.types.is_large_binary(dtype):
-            return name not in _SAFE
-        return _SECRET.fullmatch(column) is not None
+            return True
+        words = _WORD_BEGINS.sub("_", column).lower()
+        secret = any(map(_SECRET.fullmatch, (words, column.lower())))
+        return secret and not _ABOUT_SECRETS.fullmatch(words)
 
     def hidden(self, table: str, fields: Sequence[Field]) -> list[str]:
         """Return the names of a table's hidden columns."""
@@ -100,13 +116,34 @@ class Masking:
                 hidden.append(one.name)
         return hidden
 
-    def tokens(self, values: pa.Array) -> pa.Array:
+    def tokens(self, table: str, column: str, values: pa.Array) -> pa.Array:
         """Return each value's token, a string; NULL stays NULL, and each value is hashed once."""
+        if pa.types.is_temporal(values.type):
+            # Python's own dates end sooner than Arrow's.
+            values = values.cast(pa.int64())
+        keyed = self._keyed.copy()
+        keyed.update(token_group(table, column).encode())
+        empty = hashlib.blake2b(key=keyed.digest(), digest_size=_TOKEN_BYTES)
         encoded = values.dictionary_encode()
-        tokens = map(self._token, encoded.dictionary.to_pylist())
+        tokens = [_token(empty.copy(), value) for value in encoded.dictionary.to_pylist()]
         return pa.array(tokens, pa.large_string()).take(encoded.indices)
 
-    def _token(self, value: Any) -> str:
-        keyed = self._keyed.copy()
-        keyed.update(value if isinstance(value, bytes) else str(value).encode())
-        return _PREFIX + keyed.hexdigest()
+
+def token_group(table: str, column: str) -> str:
+    """Return what a column's tokens are shared by: a group of columns that join, or it alone.
+
+    Examples
+    --------
+    >>> token_group("devices", "auth_id") == token_group("client_updates_state", "auth_key_id")
+    True
+    >>> token_group("users", "phone") == token_group("auth_phone_transactions", "phone_number")
+    False
+    """
+    name = f"{table}.{column}".lower()
+    joins = (group for group, pattern in _GROUPS.items() if pattern.fullmatch(name))
+    return next(joins, f"{table!r} {column!r}")
+
+
+def _token(keyed: hashlib.blake2b, value: Any) -> str:
+    keyed.update(value if isinstance(value, bytes) else str(value).encode())
+    return PREFIX + keyed.hexdigest()

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import contextlib
+import math
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 import pyarrow as pa
 
-from imlib.errors import InvalidValueError
+from imlib.errors import ImlibError, InvalidValueError, UnavailableError
 from imlib.snapshot.description import NUMBERS, held_by_arrow
+from imlib.snapshot.statement import Statement
 
-LIMIT_BYTES: Final = 4 << 30
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def _half_of_memory() -> int:
+    """Return half of the machine's memory, or of what its container may use."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        # Without a limit the file is not there, or holds a word.
+        with contextlib.suppress(OSError, ValueError):
+            most = min(most, int(Path("/sys/fs/cgroup", file).read_text(encoding="ascii")))
+    return most // 2
+
+
+LIMIT_BYTES: Final = _half_of_memory()
 """The memory that a query may take while it runs, and that its result may take."""
+_GRACE_S: Final = 2.0
+"""How long an interrupted query is waited for. One long step of DuckDB's cannot be interrupted."""
+_STEP_S: Final = 0.05
 
 # In this order: the last line makes the others final.
 _LOCKS: Final = (
@@ -23,6 +49,7 @@ _LOCKS: Final = (
     "SET autoinstall_known_extensions = false",
     "SET autoload_known_extensions = false",
     "SET enable_external_access = false",  # no file, no network
+    "SET enable_progress_bar = false",
     # A caller's variable is not taken for a table.
     "SET python_enable_replacements = false",
     "SET memory_limit = '{limit}B'",
@@ -36,11 +63,26 @@ _NULLABLE: Final = {
 
 
 def select(
-    frames: dict[str, pd.DataFrame], query: str, parameters: list[Any] | None = None
+    frames: Mapping[str, pd.DataFrame],
+    query: str,
+    parameters: Sequence[Any] | None = None,
+    *,
+    masked: Mapping[str, Collection[str]] | None = None,
+    timeout: float | None = None,
 ) -> pd.DataFrame:
     """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
     A DECIMAL of more than 38 digits is text in the query, because DuckDB has none.
+
+    Parameters
+    ----------
+    frames : mapping of str to DataFrame
+    query : str
+    parameters : sequence, optional
+    masked : mapping of str to collection of str, optional
+        The masked columns of each frame.
+    timeout : float, optional
+        Seconds.
 
     Returns
     -------
@@ -53,8 +95,10 @@ def select(
     Raises
     ------
     InvalidValueError
-        The query is not one SELECT, DuckDB refuses it (the message is DuckDB's), or its result is
-        too large.
+        The query is not one SELECT, DuckDB refuses it (the message is DuckDB's), it asks a masked
+        column for a value, or it needs too much memory.
+    UnavailableError
+        The time is over.
     """
     import duckdb
 
@@ -62,27 +106,74 @@ def select(
         raise InvalidValueError(
             f"sql() runs one SELECT, given as text; this is {type(query).__name__}"
         )
-    with duckdb.connect(":memory:") as connection:
+    if not (timeout := math.inf if timeout is None else timeout) > 0:
+        raise InvalidValueError(f"timeout is {timeout!r}: allowed are seconds, more than 0")
+    connection = duckdb.connect(":memory:")
+    running: Future[pd.DataFrame] = Future()
+
+    def run() -> None:
         try:
-            statements = connection.extract_statements(query)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                kinds = ", ".join(one.type.name for one in statements) or "nothing"
-                raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {kinds}")
-            for name, frame in frames.items():
-                connection.register(name, _table(frame))
-            for line in _LOCKS:
-                connection.execute(line.format(limit=LIMIT_BYTES))
-            relation = connection.sql(query, params=parameters)
-            # Arrow would carry half of these numbers as negative ones.
-            if "UHUGEINT" in str(relation.types):
-                raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
-            return _frame(_bounded(relation.to_arrow_reader()))
-        except InvalidValueError:
-            raise
-        # ValueError: a date beyond Python's years.
-        except (duckdb.Error, pa.ArrowException, ValueError) as problem:
-            said = " ".join(str(problem).split()).rstrip(".")
-            raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
+            running.set_result(_run(connection, frames, query, parameters, masked or {}))
+        except BaseException as problem:
+            running.set_exception(problem)
+
+    # In a thread: a query that DuckDB runs in the main one holds up Ctrl-C.
+    threading.Thread(target=run, name="imlib sql", daemon=True).start()
+    try:
+        return _wait(running, connection, timeout)
+    except ImlibError:
+        raise
+    except duckdb.OutOfMemoryException as problem:
+        raise _too_large("what the query needs") from problem
+    # ValueError: a date beyond Python's years.
+    except (duckdb.Error, pa.ArrowException, ValueError) as problem:
+        said = " ".join(str(problem).split()).rstrip(".")
+        raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
+
+
+def _wait(
+    running: Future[pd.DataFrame], connection: DuckDBPyConnection, timeout: float
+) -> pd.DataFrame:
+    """Wait for a result; interrupt the query if the time is over, or at Ctrl-C."""
+    ends = time.monotonic() + timeout
+    try:
+        # In steps: a signal may come just before a wait, which it would not wake then.
+        while not running.done():
+            if time.monotonic() > ends:
+                advice = "ask for less at once, or give it more time"
+                raise UnavailableError(f"the query took more than {timeout:g} s: {advice}")
+            wait([running], _STEP_S)
+        return running.result()
+    finally:
+        ends = time.monotonic() + _GRACE_S
+        while not running.done() and time.monotonic() < ends:
+            connection.interrupt()
+            wait([running], _STEP_S)
+
+
+def _run(
+    connection: DuckDBPyConnection,
+    frames: Mapping[str, pd.DataFrame],
+    query: str,
+    parameters: Sequence[Any] | None,
+    masked: Mapping[str, Collection[str]],
+) -> pd.DataFrame:
+    statements = connection.extract_statements(query)
+    kinds = [one.type.name for one in statements]
+    if kinds != ["SELECT"]:
+        told = ", ".join(kinds) or "nothing"
+        raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {told}")
+    statement = Statement(connection, query)
+    statement.refuse_masked(masked, [one for one in parameters or () if one is not None])
+    for name in statement.named(frames):
+        connection.register(name, _table(frames[name]))
+    for line in _LOCKS:
+        connection.execute(line.format(limit=LIMIT_BYTES))
+    relation = connection.sql(query, params=parameters)
+    # Arrow would carry half of these numbers as negative ones.
+    if "UHUGEINT" in str(relation.types):
+        raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
+    return _frame(_bounded(relation.to_arrow_reader()))
 
 
 def _table(frame: pd.DataFrame) -> pa.Table:
@@ -95,7 +186,10 @@ def _table(frame: pd.DataFrame) -> pa.Table:
 
 
 def _frame(found: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = found.to_pandas(types_mapper=_dtype)
+    # By number: Arrow would mix up two columns of one name.
+    numbered = found.rename_columns([*map(str, range(found.num_columns))])
+    frame: pd.DataFrame = numbered.to_pandas(types_mapper=_dtype)
+    frame.columns = found.column_names
     for at, column in enumerate(found.columns):
         if pa.types.is_interval(column.type) and (spans := _spans(column)) is not None:
             frame.isetitem(at, spans.array)
@@ -113,9 +207,15 @@ def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
         kept.append(batch)
         left -= batch.nbytes
         if left < 0:
-            advice = "count or group in the query, or add a LIMIT"
-            raise InvalidValueError(f"the result is larger than {LIMIT_BYTES:,} bytes: {advice}")
+            raise _too_large("the result")
     return pa.Table.from_batches(kept, batches.schema)
+
+
+def _too_large(what: str) -> InvalidValueError:
+    limit = f"{LIMIT_BYTES:,} bytes of memory, half of what this machine has"
+    return InvalidValueError(
+        f"{what} is larger than {limit}: filter, count or group in the query, or add a LIMIT"
+    )
 
 
 def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:

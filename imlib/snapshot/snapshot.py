@@ -7,16 +7,26 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pandas as pd
 
+from imlib.errors import shortened
 from imlib.snapshot.difference import Difference, compare
 from imlib.snapshot.folder import read_folder, refusal, write_folder
 from imlib.snapshot.info import SnapshotInfo
 from imlib.snapshot.query import select
 
-REDIS_FRAMES = ("sessions", "sequences", "malformed")
+_SHAPES: Final = {
+    "sessions": (
+        "user_id auth_key_id session_id server_id netlib_session_id now reported_at age_s online "
+        "layout key_ttl_s",
+        "iiiiiiMfbOf",
+    ),
+    "sequences": ("name redis_before row redis_after state", "OiiiO"),
+    "malformed": ("key field value reason", "OOOO"),
+}
+"""Of the frames that every snapshot has, the columns and their dtypes' kinds."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,8 +55,12 @@ class Snapshot:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     info: SnapshotInfo = field(default_factory=SnapshotInfo)
 
-    def sql(self, query: str, parameters: list[Any] | None = None) -> pd.DataFrame:
+    def sql(
+        self, query: str, parameters: list[Any] | None = None, *, timeout: float | None = None
+    ) -> pd.DataFrame:
         """Run one SELECT, in DuckDB's dialect, over all frames; it reaches nothing else.
+
+        It takes half of the machine's memory at the most, and ends at Ctrl-C.
 
         Parameters
         ----------
@@ -56,13 +70,22 @@ class Snapshot:
             does the second of two whose names differ only by case.
         parameters : list, optional
             Values for ``?`` in the query.
+        timeout : float, optional
+            Seconds; without it there is no limit.
 
         Raises
         ------
         InvalidValueError
-            It is not one SELECT, or DuckDB refuses it.
+            It is not one SELECT, DuckDB refuses it, it needs more memory, or it compares a masked
+            column with a value, which no token equals.
+        UnavailableError
+            The time is over.
         """
-        return select(self._frames(), query, parameters)
+        tables = self.info.get("tables", {})
+        masked = {}
+        for frame, table in frame_names(self.tables).items():
+            masked[frame.casefold()] = tables.get(table, {}).get("masked", ())
+        return select(self._frames(), query, parameters, masked=masked, timeout=timeout)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Save as a folder of Parquet files, complete or not at all; masked columns stay masked.
@@ -85,11 +108,17 @@ class Snapshot:
         """
         frames, info = read_folder(folder)
         table_of = info.get("table_of", {})
-        if odd := frames.keys() ^ {*REDIS_FRAMES, *table_of}:
-            told = f"its files and its facts do not agree on {', '.join(sorted(odd))}"
+        odd = frames.keys() ^ {*_SHAPES, *table_of}
+        odd |= set(table_of.values()) - info.get("tables", {}).keys()
+        if odd or table_of != frame_names(table_of.values()):
+            told = f"its files and its facts do not agree {shortened(sorted(odd))}"
             raise refusal(Path(folder), f"is not whole: {told}")
+        for name, (columns, kinds) in _SHAPES.items():
+            there = frames[name].dtypes.map(lambda dtype: dtype.kind).to_dict()
+            if not dict(zip(columns.split(), kinds, strict=True)).items() <= there.items():
+                raise refusal(Path(folder), f"is not whole: {name} has other columns or dtypes")
         return cls(
-            **{name: frames[name] for name in REDIS_FRAMES},
+            **{name: frames[name] for name in _SHAPES},
             tables={table: frames[name] for name, table in table_of.items()},
             info=info,
         )
@@ -105,7 +134,7 @@ class Snapshot:
         return audit(self, checks)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
-        frames = {name: getattr(self, name) for name in REDIS_FRAMES}
+        frames = {name: getattr(self, name) for name in _SHAPES}
         for name, table in frame_names(self.tables).items():
             frames[name] = self.tables[table]
         return frames
@@ -136,7 +165,7 @@ class Snapshot:
 def frame_names(tables: Iterable[str]) -> dict[str, str]:
     """Return each table by its frame's name; the names are unique even if case is ignored."""
     # SQLite allows a table without a name, DuckDB does not.
-    taken = {*REDIS_FRAMES, ""}
+    taken = {*_SHAPES, ""}
     names = {}
     for table in tables:
         name = table

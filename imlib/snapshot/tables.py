@@ -342,7 +342,9 @@ class _Reading:
                     if judged:
                         _judge(read.bodies, dict(zip(carriers, arrays, strict=True)), carriers)
                     for name, array, chunks in zip(carriers, arrays, gathered, strict=True):
-                        chunks.append(masking.tokens(array) if name in read.hidden else array)
+                        if name in read.hidden:
+                            array = masking.tokens(table.name, name, array)
+                        chunks.append(array)
         return read
 
 

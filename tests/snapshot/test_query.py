@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -323,3 +325,232 @@ def test_nothing_is_spilt(world: Snapshot, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(imlib.InvalidValueError):
         world.sql("SELECT range FROM range(100_000_000) ORDER BY hash(range)")
     assert [] == os.listdir(tmp_path)
+
+
+def masked_world(**more: Any) -> Snapshot:
+    """Give users and calls with masked columns, and members, whose own phone is not masked."""
+    tokens = pd.array(["masked:1", None], dtype="str")
+    users = table("id age", (7, 30), (8, 40)).assign(phone=tokens, Bio=tokens, user_id=tokens)
+    calls = table("id", (7,), (8,)).assign(caller=tokens, user_id=tokens)
+    members = table("id phone", (7, 49), (8, 50))
+    said = {"users": {"masked": ["phone", "Bio", "user_id"]}, "calls": {"masked": ["caller"]}}
+    said["calls"]["masked"].append("user_id")
+    tables = {"users": users, "calls": calls, "members": members}
+    return snapshot([session()], tables, said=said, **more)
+
+
+@pytest.mark.parametrize(
+    ("condition", "parameters"),
+    [
+        ("phone = '+49 170'", None),
+        ("phone = 49170", None),
+        ("phone <> ''", None),
+        ("'+49' = phone", None),
+        ("u.phone = '+49'", None),
+        ("\"PHONE\" = '+49'", None),
+        ("U.bio = 'x'", None),
+        ("users.phone = '+49'", None),
+        ("phone IN ('+49', 'masked:1')", None),
+        ("phone NOT IN ('+49')", None),
+        ("phone IN ['+49']", None),
+        ("phone LIKE '+49%'", None),
+        ("phone NOT ILIKE '%49'", None),
+        ("phone ~ '49'", None),
+        ("phone SIMILAR TO '49'", None),
+        ("phone LIKE '+49' ESCAPE '!'", None),
+        ("starts_with(phone, '+49')", None),
+        ("contains(phone, '49')", None),
+        ("phone BETWEEN '+49' AND '+50'", None),
+        ("phone IS DISTINCT FROM '+49'", None),
+        ("phone = ?", ["+49"]),
+        ("phone = ANY (SELECT '+49')", None),
+        ("'+49' IN (SELECT phone FROM users)", None),
+        ("lower(trim(phone)) = '+49'", None),
+        ("length(phone) = 6", None),
+        ("CAST(phone AS VARCHAR) = '+49'", None),
+        ("CASE phone WHEN '+49' THEN true END", None),
+        ("age > 3 AND NOT (age = 2 OR phone = '+49')", None),
+        ("u.id IN (SELECT id FROM users WHERE phone = '+49')", None),
+        ("EXISTS (WITH w AS (SELECT phone AS p FROM users) SELECT 1 FROM w WHERE p = '4')", None),
+        ("EXISTS (FROM (SELECT p AS q FROM (SELECT phone AS p FROM users)) WHERE q = '4')", None),
+        ("EXISTS (FROM calls WHERE caller = u.phone)", None),
+    ],
+)
+def test_a_masked_column_is_asked_for_a_value(condition: str, parameters: list[str] | None) -> None:
+    """No row would be no answer: the column is masked, and the error says how to ask."""
+    statement = f"SELECT id FROM Users u WHERE {condition}"
+    for asked in (statement, f"({statement}) UNION ALL SELECT 1"):
+        with pytest.raises(imlib.InvalidValueError, match=r"users\.\w+.*: masked") as caught:
+            masked_world().sql(asked, parameters)
+        assert re.search(r"unmask=\[.*'users\.(phone|bio)'\]$", str(caught.value))
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters", "rows"),
+    [
+        ("FROM users WHERE phone = 'masked:1'", None, 1),
+        ("FROM users WHERE phone LIKE 'masked:%'", None, 1),
+        ("FROM users WHERE phone = ?", ["masked:1"], 1),
+        ("FROM users WHERE phone IN (?, NULL)", ["masked:1"], 1),
+        ("FROM users WHERE phone IS NULL", None, 1),
+        ("FROM users WHERE phone = NULL", None, 0),
+        ("FROM users WHERE (phone IS NULL) = true", None, 1),
+        ("FROM users u JOIN users v ON u.phone = v.phone", None, 1),
+        ("FROM users u JOIN users v USING (phone)", None, 1),
+        ("FROM users u JOIN calls c ON c.user_id = u.user_id", None, 1),
+        ("SELECT age FROM users GROUP BY age HAVING count(DISTINCT phone) >= 1", None, 1),
+        ("SELECT phone, 'x' FROM users WHERE age = 30", None, 1),
+        ("SELECT phone || 'x' AS id FROM users WHERE users.id = 7", None, 1),
+        ("FROM users u JOIN members m ON m.id = u.id WHERE m.phone = 49", None, 1),
+        ("FROM members WHERE phone = 49", None, 1),
+        ("FROM users WHERE id = (SELECT id FROM users WHERE phone IS NULL AND id = 8)", None, 1),
+        ("FROM users WHERE phone = (SELECT phone FROM users WHERE id = 7)", None, 1),
+    ],
+)
+def test_what_tokens_can_tell(statement: str, parameters: list[str] | None, rows: int) -> None:
+    """Tokens are compared with their like; NULL, counts and other columns are asked as ever."""
+    assert rows == len(masked_world().sql(statement, parameters))
+
+
+def registered(asked: Snapshot, statement: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the frames that were handed to DuckDB for a statement."""
+    names = {id(frame): name for name, frame in asked._frames().items()}
+    seen: list[str] = []
+    real = query._table
+
+    def watched(frame: pd.DataFrame) -> pa.Table:
+        seen.append(names[id(frame)])
+        return real(frame)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(query, "_table", watched)
+        asked.sql(statement)
+    return sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("SELECT 1", ""),
+        ("FROM range(3)", ""),
+        ("SELECT unnest([1])", ""),
+        ("VALUES (1)", ""),
+        ("FROM USERS", "users"),
+        ('SELECT * FROM "Odd ""name"', 'Odd "name'),
+        ("SELECT * FROM users JOIN exact USING (id)", "exact users"),
+        ("SELECT * FROM users, exact WHERE users.id = exact.id", "exact users"),
+        ("SELECT (SELECT max(id) FROM exact) FROM users", "exact users"),
+        ("SELECT id FROM users WHERE EXISTS (SELECT 1 FROM sessions)", "sessions users"),
+        ("SELECT id FROM users UNION SELECT id FROM exact", "exact users"),
+        ("WITH mine AS (FROM users), two AS (FROM mine) FROM two", "users"),
+        ("WITH exact AS (FROM users) FROM exact", "exact users"),
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) FROM n", ""),
+        ("DESCRIBE SELECT 'users' AS exact", None),
+        ("SHOW TABLES", None),
+        ("SELECT * FROM information_schema.tables", None),
+        ("SELECT * FROM duckdb_tables()", None),
+        ("SELECT * FROM query_table('users')", None),
+        ("SELECT * FROM main.users", None),
+        ("SELECT " + "+".join("1" * 900), None),
+    ],
+)
+def test_only_what_is_named_is_registered(
+    world: Snapshot, monkeypatch: pytest.MonkeyPatch, statement: str, named: str | None
+) -> None:
+    """A statement costs what its own tables cost; one that may look at others gets all."""
+    asked = snapshot([session()], world.tables | {'Odd "name': table("id", (1,))})
+    everything = sorted(asked._frames())
+    expected = everything if named is None else [*filter(None, [named])]
+    if named and '"' not in named:
+        expected = named.split()
+    assert expected == registered(asked, statement, monkeypatch)
+
+
+ENDLESS = {
+    "recursive": "WITH RECURSIVE t(n) AS (SELECT 1::HUGEINT UNION ALL SELECT n + 1 FROM t) "
+    "SELECT max(n) FROM t",
+    "join": "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b "
+    "WHERE a.range * b.range = 7",
+    "result": "SELECT a.range FROM range(10_000_000) a, range(10_000_000) b "
+    "WHERE a.range * b.range = 7",
+    # Calls of a function, a vector at once: DuckDB itself doesn't look up before they are done.
+    "call": "SELECT count(*) FROM range(1000) "
+    "WHERE regexp_matches(repeat('a', 1_000_000), '(a|aa)*b' || range)",
+}
+
+
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
+def test_a_timeout(world: Snapshot, endless: str) -> None:
+    """A query that would not end is over at its time, and the error says so."""
+    with pytest.raises(imlib.UnavailableError, match=r"took more than 0\.05 s: ask for less"):
+        world.sql(endless, timeout=0.05)
+    for enough in (60, float("inf"), None):
+        assert 1 == world.sql("SELECT 1 AS n", timeout=enough)["n"][0]
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+def test_a_timeout_that_is_none(world: Snapshot, timeout: float) -> None:
+    """What is no number of seconds is refused."""
+    with pytest.raises(imlib.InvalidValueError, match=r"timeout is .*: allowed are seconds"):
+        world.sql("SELECT 1", timeout=timeout)
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from imlib.snapshot import query
+from tests.snapshot.frames import session, snapshot
+
+began = threading.Event()
+real = query.Statement
+def watched(*arguments):
+    began.set()
+    return real(*arguments)
+query.Statement = watched
+
+def interrupt():
+    began.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    snapshot([session()]).sql(sys.argv[1])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
+def test_an_interrupt(endless: str) -> None:
+    """Ctrl-C ends a query that would not end."""
+    root = Path(imlib.__file__).parents[1]
+    command = [sys.executable, "-c", INTERRUPTED, endless]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    assert "interrupted\n" == done.stdout
+
+
+def test_threads_of_the_callers_own(world: Snapshot) -> None:
+    """It works in any thread, in several at once, and each gets its own answer."""
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda n: world.sql("SELECT age + ? AS n FROM users", [n]), range(20))
+        assert [[30 + n, 40 + n] for n in range(20)] == [each["n"].tolist() for each in answers]
+
+
+def test_the_memory_is_half_of_the_machines() -> None:
+    """What a query may take follows from the machine, and is in force."""
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    assert 0 < query.LIMIT_BYTES <= half
+    told = snapshot([session()]).sql("SELECT current_setting('memory_limit') AS told")["told"][0]
+    number, unit = told.split()
+    size = float(number) * 1024 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit)
+    assert size == pytest.approx(query.LIMIT_BYTES, rel=0.05)
+
+
+def test_too_much_memory_is_said(world: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how much there was, and what to do."""
+    monkeypatch.setattr(query, "LIMIT_BYTES", 50_000_000)
+    said = r"^what the query needs is larger than 50,000,000 bytes of memory, half of .*: filter"
+    with pytest.raises(imlib.InvalidValueError, match=said) as caught:
+        world.sql("SELECT range FROM range(100_000_000) ORDER BY hash(range)")
+    assert "\n" not in str(caught.value)

@@ -13,6 +13,7 @@ from imlib.errors import (
     ConfigurationError,
     FallbackWarning,
     NotConnectedError,
+    UnavailableError,
 )
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
@@ -22,6 +23,8 @@ from imlib.servers.urls import ServerUrl, plain_url
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from imlib.models.account import AccountModel
     from imlib.models.chat import ChatModel
     from imlib.models.dialog import DialogModel
@@ -63,7 +66,8 @@ def connect(
         A replica for plain reads. Without it, IMLIB_REPLICA_URL is used if the database is
         IMLIB_DATABASE_URL's.
     read_only : bool
-        Refuse every write of every model with `ReadOnlyError`.
+        Refuse every write of every model with `ReadOnlyError`. Where both servers are named, one
+        may be gone: what needs it raises `UnavailableError`, the rest is answered.
     scratch : bool
         For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
@@ -94,8 +98,8 @@ def connect(
     Warns
     -----
     FallbackWarning
-        Less is there than was asked for, such as no server program to embed, or no field lease on
-        this server.
+        Less is there than was asked for, such as no server program to embed, no field lease on
+        this server, or with ``read_only`` one server of two.
     """
     global _current
     if scratch and read_only:
@@ -103,21 +107,21 @@ def connect(
     layout = _choice(Layout, layout, "layout", list(Layout))
     asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
     named = _named(redis_url, database_url, replica_url)
-    from imlib.servers.sql import open_engine
-
     with ExitStack() as stack:
         at = _with_private_servers(named, stack)
-        redis, server, redis_named = open_redis(at.redis, read_only=read_only)
+        # A private server is no half of anything that somebody looks for.
+        forgive = read_only and EMBEDDED not in named
+        redis, server, redis_named = open_redis(at.redis, read_only=read_only, forgive=forgive)
         stack.callback(redis.close)
         if server.link == "down":
             said = f"imlib: what is read may be old: this is {server}."
             warnings.warn(said, FallbackWarning, stacklevel=2)
         # An embedded database is imlib's own: its tables are made even with read_only.
         own_database = named.database == EMBEDDED
-        engine = open_engine(at.database, read_only=read_only and not own_database)
-        stack.callback(engine.dispose)
-        replica = open_engine(at.replica, read_only=True) if at.replica else engine
-        stack.callback(replica.dispose)
+        only_read = read_only and not own_database
+        engine, replica = _open_engines(
+            at, server.gone, stack, read_only=only_read, forgive=forgive
+        )
         deployment = Deployment(
             redis,
             engine,
@@ -195,6 +199,35 @@ def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
     return named
 
 
+def _open_engines(
+    at: _Named, redis_gone: str, stack: ExitStack, *, read_only: bool, forgive: bool
+) -> tuple[Engine, Engine]:
+    """Open the database and its replica; with ``forgive`` either Redis or these may be gone."""
+    from imlib.servers.sql import make_engine, ping
+
+    engines = [make_engine(at.database, read_only=read_only)]
+    if at.replica:
+        engines.append(make_engine(at.replica, read_only=True))
+    gone = [redis_gone] if redis_gone else []
+    answering = []
+    for engine in engines:
+        stack.callback(engine.dispose)
+        try:
+            ping(engine)
+            answering.append(engine)
+        except UnavailableError as problem:
+            # Where the primary answers, nothing is lost by connecting without its replica.
+            if not forgive or answering:
+                raise
+            gone.append(str(problem))
+    if redis_gone and not answering:
+        raise UnavailableError("; ".join(gone))
+    for why in gone:
+        said = f"imlib: {why.rstrip('.')}. Only what does without it is answered."
+        warnings.warn(said, FallbackWarning, stacklevel=3)
+    return engines[0], engines[-1]
+
+
 def get_account_model() -> AccountModel:
     """Return the model of devices, notification settings and privacy, or raise
     `NotConnectedError`.
@@ -263,6 +296,8 @@ def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _
 
 def _lease(asked: Lease | str, layout: Layout, server: RedisServer) -> Lease:
     auto = asked == "auto"
+    if server.gone:
+        return Lease.KEY if auto else Lease(asked)
     if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
         return Lease.KEY
     if server.field_lease:

@@ -78,13 +78,21 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
 
 
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
-    facts = snapshot.info.get("tables", {})
+    info, facts = snapshot.info, snapshot.info.get("tables", {})
+    for name, reason in info.get("redis_unfit", {}).items():
+        if name in needs:
+            return f"{name}: {reason}"
+    needs = {name: columns for name, columns in needs.items() if columns}
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
-    if check.startswith("sequence_") and (snapshot.sequences["state"] == "not read").any():
+    states = snapshot.sequences["state"]
+    unread = states.empty and "seq_updates_ngen" not in facts
+    if check.startswith("sequence_") and (unread or (states == "not read").any()):
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
-        return f"not in the snapshot: {', '.join(missing)}"
+        why = {info.get("left_out", {}).get(name) for name in missing} | {info.get("incomplete")}
+        told = f" ({'; '.join(sorted(filter(None, why)))})" if any(why) else ""
+        return f"not in the snapshot: {', '.join(missing)}{told}"
     columns: dict[str, Any] = {
         f"{table}.{column}": snapshot.tables[table].get(column)
         for table, names in needs.items()

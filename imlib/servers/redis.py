@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from imlib.errors import ConfigurationError, UnsupportedServerError
+from imlib.errors import (
+    ConfigurationError,
+    UnavailableError,
+    UnsupportedServerError,
+    printable,
+)
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
 from imlib.servers.urls import (
     ServerUrl,
@@ -67,6 +72,8 @@ class RedisServer:
         Of a replica, host:port of the server that it follows, as far as the user may know.
     link : str
         Of a replica, whether that server is reached: "up" or "down".
+    gone : str
+        Why nothing is known of it: it was not reached, and the deployment opened without it.
     """
 
     name: str
@@ -74,16 +81,22 @@ class RedisServer:
     field_lease: str | None
     primary: str = ""
     link: str = ""
+    gone: str = ""
 
     def __str__(self) -> str:
+        if self.gone:
+            return "not reached"
         of = f" (a replica of {self.primary}, link {self.link})" if self.primary else ""
         return f"{self.name} {self.version}{of}"
 
 
-def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, ServerUrl]:
+def open_redis(
+    url: str, *, read_only: bool, forgive: bool = False
+) -> tuple[Redis, RedisServer, ServerUrl]:
     """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
-    With ``read_only`` no command is sent that could write.
+    With ``read_only`` no command is sent that could write. With ``forgive`` a server that is gone
+    raises nothing before it is asked.
 
     Raises
     ------
@@ -97,7 +110,9 @@ def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, Server
     client = _client(url)
     try:
         return client, _look_at(client, read_only=read_only), ServerUrl(url)
-    except BaseException:
+    except BaseException as problem:
+        if forgive and isinstance(problem, UnavailableError):
+            return client, RedisServer("Redis", "unknown", None, gone=str(problem)), ServerUrl(url)
         client.close()
         raise
 
@@ -193,7 +208,8 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     asked += [("EXISTS", "online_1", "online_2"), *tries.values()]
     *told, keys = (replies := round_trip(client, asked))[:3]
     text = b"".join(info for info in told if isinstance(info, bytes)).decode(errors="replace")
-    facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
+    lines = re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE)
+    facts = {name: printable(value) for name, value in lines}
     if text and "redis_version" not in facts:
         raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
     mode = facts.get("redis_mode", facts.get("server_mode"))

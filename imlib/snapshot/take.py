@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pandas as pd
 import sqlalchemy as sa
@@ -12,15 +13,20 @@ from pandas.api.types import is_integer_dtype
 from tqdm.auto import tqdm
 
 from imlib.context import Context
-from imlib.errors import ImlibError
-from imlib.presence import measure_skew
+from imlib.errors import AccessDeniedError, ImlibError, UnavailableError
+from imlib.presence import Malformed, measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers.redis_pipeline import server_address
 from imlib.servers.sql import masked_url
 from imlib.snapshot.info import SnapshotInfo, TableFacts
 from imlib.snapshot.selection import SnapshotRequest
 from imlib.snapshot.sequences import compare_sequences, read_mirror
-from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
+from imlib.snapshot.sessions import (
+    MALFORMED_KEPT,
+    malformed_frame,
+    no_sessions,
+    read_sessions,
+)
 from imlib.snapshot.snapshot import Snapshot, frame_names
 from imlib.snapshot.tables import TablesRead, read_tables
 
@@ -36,12 +42,23 @@ def take_snapshot(
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
     client, engine = context.redis, context.replica
+    skew, redis_clock, presence, of_mirror = math.nan, time.time(), no_sessions(), list[Malformed]()
+    before: Mapping[str, int] | None = None
+    after: Mapping[str, int] | None = None
+    unfit: dict[str, str] = {}
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        skew, redis_clock = measure_skew(client)
-        before, _ = read_mirror(client, users)
-        presence = read_sessions(client, clock, users, bar.update)
+        with _noted("sessions", unfit, request):
+            skew, redis_clock = measure_skew(client)
+            presence = read_sessions(client, clock, users, bar.update)
+        with _noted("sequences", unfit, request):
+            before, _ = read_mirror(client, users)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
-        after, of_mirror = read_mirror(client, users)
+        with _noted("sequences", unfit, request):
+            after, of_mirror = read_mirror(client, users)
+    if context.server.link == "down":
+        old = f"may be old: this is {context.server}"
+        unfit = {"sessions": old, "sequences": old} | unfit
+    lost = [f"{name}: {reason}" for name, reason in unfit.items()]
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
@@ -61,6 +78,8 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
+        "incomplete": "; ".join([*lost, *filter(None, [read.info["incomplete"]])]) or None,
+        "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
@@ -72,6 +91,19 @@ def take_snapshot(
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
+@contextmanager
+def _noted(frame: str, unfit: dict[str, str], request: SnapshotRequest) -> Iterator[None]:
+    """Note why a frame of Redis cannot be read, if the rest is wanted all the same."""
+    try:
+        yield
+    except (AccessDeniedError, UnavailableError) as problem:
+        # Sequences have keys of their own, which a user who may read presence may lack.
+        denied = frame == "sequences" and isinstance(problem, AccessDeniedError)
+        if not (denied or request.keep_incomplete):
+            raise
+        unfit[frame] = str(problem)
+
+
 def _whose_clock(*, turned: bool, skew: float) -> str:
     if turned:
         return "turned"
@@ -81,8 +113,13 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 
 
 def _sequences(
-    before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
+    before: Mapping[str, int] | None,
+    read: TablesRead,
+    after: Mapping[str, int] | None,
+    request: SnapshotRequest,
 ) -> pd.DataFrame:
+    if before is None or after is None:
+        return compare_sequences({}, None, {})
     table = read.frames.get("seq_updates_ngen")
     facts = read.info["tables"].get("seq_updates_ngen", {})
     if (
@@ -105,7 +142,9 @@ def _sequences(
 def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
     """Return the indexes that tables of a snapshot lack; None if that cannot be found out."""
     try:
-        missing = check_schema(engine).missing_indexes if facts else []
+        missing = check_schema(engine).missing_indexes if facts else None
     except ImlibError:
+        missing = None
+    if missing is None:
         return None
     return [index for index in missing if index.partition("(")[0] in facts]

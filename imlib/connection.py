@@ -205,16 +205,17 @@ def _open_engines(
     """Open the database and its replica; with ``forgive`` either Redis or these may be gone."""
     from imlib.servers.sql import make_engine, ping
 
-    engines = [make_engine(at.database, read_only=read_only)]
-    if at.replica:
-        engines.append(make_engine(at.replica, read_only=True))
     gone = [redis_gone] if redis_gone else []
-    answering = []
-    for engine in engines:
+    engines, answering = [], False
+    for url, only_read in ((at.database, read_only), (at.replica, True)):
+        if not url:
+            continue
+        engine = make_engine(url, read_only=only_read)
         stack.callback(engine.dispose)
+        engines.append(engine)
         try:
             ping(engine)
-            answering.append(engine)
+            answering = True
         except UnavailableError as problem:
             # Where the primary answers, nothing is lost by connecting without its replica.
             if not forgive or answering:
@@ -223,7 +224,7 @@ def _open_engines(
     if redis_gone and not answering:
         raise UnavailableError("; ".join(gone))
     for why in gone:
-        said = f"imlib: {why.rstrip('.')}. Only what does without it is answered."
+        said = f"imlib: only what does without it is answered: {why}"
         warnings.warn(said, FallbackWarning, stacklevel=3)
     return engines[0], engines[-1]
 

@@ -44,7 +44,9 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
     rows: list[tuple[str, ...]] = []
     for name in known(checks):
         check = CHECKS[name]
-        if reason := _unfit(snapshot, name, check.needs):
+        tables = {table: columns for table, columns in check.needs.items() if columns}
+        reason = _unfit_redis(snapshot, check.needs) or _unfit(snapshot, name, tables)
+        if reason:
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
             found = sorted(check.run(snapshot), key=_as_read)
@@ -77,12 +79,13 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
     return key
 
 
+def _unfit_redis(snapshot: Snapshot, needs: dict[str, tuple[str, ...]]) -> str:
+    reasons = snapshot.info.get("redis_unfit", {})
+    return next((f"{name}: {reasons[name]}" for name in needs if name in reasons), "")
+
+
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
     info, facts = snapshot.info, snapshot.info.get("tables", {})
-    for name, reason in info.get("redis_unfit", {}).items():
-        if name in needs:
-            return f"{name}: {reason}"
-    needs = {name: columns for name, columns in needs.items() if columns}
     if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
     states = snapshot.sequences["state"]

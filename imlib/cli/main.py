@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import re
 import shutil
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", FallbackWarning)
             warnings.showwarning = _warned
+            # A driver leaves its socket to the garbage collector where nobody answers.
+            atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
             return _answered(arguments)
     except OSError as problem:
         complain(f"reading or writing failed: {problem}")

@@ -143,8 +143,8 @@ def standard_streams() -> Iterator[None]:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    out, err = _stream(sys.stdout, sys.__stdout__), _stream(sys.stderr, sys.__stderr__)
-    with redirect_stdout(out), redirect_stderr(err):
+    out = _stream(sys.stdout, sys.__stdout__, 1)
+    with redirect_stdout(out), redirect_stderr(_stream(sys.stderr, sys.__stderr__, 2)):
         try:
             yield
         finally:
@@ -152,17 +152,15 @@ def standard_streams() -> Iterator[None]:
             out.flush()
 
 
-def _stream(stream: TextIO | None, own: TextIO | None) -> TextIO:
-    if stream is None:
-        return open(os.devnull, "w", encoding="utf-8")
-    if stream is not own or not isinstance(stream, io.TextIOWrapper):
-        return stream
+def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
+    if stream is not own:
+        return stream or io.StringIO()  # a caller's
     return io.TextIOWrapper(
-        io.BufferedWriter(_Descriptor(stream.fileno(), "w", closefd=False)),
-        stream.encoding,
+        io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
+        getattr(stream, "encoding", "utf-8"),
         # A terminal that lacks a letter is no reason to fail.
         "backslashreplace",
-        line_buffering=stream.line_buffering,
+        line_buffering=number == 2 or os.isatty(number),
     )
 
 

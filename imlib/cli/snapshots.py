@@ -151,13 +151,12 @@ def _snapshot(options: argparse.Namespace) -> int:
     info = snapshot.info
     if folder is not None:
         snapshot.save(folder)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for frame, count in info["rows"].items():
         facts: TableFacts = info["tables"].get(info["table_of"].get(frame, ""), {})
         rows.append((frame, count, ", ".join(facts.get("masked", [])), _notes(facts)))
+    rows += [(name, None, "", f"left out: {reason}") for name, reason in info["left_out"].items()]
     show(["frame", "rows", "masked", "notes"], rows, options.format)
-    for name, reason in info["left_out"].items():
-        complain(f"{name} is left out: {reason}")
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
     if folder is not None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from imlib.errors import printable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -57,7 +59,7 @@ class Difference:
             f"{name} {len(frame)}" for name, frame in self.tables.items() if len(frame)
         )
         sessions = f"came {len(self.came)}, went {len(self.went)}, moved {len(self.moved)}"
-        return f"<Difference: {sessions}; {rows or 'no row'}>"
+        return printable(f"<Difference: {sessions}; {rows or 'no row'}>")
 
 
 def compare(later: Snapshot, earlier: Snapshot) -> Difference:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping
 
 import pandas as pd
 import sqlalchemy as sa
 from pandas.api.types import is_integer_dtype
-from tqdm.auto import tqdm
 
 from imlib.context import Context
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError
@@ -30,7 +29,14 @@ from imlib.snapshot.sessions import (
 from imlib.snapshot.snapshot import Snapshot, frame_names
 from imlib.snapshot.tables import TablesRead, read_tables
 
+with warnings.catch_warnings():
+    # In a kernel without ipywidgets the bar is of text, and that is no news.
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
+
 _LARGEST = (1 << 63) - 1
+_BY_CHOICE = ("no table", "names a user")
+"""How the reasons end for which a table is left out without being missed."""
 _NAMED = 1000
 """The most users that info names."""
 
@@ -43,26 +49,36 @@ def take_snapshot(
     users, clock = request.user_ids, context.reader_clock
     client, engine = context.redis, context.replica
     skew, redis_clock, presence, of_mirror = math.nan, time.time(), no_sessions(), list[Malformed]()
-    before: Mapping[str, int] | None = None
-    after: Mapping[str, int] | None = None
+    before: dict[str, int] = {}
+    after: dict[str, int] = {}
     unfit: dict[str, str] = {}
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        with _noted("sessions", unfit, request):
+        try:
             skew, redis_clock = measure_skew(client)
-            presence = read_sessions(client, clock, users, bar.update)
-        with _noted("sequences", unfit, request):
             before, _ = read_mirror(client, users)
+        except (AccessDeniedError, UnavailableError) as problem:
+            unfit = _missed(problem, request)
+        if "sessions" not in unfit:
+            presence = read_sessions(client, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
-        with _noted("sequences", unfit, request):
+        if not unfit:
             after, of_mirror = read_mirror(client, users)
+    sequences = (
+        compare_sequences({}, None, {}) if unfit else _sequences(before, read, after, request)
+    )
     if context.server.link == "down":
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
     lost = [f"{name}: {reason}" for name, reason in unfit.items()]
+    if read.info["incomplete"]:
+        lost.append(read.info["incomplete"])
+    else:
+        missed = read.info["left_out"].items()
+        lost += [f"{name}: {why}" for name, why in missed if not why.endswith(_BY_CHOICE)]
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
-        "sequences": _sequences(before, read, after, request),
+        "sequences": sequences,
         "malformed": malformed_frame(malformed[:MALFORMED_KEPT]),
     }
     table_of = frame_names(read.frames)
@@ -78,7 +94,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "incomplete": "; ".join([*lost, *filter(None, [read.info["incomplete"]])]) or None,
+        "incomplete": "; ".join(lost) or None,
         "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
@@ -91,17 +107,14 @@ def take_snapshot(
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
-@contextmanager
-def _noted(frame: str, unfit: dict[str, str], request: SnapshotRequest) -> Iterator[None]:
-    """Note why a frame of Redis cannot be read, if the rest is wanted all the same."""
-    try:
-        yield
-    except (AccessDeniedError, UnavailableError) as problem:
-        # Sequences have keys of their own, which a user who may read presence may lack.
-        denied = frame == "sequences" and isinstance(problem, AccessDeniedError)
-        if not (denied or request.keep_incomplete):
-            raise
-        unfit[frame] = str(problem)
+def _missed(problem: ImlibError, request: SnapshotRequest) -> dict[str, str]:
+    """Return which frames of Redis a snapshot goes without, or raise the problem."""
+    if isinstance(problem, UnavailableError) and request.keep_incomplete:
+        return dict.fromkeys(("sessions", "sequences"), str(problem))
+    if "access" in str(problem):
+        # The keys, not a command: a user may have been given presence alone.
+        return {"sequences": str(problem)}
+    raise problem
 
 
 def _whose_clock(*, turned: bool, skew: float) -> str:
@@ -113,13 +126,8 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 
 
 def _sequences(
-    before: Mapping[str, int] | None,
-    read: TablesRead,
-    after: Mapping[str, int] | None,
-    request: SnapshotRequest,
+    before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
 ) -> pd.DataFrame:
-    if before is None or after is None:
-        return compare_sequences({}, None, {})
     table = read.frames.get("seq_updates_ngen")
     facts = read.info["tables"].get("seq_updates_ngen", {})
     if (

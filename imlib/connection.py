@@ -203,30 +203,23 @@ def _open_engines(
     at: _Named, redis_gone: str, stack: ExitStack, *, read_only: bool, forgive: bool
 ) -> tuple[Engine, Engine]:
     """Open the database and its replica; with ``forgive`` either Redis or these may be gone."""
-    from imlib.servers.sql import make_engine, ping
+    from imlib.servers.sql import open_engine
 
-    gone = [redis_gone] if redis_gone else []
-    engines, answering = [], False
-    for url, only_read in ((at.database, read_only), (at.replica, True)):
-        if not url:
-            continue
-        engine = make_engine(url, read_only=only_read)
-        stack.callback(engine.dispose)
-        engines.append(engine)
-        try:
-            ping(engine)
-            answering = True
-        except UnavailableError as problem:
-            # Where the primary answers, nothing is lost by connecting without its replica.
-            if not forgive or answering:
-                raise
-            gone.append(str(problem))
-    if redis_gone and not answering:
-        raise UnavailableError("; ".join(gone))
+    gone: list[str] = []
+    engine = replica = open_engine(at.database, read_only=read_only, gone=gone if forgive else None)
+    stack.callback(engine.dispose)
+    if at.replica:
+        # Where the primary answers, nothing is lost by connecting without its replica.
+        replica = open_engine(at.replica, read_only=True, gone=gone if gone else None)
+        stack.callback(replica.dispose)
+    if redis_gone:
+        if len(gone) == 1 + bool(at.replica):
+            raise UnavailableError("; ".join([redis_gone, *gone]))
+        gone.append(redis_gone)
     for why in gone:
         said = f"imlib: only what does without it is answered: {why}"
         warnings.warn(said, FallbackWarning, stacklevel=3)
-    return engines[0], engines[-1]
+    return engine, replica
 
 
 def get_account_model() -> AccountModel:

@@ -86,16 +86,15 @@ def _unfit_redis(snapshot: Snapshot, needs: dict[str, tuple[str, ...]]) -> str:
 
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
     info, facts = snapshot.info, snapshot.info.get("tables", {})
-    if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
+    if check == "missing_index" and info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
     states = snapshot.sequences["state"]
     unread = states.empty and "seq_updates_ngen" not in facts
     if check.startswith("sequence_") and (unread or (states == "not read").any()):
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
-        why = {info.get("left_out", {}).get(name) for name in missing} | {info.get("incomplete")}
-        told = f" ({'; '.join(sorted(filter(None, why)))})" if any(why) else ""
-        return f"not in the snapshot: {', '.join(missing)}{told}"
+        why = f" ({info['incomplete']})" if info.get("incomplete") else ""
+        return f"not in the snapshot: {', '.join(missing)}{why}"
     columns: dict[str, Any] = {
         f"{table}.{column}": snapshot.tables[table].get(column)
         for table, names in needs.items()

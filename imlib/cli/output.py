@@ -94,7 +94,7 @@ def show(
         print(json.dumps(objects, indent=1, default=str).replace("\x7f", r"\u007f"))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *(map(_in_spreadsheet, row) for row in cells)])
+        writer.writerows(map(_for_spreadsheet, row) for row in (columns, *cells))
     else:
         lines = [
             ["" if one is None else printable(one) for one in row] for row in (columns, *cells)
@@ -109,11 +109,11 @@ def _known(value: object) -> object:
     return None if str(value) in _NOTHING else value
 
 
-def _in_spreadsheet(cell: object) -> object:
+def _for_spreadsheet(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
-    # A tab or a new line is CSV's own matter.
-    shown = "".join(one if one in "\t\r\n" else printable(one) for one in cell)
+    # A tab or a new line is CSV's own matter; a CR would not be quoted, and begin a row.
+    shown = "".join(one if one in "\t\n" else printable(one) for one in cell)
     return f"'{shown}" if _FORMULA.match(cell) else shown
 
 

@@ -17,7 +17,7 @@ from imlib.errors import ImlibError, UnavailableError
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers import sql
-from imlib.servers.redis_pipeline import check_refusals, round_trip
+from imlib.servers.redis_pipeline import translate_errors
 
 _Questions = dict[str, Callable[[], str]]
 """What to ask of one server, by how the answers' lines begin."""
@@ -69,31 +69,32 @@ def _of_database(name: str, engine: sa.Engine) -> _Questions:
     }
 
 
-def _info(deployment: imlib.Deployment, *sections: str) -> dict[str, str]:
-    replies = round_trip(deployment.redis, [("INFO", section) for section in sections])
-    check_refusals(deployment.redis, replies)
-    text = b"\n".join(replies).decode(errors="replace")
-    return dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
-
-
 def _redis(deployment: imlib.Deployment) -> str:
     if deployment.server.gone:
         raise UnavailableError(deployment.server.gone)
     return f"{deployment.server} at {deployment.redis_url}"
 
 
+def _info(deployment: imlib.Deployment) -> dict[str, Any]:
+    # Any: redis-py types each command for asynchronous clients as well.
+    client: Any = deployment.redis
+    with translate_errors(client):
+        facts: dict[str, Any] = client.info()
+    return facts
+
+
 def _redis_role(deployment: imlib.Deployment) -> str:
-    facts = _info(deployment, "replication")
+    facts = _info(deployment)
     if facts["role"] == "master":
         return f"primary, {facts['connected_slaves']} replicas connected"
-    primary = f"{facts['master_host']}:{facts['master_port']}"
+    role = f"replica of {facts['master_host']}:{facts['master_port']}"
     if facts["master_link_status"] != "up":
-        raise UnavailableError(f"a replica of {primary}, link down: what it holds may be old")
-    return f"replica of {primary}, link up, heard of {facts['master_last_io_seconds_ago']} s ago"
+        raise UnavailableError(f"{role}, link down: what it holds may be old")
+    return f"{role}, link up, heard of {facts['master_last_io_seconds_ago']} s ago"
 
 
 def _memory(deployment: imlib.Deployment) -> str:
-    facts = _info(deployment, "memory", "stats")
+    facts = _info(deployment)
     return (
         f"used {facts['used_memory']} bytes, maxmemory {facts['maxmemory']} bytes (0: no limit), "
         f"policy {facts['maxmemory_policy']}, evicted keys {facts['evicted_keys']}"
@@ -102,29 +103,20 @@ def _memory(deployment: imlib.Deployment) -> str:
 
 def _role(engine: sa.Engine) -> str:
     """Return whether a database follows another, and how far it is behind."""
-    if engine.dialect.name == "sqlite":
+    server: Any = engine.dialect
+    if server.name == "sqlite":
         return "a file, which follows nobody"
-    status = _replication(engine)
+    renamed = not getattr(server, "is_mariadb", False) and server.server_version_info >= (8, 0, 22)
+    with sql.translate_errors(engine), sql.connect(engine) as connection:
+        asked = f"SHOW {'REPLICA' if renamed else 'SLAVE'} STATUS"
+        status = connection.exec_driver_sql(asked).mappings().first()
     if not status:
         return "primary: it follows nobody"
-    # MySQL 8 renamed all of it.
-    facts = {re.sub("^(Master|Source)_", "", name): value for name, value in status.items()}
-    facts = {re.sub("_(Master|Source)$", "", name): value for name, value in facts.items()}
-    primary = f"{facts['Host']}:{facts['Port']}"
-    if facts["Seconds_Behind"] is None:
-        raise UnavailableError(f"a replica of {primary} that does not follow it now: of any age")
-    return f"replica of {primary}, lag {facts['Seconds_Behind']} s"
-
-
-def _replication(engine: sa.Engine) -> dict[str, Any]:
-    with sql.translate_errors(engine), sql.connect(engine) as connection:
-        try:
-            row = connection.exec_driver_sql("SHOW REPLICA STATUS").mappings().first()
-        except sa.exc.DBAPIError as error:
-            if sql.driver_said(error)[0] != 1064:  # older servers know another name
-                raise
-            row = connection.exec_driver_sql("SHOW SLAVE STATUS").mappings().first()
-    return dict(row or {})
+    facts = {re.sub("_?(Master|Source)_?", "", name): value for name, value in status.items()}
+    role, lag = f"replica of {facts['Host']}:{facts['Port']}", facts["Seconds_Behind"]
+    if lag is None:
+        raise UnavailableError(f"{role}, which it does not follow now: what it holds may be old")
+    return f"{role}, lag {lag} s"
 
 
 def _skew(deployment: imlib.Deployment) -> str:

@@ -214,7 +214,7 @@ def _open_engines(
         stack.callback(replica.dispose)
     if redis_gone:
         if len(gone) == 1 + bool(at.replica):
-            raise UnavailableError("; ".join([redis_gone, *gone]))
+            raise UnavailableError(f"{redis_gone}; {gone[0]}")
         gone.append(redis_gone)
     for why in gone:
         said = f"imlib: only what does without it is answered: {why}"

@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from imlib.context import Context
-from imlib.errors import ConfigurationError, InvalidValueError
+from imlib.errors import ConfigurationError, InvalidValueError, printable
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
 from imlib.servers.urls import ServerUrl
@@ -267,4 +267,4 @@ class Deployment(Context):
             if self.scratch
             else "",
         }
-        return {name: value for name, value in facts.items() if value}
+        return {name: printable(value) for name, value in facts.items() if value}

@@ -107,6 +107,8 @@ class SnapshotInfo(TablesInfo, total=False):
     in_both_layouts, never_expire : list of int
         Users with a session in both layouts; users whose key never expires and holds no session.
         At most 1,000 each.
+    redis_unfit : dict of str to str
+        Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int
@@ -128,6 +130,7 @@ class SnapshotInfo(TablesInfo, total=False):
     missing_indexes: list[str] | None
     in_both_layouts: list[int]
     never_expire: list[int]
+    redis_unfit: dict[str, str]
     malformed_not_kept: int
     rows: dict[str, int]
     table_of: dict[str, str]

@@ -123,6 +123,12 @@ def _cut(bad: Malformed) -> Malformed:
     return replace(bad, reason=reason, **kept)
 
 
+def no_sessions() -> SessionsRead:
+    """Return what is left where Redis was not read: frames of no rows, with their types."""
+    empty = {name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}
+    return SessionsRead(_frame(empty)[0], [], [], [], 0)
+
+
 _TYPES: Final[dict[str, str]] = {
     "user_id": "int32",
     "auth_key_id": "int64",

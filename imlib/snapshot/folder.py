@@ -81,8 +81,7 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 
     If it is still there at the end, it is removed.
     """
-    cut = os.fsdecode(os.fsencode(target.name)[:_LONGEST_NAME])
-    prefix = f".{cut}.imlib-"
+    prefix = f".{os.fsencode(target.name)[:_LONGEST_NAME].decode(errors='ignore')}.imlib-"
     with contextlib.ExitStack() as locks:
         # The parent is locked meanwhile: no other writer takes a new folder for a dead one's.
         with _locked(target.parent, wait=True) as alone:

@@ -147,14 +147,14 @@ def _misfit(name: str, value: Any, hint: Any) -> str:
     if kind is UnionType:
         return "" if value is None else _misfit(name, value, inner[0])
     fields = get_type_hints(hint) if is_typeddict(hint) else {}
-    kinds = {float: [int, float], SnapshotInfo: [dict], TableFacts: [dict]}
-    if type(value) not in kinds.get(kind, [kind]):
+    kinds: dict[Any, Any] = {float: (int, float), SnapshotInfo: (dict,), TableFacts: (dict,)}
+    if type(value) not in kinds.get(kind, (kind,)):
         return f"{name} is {shortened(value)}"
     if missing := _NEEDED.get(kind.__name__, set()).difference(value if fields else ()):
         return f"{name} lacks {min(missing)}"
     for one in value if kind is list or type(value) is dict else ():
         its = fields.get(one) if fields else inner[-1]
-        told = its and _misfit(f"{name} {one!r}", one if kind is list else value[one], its)
+        told = its and _misfit(f"{name} {shortened(one)}", one if kind is list else value[one], its)
         if told:
             return told
     return ""

@@ -21,12 +21,12 @@ _SHAPES: Final = {
     "sessions": (
         "user_id auth_key_id session_id server_id netlib_session_id now reported_at age_s online "
         "layout key_ttl_s",
-        "iiiiiiMfbOf",
+        "iiiiiidfbsf",
     ),
-    "sequences": ("name redis_before row redis_after state", "OiiiO"),
-    "malformed": ("key field value reason", "OOOO"),
+    "sequences": ("name redis_before row redis_after state", "siiis"),
+    "malformed": ("key field value reason", "ssss"),
 }
-"""Of the frames that every snapshot has, the columns and their dtypes' kinds."""
+"""Of the frames that every snapshot has, the columns and how their dtypes' names begin."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,7 +114,7 @@ class Snapshot:
             told = f"its files and its facts do not agree {shortened(sorted(odd))}"
             raise refusal(Path(folder), f"is not whole: {told}")
         for name, (columns, kinds) in _SHAPES.items():
-            there = frames[name].dtypes.map(lambda dtype: dtype.kind).to_dict()
+            there = frames[name].dtypes.map(lambda dtype: str(dtype)[0].lower()).to_dict()
             if not dict(zip(columns.split(), kinds, strict=True)).items() <= there.items():
                 raise refusal(Path(folder), f"is not whole: {name} has other columns or dtypes")
         return cls(

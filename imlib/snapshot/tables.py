@@ -197,7 +197,7 @@ class _Reading:
             for name in sorted(self.failed)
             if wanted is None or name in wanted or name.rpartition(".")[0] in wanted
         ]:
-            return f"not read, for the reasons in left_out: {', '.join(lost)}"
+            return "; ".join(f"{name}: {self.info['left_out'][name]}" for name in lost)
         unseen = our_tables.keys() - self.listed.keys()
         if wanted is None and unseen and not self.source.sees_all():
             return f"the user may not see every table; not there, or hidden: {sorted(unseen)}"

@@ -186,7 +186,7 @@ def test_a_table_that_changes_while_it_is_listed(
     gone = f"Table '{database_of(url)}.b' doesn't exist (error 1146)"
     changed = "dropped, altered or locked while the tables were listed"
     assert {"b": gone if "DROP TABLE" in change else changed} == found.info["left_out"]
-    assert f"b: {found.info[\'left_out\'][\'b\']}" == found.info["incomplete"]
+    assert f"b: {found.info['left_out']['b']}" == found.info["incomplete"]
 
 
 def test_listing_waits_for_nobody_for_long(
@@ -218,7 +218,7 @@ def test_listing_waits_for_nobody_for_long(
     assert ["a", "b", "c"] == list(found.frames)
     why = "Lock wait timeout exceeded; try restarting transaction (error 1205)"
     assert {"d": why} == found.info["left_out"]
-    assert f"d: {found.info[\'left_out\'][\'d\']}" == found.info["incomplete"]
+    assert f"d: {found.info['left_out']['d']}" == found.info["incomplete"]
 
 
 def test_a_clause_is_not_blamed_for_what_happened_to_its_table(mariadb: PrivateMariaDB) -> None:

@@ -149,7 +149,7 @@ class TestTablesThatCannotBeRead:
         mariadb.run("FLUSH TABLES")
         (folder / "b.frm").write_bytes(b"no description")
         info = read(url).info
-        assert f"b: {info[\'left_out\'][\'b\']}" == info["incomplete"]
+        assert f"b: {info['left_out']['b']}" == info["incomplete"]
         assert "Incorrect information in file" in info["left_out"]["b"]
 
     def test_files_that_are_gone(self, mariadb: PrivateMariaDB) -> None:
@@ -162,7 +162,7 @@ class TestTablesThatCannotBeRead:
         (folder / "b.MYD").unlink()
         found = read(url)
         assert ["a"] == list(found.frames)
-        assert f"b: {found.info[\'left_out\'][\'b\']}" == found.info["incomplete"]
+        assert f"b: {found.info['left_out']['b']}" == found.info["incomplete"]
         assert found.info["left_out"]["b"]
 
     def test_not_asked_for(self, mariadb: PrivateMariaDB) -> None:
@@ -183,7 +183,7 @@ class TestTablesThatCannotBeRead:
                 connection.exec_driver_sql("CREATE VIEW v AS SELECT n FROM a")
                 connection.exec_driver_sql("DROP TABLE a")
             info = read_tables(stack.deployment, tables=["v"]).info
-        assert f"v: {info[\'left_out\'][\'v\']}" == info["incomplete"]
+        assert f"v: {info['left_out']['v']}" == info["incomplete"]
         assert ["v"] == list(info["left_out"])
 
 

@@ -192,6 +192,18 @@ _CODES: Final[_Rules] = (
 )
 # The same for SQLite, whose driver has words alone.
 _WORDS: Final[_Rules] = (
+    (
+        ".*READONLY_(ROLLBACK|RECOVERY)",
+        UnavailableError,
+        "somebody who wrote into it died in the middle, and only a writer can undo that: open it "
+        "once with a program that may write, such as the sqlite3 shell",
+    ),
+    (
+        ".*READONLY_(CANTINIT|CANTLOCK|DIRECTORY)|unable to open.*WAL",
+        UnavailableError,
+        "its log (WAL) needs a folder in which files can be made: make the folder writable, copy "
+        "the database with its -wal, or have a writer set PRAGMA journal_mode = DELETE",
+    ),
     (".*readonly", ReadOnlyError, "this connection or file takes no writes"),
     ("no such table|no such column|NOT NULL|.*has no column", SchemaError, _TABLES_ADVICE),
     (".*constraint failed", InvalidValueError, _REFUSED),
@@ -331,9 +343,21 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
         raise ValueError("SQLite in memory would be another for each connection")
     if read_only and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    engine = sa.create_engine(
-        url, hide_parameters=True, connect_args={"timeout": options.get("timeout", CONTENDED_S)}
-    )
+    timeout = options.get("timeout", CONTENDED_S)
+    file = url.database
+    if read_only:
+        # mode=ro: the last connection that may write would change the file when it closes.
+        place = f"{Path(file).resolve().as_uri()}?mode=ro"
+        engine = sa.create_engine(
+            url,
+            hide_parameters=True,
+            creator=lambda: sqlite3.connect(
+                place, timeout=timeout, check_same_thread=False, uri=True
+            ),
+        )
+        _tidy(engine, Path(f"{file}-wal"))
+    else:
+        engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": timeout})
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         # The driver would begin on its own, deferred and late; `begun` decides instead.
@@ -351,6 +375,23 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
     event.listen(engine, "begin", begun)
     _engines.add(engine)
     return engine
+
+
+def _tidy(engine: sa.Engine, log: Path) -> None:
+    """Have the files removed that SQLite makes to read a database with a write-ahead log."""
+    if log.exists():
+        return
+
+    def closed(driver: Any, _record: Any = None) -> None:
+        driver.close()
+        if log.exists() and not log.stat().st_size:
+            # SQLite removes them when the last connection closes which could write, if it is the
+            # last of all. There is nothing that it could write into the database.
+            with contextlib.closing(sqlite3.connect(str(engine.url.database))) as last:
+                last.execute("SELECT 1 FROM sqlite_master").fetchall()
+
+    event.listen(engine, "close", closed)
+    event.listen(engine, "close_detached", closed)
 
 
 def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
@@ -464,6 +505,17 @@ def driver_said(error: BaseException) -> tuple[int | None, str]:
     return (code, str(rest[0]) if rest else "") if isinstance(code, int) else (None, str(original))
 
 
+def _log_of(engine: sa.Engine | sa.URL | str) -> str:
+    """Return "WAL" for a SQLite file that has, or had, a write-ahead log."""
+    url = engine.url if isinstance(engine, sa.Engine) else sa.make_url(engine)
+    with (
+        contextlib.suppress(OSError, ValueError, TypeError),
+        open(url.database or "", "rb") as file,
+    ):
+        return " WAL" if file.read(20)[18:] == b"\2\2" else ""
+    return ""
+
+
 def translate(
     error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float | None = None
 ) -> ImlibError:
@@ -488,7 +540,9 @@ def translate(
     if isinstance(error, sa.exc.TimeoutError):
         advice = "every connection of the pool is in use: close some"
     elif code is not None or type(original).__module__ == "sqlite3":
-        rules, told = (_WORDS, text) if code is None else (_CODES, f"{code} {text}")
+        rules, told = (_CODES, f"{code} {text}") if code is not None else (_WORDS, text)
+        if code is None:
+            told += f" {getattr(original, 'sqlite_errorname', '')}{_log_of(engine)}"
         kind, advice = next((kind, advice) for form, kind, advice in rules if re.match(form, told))
         if code is not None:
             said = f"{said if text else 'the connection is gone'} (error {code})"

@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -196,9 +196,8 @@ def _who(options: argparse.Namespace) -> int:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
     if options.format != "table":
-        rows = [astuple(status) for sessions in online.values() for status in sessions]
-        wide = [name for name, (low, _) in WIDTHS.items() if low < -(2**31)]
-        show(list(WIDTHS), rows, options.format, wide)
+        rows = [_row(status) for sessions in online.values() for status in sessions]
+        show(list(WIDTHS), rows, options.format)
     else:
         for user_id, sessions in online.items():
             say(f"user {user_id}: {'online' if sessions else 'offline'}")
@@ -213,6 +212,12 @@ def _who(options: argparse.Namespace) -> int:
     if deployment.server.link == "down":
         return FAILED
     return YES if all(online.values()) else NO
+
+
+def _row(status: imlib.SessionStatus) -> list[object]:
+    """Return a session's numbers, those of 64 bits as text."""
+    given = asdict(status).items()
+    return [value if WIDTHS[name][1] < 2**31 else str(value) for name, value in given]
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -69,12 +69,8 @@ def take_snapshot(
     if context.server.link == "down":
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
-    lost = [f"{name}: {reason}" for name, reason in unfit.items()]
-    if read.info["incomplete"]:
-        lost.append(read.info["incomplete"])
-    else:
-        missed = read.info["left_out"].items()
-        lost += [f"{name}: {why}" for name, why in missed if not why.endswith(_BY_CHOICE)]
+    missed = unfit | ({} if read.info["incomplete"] else read.info["left_out"])
+    lost = [f"{name}: {why}" for name, why in missed.items() if not why.endswith(_BY_CHOICE)]
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
@@ -94,7 +90,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "incomplete": "; ".join(lost) or None,
+        "incomplete": "; ".join(filter(None, [*lost, read.info["incomplete"]])) or None,
         "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],

@@ -142,13 +142,9 @@ def standard_streams() -> Iterator[None]:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    out = _stream(sys.stdout, sys.__stdout__, 1)
-    with redirect_stdout(out), redirect_stderr(_stream(sys.stderr, sys.__stderr__, 2)):
-        try:
-            yield
-        finally:
-            # An error is handled here; when the interpreter ends it would be a traceback.
-            out.flush()
+    err = _stream(sys.stderr, sys.__stderr__, 2)
+    with redirect_stdout(_stream(sys.stdout, sys.__stdout__, 1)), redirect_stderr(err):
+        yield
 
 
 def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:

@@ -12,8 +12,9 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -192,7 +193,8 @@ def _who(options: argparse.Namespace) -> int:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
     if options.format != "table":
-        rows = [_row(status) for sessions in online.values() for status in sessions]
+        every = chain.from_iterable(online.values())
+        rows = [list(map(_exact, WIDTHS, astuple(status))) for status in every]
         show(list(WIDTHS), rows, options.format)
     else:
         for user_id, sessions in online.items():
@@ -210,10 +212,9 @@ def _who(options: argparse.Namespace) -> int:
     return YES if all(online.values()) else NO
 
 
-def _row(status: imlib.SessionStatus) -> list[object]:
-    """Return a session's numbers, those of 64 bits as text."""
-    given = asdict(status).items()
-    return [value if WIDTHS[name][1] < 2**31 else str(value) for name, value in given]
+def _exact(name: str, number: int) -> int | str:
+    """Return a number of 64 bits as text."""
+    return number if WIDTHS[name][1] < 2**31 else str(number)
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -54,7 +54,7 @@ class SessionsRead(NamedTuple):
 
 
 def read_sessions(
-    client: Redis,
+    client: Redis | None,
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
@@ -63,7 +63,8 @@ def read_sessions(
 
     Parameters
     ----------
-    client : redis.Redis
+    client : redis.Redis or None
+        None where Redis does not answer: a frame of no rows.
     clock : callable or None
         The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each
         batch.
@@ -77,7 +78,10 @@ def read_sessions(
     never_expire: set[int] = set()
     malformed: set[Malformed] = set()
     not_kept = 0
-    if user_ids is None:
+    batches: Iterable[Batch] = ()
+    if client is None:
+        pass
+    elif user_ids is None:
         batches = scan_batches(client, clock, ttl=True)
     else:
         batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
@@ -107,12 +111,6 @@ def read_sessions(
         sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")),
         not_kept,
     )
-
-
-def no_sessions() -> SessionsRead:
-    """Return what is left where Redis was not read: frames of no rows, with their types."""
-    empty = {name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}
-    return SessionsRead(_frame(empty)[0], [], [], [], 0)
 
 
 _TYPES: Final[dict[str, str]] = {

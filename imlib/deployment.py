@@ -142,8 +142,8 @@ class Deployment(Context):
             Makes the tokens of masked values comparable between snapshots that are given the same;
             by default each has a random key, which is never kept.
         keep_incomplete : bool
-            Keep what was read of Redis when the database fails; ``info["incomplete"]`` then says
-            why.
+            Keep what was read of Redis when the database fails, or of the database when Redis does
+            not answer; ``info["incomplete"]`` then says why.
         unindexed : bool
             With ``user_ids``: search tables of more than about 2,000,000 rows also by columns
             without an index. Without it ``info["not_asked"]`` names them.

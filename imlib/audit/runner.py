@@ -42,10 +42,12 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
         No check has this name.
     """
     rows: list[tuple[str, ...]] = []
+    unfit = snapshot.info.get("redis_unfit", {})
     for name in known(checks):
         check = CHECKS[name]
-        tables = {table: columns for table, columns in check.needs.items() if columns}
-        reason = _unfit_redis(snapshot, check.needs) or _unfit(snapshot, name, tables)
+        reason = _unfit(snapshot, name, check.needs)
+        for frame in check.needs.keys() & unfit.keys():
+            reason = f"{frame}: {unfit[frame]}"
         if reason:
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
@@ -79,11 +81,6 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
     return key
 
 
-def _unfit_redis(snapshot: Snapshot, needs: dict[str, tuple[str, ...]]) -> str:
-    reasons = snapshot.info.get("redis_unfit", {})
-    return next((f"{name}: {reasons[name]}" for name in needs if name in reasons), "")
-
-
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
     info, facts = snapshot.info, snapshot.info.get("tables", {})
     if check == "missing_index" and info.get("missing_indexes") is None:
@@ -92,7 +89,7 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
     unread = states.empty and "seq_updates_ngen" not in facts
     if check.startswith("sequence_") and (unread or (states == "not read").any()):
         return "not read, or not as integers: seq_updates_ngen"
-    if missing := [name for name in needs if name not in snapshot.tables]:
+    if missing := [name for name in needs if needs[name] and name not in snapshot.tables]:
         why = f" ({info['incomplete']})" if info.get("incomplete") else ""
         return f"not in the snapshot: {', '.join(missing)}{why}"
     columns: dict[str, Any] = {
@@ -112,6 +109,6 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
         ("truncated", "cut short by the row limit"),
         ("filtered", "only a part was asked for"),
     ):
-        if names := [name for name in needs if facts.get(name, {}).get(part)]:
+        if names := [name for name in needs if needs[name] and facts.get(name, {}).get(part)]:
             return f"{reason}: {', '.join(names)}"
     return ""

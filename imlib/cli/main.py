@@ -7,12 +7,14 @@ import atexit
 import os
 import re
 import shutil
+import sys
 import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -71,36 +73,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default the process's own.
     """
-    try:
-        with standard_streams(), warnings.catch_warnings():
-            # A library's warnings are for who calls it; imlib's own are told in one line.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", FallbackWarning)
-            warnings.showwarning = _warned
-            # A driver leaves its socket to the garbage collector where nobody answers.
-            atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
-            return _answered(arguments)
-    except OSError as problem:
-        complain(f"reading or writing failed: {problem}")
-        return FAILED
-
-
-def _answered(arguments: Sequence[str] | None) -> int:
-    try:
-        options = _parser().parse_args(arguments)
-        return int(options.run(options))
-    except ImlibError as problem:
-        complain(problem)
-        return FAILED
-    except KeyboardInterrupt:
-        return 130
-    except OSError:
-        raise
-    except Exception:
-        # A fault in imlib: shown whole, and with another exit code than a finding's.
-        for line in traceback.format_exc().splitlines():
-            complain(line)
-        return FAILED
+    with standard_streams(), warnings.catch_warnings():
+        # A library's warnings are for who calls it; imlib's own are told in one line.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", FallbackWarning)
+        warnings.showwarning = _warned
+        # A driver leaves its socket to the garbage collector where nobody answers.
+        atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
+        try:
+            try:
+                options = _parser().parse_args(arguments)
+                return int(options.run(options))
+            finally:
+                # An error is handled here; when the interpreter ends it would be a traceback.
+                sys.stdout.flush()
+        except ImlibError as problem:
+            complain(problem)
+        except OSError as problem:
+            complain(f"reading or writing failed: {problem}")
+        except KeyboardInterrupt:
+            return 130
+        except Exception:
+            # A fault in imlib: shown whole, and with another exit code than a finding's.
+            for line in traceback.format_exc().splitlines():
+                complain(line)
+    return FAILED
 
 
 def _warned(message: Warning | str, *_: object, **__: object) -> None:
@@ -182,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         "  imlib decode -5_6 1512270533_1_42",
     )
     # argparse would take -5_6 for an option, because it is no number.
-    decode._negative_number_matcher = re.compile(r"-\d")
+    decode._negative_number_matcher = re.compile(r"-[\d_@]")
     decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
     decode.add_argument("value", metavar="VALUE", help="such as 1512270533_1_42 or 1@42@1512270533")
     decode.add_argument(
@@ -196,9 +193,9 @@ def _who(options: argparse.Namespace) -> int:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
     if options.format != "table":
-        rows = [astuple(status) for sessions in online.values() for status in sessions]
-        wide = [name for name, (low, _) in WIDTHS.items() if low < -(2**31)]
-        show(list(WIDTHS), rows, options.format, wide)
+        every = chain.from_iterable(online.values())
+        rows = [list(map(_exact, WIDTHS, astuple(status))) for status in every]
+        show(list(WIDTHS), rows, options.format)
     else:
         for user_id, sessions in online.items():
             say(f"user {user_id}: {'online' if sessions else 'offline'}")
@@ -213,6 +210,11 @@ def _who(options: argparse.Namespace) -> int:
     if deployment.server.link == "down":
         return FAILED
     return YES if all(online.values()) else NO
+
+
+def _exact(name: str, number: int) -> int | str:
+    """Return a number of 64 bits as text."""
+    return number if WIDTHS[name][1] < 2**31 else str(number)
 
 
 def _sample(options: argparse.Namespace) -> int:

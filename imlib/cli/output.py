@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, Final, TextIO
 from unicodedata import category, east_asian_width
@@ -76,52 +76,51 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
     return imlib.connect(database_url=None if database else "embedded://", read_only=True)
 
 
-def show(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    form: str,
-    wide: Collection[str] = (),
-) -> None:
-    """Print rows as a table, as JSON (an array of objects, every digit kept) or as CSV.
+def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) -> None:
+    """Print rows as a table, as JSON (an array of objects, exact) or as CSV.
 
-    The numbers of ``wide`` columns have 64 bits: JSON's readers would round them.
+    Numbers of 64 bits are given as text: JSON's readers would round them.
     """
-    cells = [[one if isinstance(one, str) else _known(one) for one in row] for row in rows]
+    cells = [list(map(_known, row)) for row in rows]
     if form == "json":
         objects = [dict(zip(columns, row, strict=True)) for row in cells]
-        for each in objects:
-            each.update({name: str(each[name]) for name in wide if each[name] is not None})
         print(json.dumps(objects, indent=1, default=str).replace("\x7f", r"\u007f"))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows(map(_for_spreadsheet, row) for row in (columns, *cells))
+        for row in (columns, *cells):
+            writer.writerow(map(_for_spreadsheet, row))
     else:
-        lines = [
-            ["" if one is None else printable(one) for one in row] for row in (columns, *cells)
-        ]
+        lines = [list(map(_for_people, row)) for row in (columns, *cells)]
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
-            padded = (one + " " * (to - _width(one)) for one, to in zip(line, widths, strict=True))
-            print("  ".join(padded).rstrip())
+            print("  ".join(map(_padded, line, widths)).rstrip())
 
 
 def _known(value: object) -> object:
-    return None if str(value) in _NOTHING else value
+    return None if str(value) in _NOTHING and not isinstance(value, str) else value
 
 
-def _for_spreadsheet(cell: object) -> object:
-    if not isinstance(cell, str):
-        return cell
+def _for_people(value: object) -> str:
+    return "" if value is None else printable(value)
+
+
+def _for_spreadsheet(value: object) -> object:
+    if not isinstance(value, str):
+        return value
     # A tab or a new line is CSV's own matter; a CR would not be quoted, and begin a row.
-    shown = "".join(one if one in "\t\n" else printable(one) for one in cell)
-    return f"'{shown}" if _FORMULA.match(cell) else shown
+    shown = re.sub(r"[^\t\n]+", lambda part: printable(part[0]), value)
+    return f"'{shown}" if _FORMULA.match(value) else shown
 
 
 def _width(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
-    return sum(
-        0 if category(one) in {"Mn", "Me"} else 1 + (east_asian_width(one) in "WF") for one in text
-    )
+    kinds = "".join(map(east_asian_width, text))
+    marks = sum(category(one) in {"Mn", "Me"} for one in text)
+    return len(text) + kinds.count("W") + kinds.count("F") - marks
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
 
 
 def say(text: object) -> None:
@@ -143,13 +142,9 @@ def standard_streams() -> Iterator[None]:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    out = _stream(sys.stdout, sys.__stdout__, 1)
-    with redirect_stdout(out), redirect_stderr(_stream(sys.stderr, sys.__stderr__, 2)):
-        try:
-            yield
-        finally:
-            # An error is handled here; when the interpreter ends it would be a traceback.
-            out.flush()
+    err = _stream(sys.stderr, sys.__stderr__, 2)
+    with redirect_stdout(_stream(sys.stdout, sys.__stdout__, 1)), redirect_stderr(err):
+        yield
 
 
 def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -56,7 +56,7 @@ class SessionsRead(NamedTuple):
 
 
 def read_sessions(
-    client: Redis,
+    client: Redis | None,
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
@@ -65,7 +65,8 @@ def read_sessions(
 
     Parameters
     ----------
-    client : redis.Redis
+    client : redis.Redis or None
+        None where Redis does not answer: a frame of no rows.
     clock : callable or None
         The clock that ``online`` and ``age_s`` are judged by; None for Redis's own, taken with each
         batch.
@@ -79,7 +80,10 @@ def read_sessions(
     never_expire: set[int] = set()
     malformed: list[Malformed] = []
     seen: set[int] = set()  # hashes, because SCAN may return a key twice
-    if user_ids is None:
+    batches: Iterable[Batch] = ()
+    if client is None:
+        pass
+    elif user_ids is None:
         batches = scan_batches(client, clock, ttl=True)
     else:
         batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
@@ -121,12 +125,6 @@ def _cut(bad: Malformed) -> Malformed:
             kept[name] = whole[:_KEPT_BYTES]
             reason += f"; the {name} has {len(whole)} bytes, of which the first are kept"
     return replace(bad, reason=reason, **kept)
-
-
-def no_sessions() -> SessionsRead:
-    """Return what is left where Redis was not read: frames of no rows, with their types."""
-    empty = {name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}
-    return SessionsRead(_frame(empty)[0], [], [], [], 0)
 
 
 _TYPES: Final[dict[str, str]] = {

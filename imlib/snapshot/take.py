@@ -13,7 +13,7 @@ from pandas.api.types import is_integer_dtype
 
 from imlib.context import Context
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError, printable
-from imlib.presence import Malformed, measure_skew
+from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers.redis_pipeline import server_address
 from imlib.servers.sql import masked_url
@@ -23,7 +23,6 @@ from imlib.snapshot.sequences import compare_sequences, read_mirror
 from imlib.snapshot.sessions import (
     MALFORMED_KEPT,
     malformed_frame,
-    no_sessions,
     read_sessions,
 )
 from imlib.snapshot.snapshot import Snapshot, frame_names
@@ -46,8 +45,8 @@ def take_snapshot(
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
     client, engine = context.redis, context.replica
-    skew, redis_clock, presence, of_mirror = math.nan, time.time(), no_sessions(), list[Malformed]()
-    before = after = None
+    skew, redis_clock = math.nan, time.time()
+    before: dict[str, int] | None = None
     unfit: dict[str, str] = {}
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         try:
@@ -55,11 +54,10 @@ def take_snapshot(
             before, _ = read_mirror(client, users)
         except (AccessDeniedError, UnavailableError) as problem:
             unfit = _missed(problem, request)
-        if "sessions" not in unfit:
-            presence = read_sessions(client, clock, users, bar.update)
+        there = None if "sessions" in unfit else client
+        presence = read_sessions(there, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
-        if not unfit:
-            after, of_mirror = read_mirror(client, users)
+        after, of_mirror = (None, []) if unfit else read_mirror(client, users)
     if context.server.link == "down":
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
@@ -84,7 +82,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "incomplete": "; ".join(lost) or None,
+        "incomplete": "; ".join(filter(None, [*lost, read.info["incomplete"]])) or None,
         "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],

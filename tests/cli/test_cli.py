@@ -318,6 +318,13 @@ def test_a_fault_of_its_own_is_no_finding(
     assert "ZeroDivisionError: unforeseen" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("field", ["-_5", "-@5", "-5_6_7"])
+def test_a_malformed_field_with_a_minus(field: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is malformed, not an option: 1, and why."""
+    assert 1 == run("decode", field, "1_2_3")
+    assert capsys.readouterr().err.startswith("imlib: ")
+
+
 def test_an_option_that_is_wrong_is_no_malformed_entry(capsys: pytest.CaptureFixture[str]) -> None:
     """A user id that is none is the question's fault: 2, where a malformed entry is 1."""
     assert 2 == run("decode", "5_6", "1_2_3", "--user", "99999999999")
@@ -492,6 +499,7 @@ def test_output_that_goes_nowhere(arguments: str, where_to: str, code: int, tmp_
         ("decode 5_6 1_2", 1),
         ("audit nowhere", 2),
         ("--help", 0),
+        ("--version", 0),
     ],
 )
 def test_streams_that_are_closed(arguments: str, code: int, closed: str, tmp_path: Path) -> None:
@@ -613,8 +621,10 @@ class TestShow:
     def test_json_is_ascii_and_exact(self, capsys: pytest.CaptureFixture[str]) -> None:
         """64-bit numbers are strings, others numbers, what is nothing is null, on any terminal."""
         nothing = [None, math.nan, math.inf, -math.inf, pd.NaT, pd.NA, np.float64("nan")]
-        rows = [(2**63 - 1, 7, "größe 日本 \x7f\x1b", each) for each in [*nothing, 0.5, Decimal(1)]]
-        show(["id", "user_id", "text", "what"], rows, "json", ["id"])
+        rows = [
+            (str(2**63 - 1), 7, "größe 日本 \x7f\x1b", each) for each in [*nothing, 0.5, Decimal(1)]
+        ]
+        show(["id", "user_id", "text", "what"], rows, "json")
         printed = capsys.readouterr().out
         assert printed.isascii()
         assert "\x7f" not in printed

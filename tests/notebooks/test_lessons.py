@@ -20,3 +20,15 @@ def test_a_kernel_finds_every_module(tmp_path: Path) -> None:
         f"lessons.{name}" for name in ("explorer", "layers", "plots", "simulation", "style")
     ] == modules
     assert repr(str(LESSONS / "__init__.py")) == notebook.cells[0].outputs[0].data["text/plain"]
+
+
+def test_a_bar_needs_no_widgets(tmp_path: Path) -> None:
+    """A kernel without ipywidgets takes a snapshot with a progress bar, and warns of nothing."""
+    source = """import sys
+sys.modules["ipywidgets"] = None
+import imlib
+with imlib.connect() as deployment:
+    _ = deployment.snapshot(progress=True)"""
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    execute(notebook, "bar.ipynb", tmp_path)
+    assert [] == notebook.cells[0].outputs

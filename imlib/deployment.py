@@ -14,7 +14,7 @@ from imlib.context import Context
 from imlib.errors import ConfigurationError, InvalidValueError
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import Secret, ServerUrl
 from imlib.validation import distinct_users
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ class Deployment(Context):
             A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks
             for one.
         """
+        mask_key = Secret(mask_key) if isinstance(mask_key, bytes) else mask_key
         from imlib.snapshot import SnapshotRequest
         from imlib.snapshot.take import take_snapshot
 

@@ -134,7 +134,7 @@ class Deployment(Context):
         user_ids : int or collection of int, optional
             Only what belongs to this user or these, in Redis and in all tables.
         unmask : collection of str
-            Masked columns to show as they are, each by name: ``devices.token``. Tokens of one column
+            Masked columns to show as they are, each by name: ``devices.token``. A column's tokens
             don't join with another's, but for ids of users and of auth keys.
         mask_key : bytes, optional
             Makes the tokens of masked values comparable between snapshots that are given the same;

@@ -49,7 +49,11 @@ class Row:
 
 
 def medians(
-    contenders: Sequence[Callable[[], object]], *, units: int = 1, runs: int = RUNS
+    contenders: Sequence[Callable[[], object]],
+    *,
+    units: int = 1,
+    runs: int = RUNS,
+    before: Callable[[], object] = lambda: None,
 ) -> list[float]:
     """Time contenders in turn, A B C A B C, after one run that is not counted; return each one's
     median.
@@ -61,10 +65,13 @@ def medians(
         How many units of work one call does.
     runs : int
         Counted runs of each.
+    before : callable
+        What makes each call's world, and is not counted.
     """
     taken: list[list[float]] = [[] for _ in contenders]
     for run in range(runs + 1):
         for times, contender in zip(taken, contenders, strict=True):
+            before()
             gc.collect()
             began = time.perf_counter()
             contender()

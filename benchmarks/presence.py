@@ -18,7 +18,7 @@ NOW = 1512270533
 
 
 def run() -> list[Row]:
-    """Measure set_online, renew and the batch read on a private real server."""
+    """Measure set_online, set_offline, renew and the batch read on a private real server."""
     with imlib.connect(
         redis_url="embedded://", database_url="embedded://", clock=lambda: NOW
     ) as deployment:
@@ -36,6 +36,7 @@ def run() -> list[Row]:
         ]
         return [
             _set_online(deployment, statuses[:WRITES]),
+            _set_offline(deployment, statuses[:WRITES]),
             _renew(deployment, statuses),
             _read(deployment, statuses),
         ]
@@ -70,6 +71,36 @@ def _set_online(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
         times[2],
         "HSET over a bare socket",
         "1.5 times",
+    )
+
+
+def _set_offline(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
+    one = b"".join(
+        _packed("HDEL", statuses[0].to_key(), *(statuses[0].to_field(layout) for layout in Layout))
+    )
+
+    def ours() -> None:
+        for status in statuses:
+            deployment.online_status.set_offline(status)
+
+    def deployed() -> None:
+        for status in statuses:
+            fields = (status.to_field(layout) for layout in Layout)
+            deployment.redis.hdel(status.to_key(), *fields)
+
+    floor = _bare(deployment, [one] * len(statuses), 1)
+    times = medians(
+        [ours, deployed, floor],
+        units=len(statuses),
+        before=lambda: deployment.online_status.renew(statuses),
+    )
+    return Row(
+        "set_offline, a session",
+        times[0],
+        times[1],
+        "HDEL, whatever the connection",
+        times[2],
+        "HDEL over a bare socket",
     )
 
 

@@ -14,6 +14,7 @@ from imlib.errors import (
     ConfigurationError,
     FallbackWarning,
     NotConnectedError,
+    UnavailableError,
 )
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
@@ -23,6 +24,8 @@ from imlib.servers.urls import ServerUrl, checked_url
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from imlib.models.account import AccountModel
     from imlib.models.chat import ChatModel
     from imlib.models.dialog import DialogModel
@@ -64,7 +67,8 @@ def connect(
         A replica for plain reads. Without it, IMLIB_REPLICA_URL is used if the database is
         IMLIB_DATABASE_URL's.
     read_only : bool
-        Refuse every write of every model with `ReadOnlyError`.
+        Refuse every write of every model with `ReadOnlyError`. Where both servers are named, one
+        may be gone: what needs it raises `UnavailableError`, the rest is answered.
     scratch : bool
         For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
@@ -95,8 +99,8 @@ def connect(
     Warns
     -----
     FallbackWarning
-        Less is there than was asked for, such as no server program to embed, or no field lease on
-        this server.
+        Less is there than was asked for, such as no server program to embed, no field lease on
+        this server, or with ``read_only`` one server of two.
     """
     global _current
     # From here on no variable shows a password, in a traceback either.
@@ -109,20 +113,20 @@ def connect(
     asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
     named = _named(redis_url, database_url, replica_url)
     own_database = named.database == EMBEDDED
-    from imlib.servers.sql import open_engine
-
     with ExitStack() as stack:
         at = _with_private_servers(named, stack)
-        redis, server, redis_at = open_redis(at.redis, read_only=read_only)
+        # A private server is no half of anything that somebody looks for.
+        forgive = read_only and EMBEDDED not in named
+        redis, server, redis_at = open_redis(at.redis, read_only=read_only, forgive=forgive)
         stack.callback(redis.close)
         if server.link == "down":
             said = f"imlib: what is read may be old: this is {server}."
             warnings.warn(said, FallbackWarning, stacklevel=2)
         # An embedded database is imlib's own: its tables are made even with read_only.
-        engine = open_engine(at.database, read_only=read_only and not own_database)
-        stack.callback(engine.dispose)
-        replica = open_engine(at.replica, read_only=True) if at.replica else engine
-        stack.callback(replica.dispose)
+        only_read = read_only and not own_database
+        engine, replica = _open_engines(
+            at, server.gone, stack, read_only=only_read, forgive=forgive
+        )
         deployment = Deployment(
             redis,
             engine,
@@ -205,6 +209,29 @@ def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
     return named
 
 
+def _open_engines(
+    at: _Named, redis_gone: str, stack: ExitStack, *, read_only: bool, forgive: bool
+) -> tuple[Engine, Engine]:
+    """Open the database and its replica; with ``forgive`` either Redis or these may be gone."""
+    from imlib.servers.sql import open_engine
+
+    gone: list[str] = []
+    engine = replica = open_engine(at.database, read_only=read_only, gone=gone if forgive else None)
+    stack.callback(engine.dispose)
+    if at.replica:
+        # Where the primary answers, nothing is lost by connecting without its replica.
+        replica = open_engine(at.replica, read_only=True, gone=gone if gone else None)
+        stack.callback(replica.dispose)
+    if redis_gone:
+        if len(gone) == 1 + bool(at.replica):
+            raise UnavailableError(f"{redis_gone}; {gone[0]}")
+        gone.append(redis_gone)
+    for why in gone:
+        said = f"imlib: only what does without it is answered: {why}"
+        warnings.warn(said, FallbackWarning, stacklevel=3)
+    return engine, replica
+
+
 def get_account_model() -> AccountModel:
     """Return the model of devices, notification settings and privacy, or raise
     `NotConnectedError`.
@@ -273,6 +300,8 @@ def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _
 
 def _lease(asked: Lease | str, layout: Layout, server: RedisServer) -> Lease:
     auto = asked == "auto"
+    if server.gone:
+        return Lease.KEY if auto else Lease(asked)
     if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
         return Lease.KEY
     if server.field_lease:

@@ -11,11 +11,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 from imlib.context import Context
-from imlib.errors import ConfigurationError, InvalidValueError
+from imlib.errors import ConfigurationError, InvalidValueError, printable
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
 from imlib.servers.urls import Secret, ServerUrl
-from imlib.validation import distinct_users
+from imlib.session_status import distinct_users
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -117,6 +117,8 @@ class Deployment(Context):
         unmask: Collection[str] = (),
         mask_key: bytes | None = None,
         keep_incomplete: bool = False,
+        unindexed: bool = False,
+        timeout: float = 60,
         progress: bool = False,
     ) -> Snapshot:
         """Return what Redis and the SQL database hold now as DataFrames; nothing is written to what
@@ -125,7 +127,8 @@ class Deployment(Context):
         Parameters
         ----------
         tables : collection of str, or mapping of str to collection of str, optional
-            The tables to read, or for each the columns; by default every table that exists, whole.
+            The tables and views to read, or for each the columns; by default every table that
+            exists, whole.
         where : mapping, optional
             For a table a condition: a SQLAlchemy expression, ``("pts > :pts", {"pts": 7})`` with
             bound parameters, or SQL that needs none.
@@ -142,6 +145,12 @@ class Deployment(Context):
         keep_incomplete : bool
             Keep what was read of Redis when the database fails; ``info["incomplete"]`` then says
             why.
+        unindexed : bool
+            With ``user_ids``: search tables of more than about 2,000,000 rows also by columns
+            without an index. Without it ``info["not_asked"]`` names them.
+        timeout : float
+            Seconds without a byte after which the database counts as gone; a ``read_timeout`` in
+            its URL replaces it.
         progress : bool
             Show a progress bar in a terminal or notebook.
 
@@ -166,6 +175,8 @@ class Deployment(Context):
             unmask=unmask,
             mask_key=mask_key,
             keep_incomplete=keep_incomplete,
+            unindexed=unindexed,
+            timeout=timeout,
         )
         return take_snapshot(self, request, progress=progress)
 
@@ -258,4 +269,4 @@ class Deployment(Context):
             if self.scratch
             else "",
         }
-        return {name: value for name, value in facts.items() if value}
+        return {name: printable(value) for name, value in facts.items() if value}

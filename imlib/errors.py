@@ -32,7 +32,7 @@ class ImlibError(Exception):
     keys: tuple[str, ...] = ()
 
     def __init__(self, message: str = "", **evidence: object) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         for name, value in evidence.items():
             setattr(self, name, value)
 
@@ -145,6 +145,13 @@ class SnapshotError(ImlibError):
 
 class FallbackWarning(UserWarning):
     """imlib works, with less than was asked for; the message says what and why."""
+
+
+def printable(value: object) -> str:
+    """Return text that moves no cursor and turns no line: what does so is escaped."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value)
+    )
 
 
 def shortened(value: object) -> str:

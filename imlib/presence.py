@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import CodecError
@@ -100,12 +100,11 @@ def read_users(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> B
     # HSCAN in HGETALL's place: it ends where one HGETALL would hold the server for too long.
     first = encode_for_each_key(b"HSCAN", wanted.encoded, b"0", b"COUNT", b"%d" % (_LARGE + 1))
     replies = round_trip(client, [("TIME",), first])
-    with translate_errors(client):
-        for at, reply in enumerate(replies[1:]):
-            if type(reply) is list:
-                cursor, found = reply
-                whole = cursor in (b"0", 0)
-                replies[1 + at] = found if whole else _hash_in_parts(client, wanted.keys[at], reply)
+    for at, reply in enumerate(replies[1:]):
+        if type(reply) is list:
+            cursor, found = reply
+            whole = cursor in (b"0", 0)
+            replies[1 + at] = found if whole else _hash_in_parts(client, wanted.keys[at], reply)
     return _batch(client, wanted, replies, clock)
 
 
@@ -266,13 +265,14 @@ def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -
 
     cursor, found = begun
     entries: Any = dict(zip(found[::2], found[1::2], strict=True))
-    try:
-        while cursor:
-            cursor, more = client.hscan(key, max(int(cursor), 0), count=_LARGE)
-            entries |= more
-    except ResponseError as refusal:  # no hash any more, or not for this user
-        check_refusals(client, [refusal])
-        return refusal
+    with translate_errors(client):
+        try:
+            while cursor:
+                cursor, more = client.hscan(key, max(int(cursor), 0), count=_LARGE)
+                entries |= more
+        except ResponseError as refusal:  # no hash any more, or not for this user
+            check_refusals(client, [refusal])
+            return refusal
     return entries
 
 
@@ -283,20 +283,19 @@ def online_in(batch: Batch) -> list[list[SessionStatus]]:
     one.
     """
     oldest = cutoff(batch.clock)
-    entries = zip(batch.fields, batch.values, strict=True)
+    owners = list(chain.from_iterable(map(repeat, batch.user_ids, batch.sizes)))
+    parsed = SessionStatus.parse_many(batch.fields, batch.values, owners)
+    entries = zip(batch.fields, parsed, strict=True)
     online = []
-    for user_id, size in zip(batch.user_ids, batch.sizes, strict=True):
-        latest: dict[tuple[int, int], tuple[SessionStatus, bytes]] = {}
-        for field, value in islice(entries, size):
-            status = SessionStatus.parse_key_value(field, value, user_id=user_id)
+    for size in batch.sizes:
+        latest: dict[tuple[int, int], SessionStatus] = {}
+        for field, status in islice(entries, size):
             if status and status.now > oldest:  # `malformed_in` lists what is no session
                 session = status.auth_key_id, status.session_id
-                if session in latest:
-                    known, spelled = latest[session]
-                    if (status.now, b"@" not in field) <= (known.now, b"@" not in spelled):
-                        continue
-                latest[session] = status, field
-        online.append([latest[session][0] for session in sorted(latest)])
+                known = latest.get(session)
+                if known is None or status.now + (b"@" not in field) > known.now:
+                    latest[session] = status
+        online.append(list(map(latest.__getitem__, sorted(latest))))
     return online
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from imlib.errors import printable
 from imlib.schema import tables
 from imlib.servers.sql import connect, translate_errors
 
@@ -38,7 +39,7 @@ class SchemaReport:
     def __str__(self) -> str:
         found = [(name.replace("_", " "), getattr(self, name)) for name in self.__slots__]
         return (
-            "\n".join(f"{what}: {', '.join(names)}" for what, names in found if names)
+            "\n".join(f"{what}: {printable(', '.join(names))}" for what, names in found if names)
             or "as imlib makes it"
         )
 

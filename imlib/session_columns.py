@@ -28,8 +28,6 @@ _TYPES: Final = {
 }
 # Fewer entries than this are decoded faster one by one: columns cost half a millisecond to start.
 _COLUMNAR_FROM: Final = 400
-# No field and no value is longer, and a decimal of Arrow can hold as many digits.
-_LONGEST: Final = 64
 
 
 class MalformedEntry(NamedTuple):
@@ -176,19 +174,18 @@ def _integers(name: str, digits: pa.Array) -> pa.Array:
         return digits.cast(_TYPES[name])
     except pa.ArrowInvalid:
         # At least one is too wide, and the error doesn't say which.
-        numbers = digits.cast(pa.decimal256(_LONGEST))
+        numbers = digits.cast(pa.decimal128(19))
         # Without a check: what is too wide is cut, and then differs.
         integers = numbers.cast(_TYPES[name], safe=False)
         return pc.if_else(pc.equal(integers, numbers), integers, None)
 
 
 def _binary(entries: Sequence[str | bytes]) -> pa.Array:
-    """Return entries as bytes. What is not ASCII, too long, or neither str nor bytes is null."""
+    """Return entries as bytes. What is not ASCII, or neither str nor bytes, is null."""
     known: Sequence[object] = entries
     if set(map(type, entries)) != {bytes}:
         known = [_bytes_or_none(entry) for entry in entries]
-    texts = pa.array(known, pa.large_binary())
-    return pc.if_else(pc.less_equal(pc.binary_length(texts), _LONGEST), texts, None)
+    return pa.array(known, pa.large_binary())
 
 
 def _bytes_or_none(entry: object) -> bytes | None:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 from typing import Final, Self
 
-from imlib.errors import CodecError
+from imlib.errors import CodecError, InvalidValueError, shortened
 
 KEY_PREFIX: Final = "online_"
 """The start of a user's Redis key; the user id follows."""
@@ -193,12 +195,40 @@ one layout (field '-5@6', value '1512270533_1_42')
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
             # No part may hold a space, so it keeps the two apart.
             entry = f"{text} {stamp}"
-            for pattern in _ENTRIES:
-                if found := pattern.fullmatch(entry):
-                    return cls(user_id, *map(int, found.group(*PARTS)))
+            if found := _DOCUMENTED.fullmatch(entry):
+                auth_key, session, now, server, netlib = found.groups()
+            elif found := _DEPLOYED.fullmatch(entry):
+                auth_key, session, server, netlib, now = found.groups()
+            else:
+                return None
+            # Written out for speed, like `__post_init__`.
+            return cls(user_id, int(auth_key), int(session), int(server), int(netlib), int(now))
         except (ValueError, TypeError):
-            pass  # not ASCII, neither str nor bytes, or too wide
-        return None
+            return None  # not ASCII, neither str nor bytes, or too wide
+
+    @classmethod
+    def parse_many(
+        cls, fields: Sequence[bytes], values: Sequence[bytes], user_ids: Sequence[int]
+    ) -> list[Self | None]:
+        """Decode many entries as `parse_key_value` does each, at half the cost if all are good."""
+        text = b"\n".join(map(b" ".join, zip(fields, values, strict=True))).decode("latin-1")
+        for lines in _LINES:
+            rows = lines.findall(text)
+            # Where an entry holds the end of a line, lines are not entries.
+            if len(rows) == len(fields) == text.count("\n") + 1:
+                columns = {"user_id": user_ids}
+                for name, column in zip(lines.groupindex, zip(*rows, strict=True), strict=True):
+                    columns[name] = list(map(int, column))
+                if all(
+                    low <= min(columns[name]) and max(columns[name]) <= high
+                    for name, (low, high) in WIDTHS.items()
+                ):
+                    statuses: list[Self | None] = list(map(object.__new__, repeat(cls, len(rows))))
+                    for name, numbers in columns.items():
+                        deque(map(getattr(cls, name).__set__, statuses, numbers), maxlen=0)
+                    return statuses
+        entries = zip(fields, values, user_ids, strict=True)
+        return [cls.parse_key_value(field, value, user_id=owner) for field, value, owner in entries]
 
 
 def user_id_from_key(key: str | bytes) -> int:
@@ -227,7 +257,7 @@ def user_id_from_key(key: str | bytes) -> int:
 
 def parse_int64(text: bytes) -> int | None:
     """Return a plain decimal int64 as a number, and None for anything else."""
-    if not text.isascii() or not _DECIMAL.fullmatch(text.decode()) or len(text) > 20:
+    if not text.isascii() or not re.fullmatch(_NUMBER, text.decode()):
         return None
     number = int(text)
     return number if _INT64[0] <= number <= _INT64[1] else None
@@ -249,9 +279,26 @@ def check_width(name: str, value: object) -> int:
     return number
 
 
+def distinct_users(user_ids: Iterable[int]) -> list[int]:
+    """Return user ids as plain ints, each once, in order; raise `InvalidValueError` if no int32."""
+    given = list(user_ids)
+    low, high = WIDTHS["user_id"]
+    if (
+        set(map(type, given)) <= {int}
+        and low <= min(given, default=low) <= max(given, default=high) <= high
+    ):
+        # The usual case costs a tenth of what follows.
+        return list(dict.fromkeys(given))
+    try:
+        return list(dict.fromkeys(check_width("user_id", user_id) for user_id in given))
+    except CodecError as problem:
+        raise InvalidValueError(f"{shortened(problem.value)}: {problem.reason}") from None
+
+
 # A number is canonical: it matches exactly when encoding it gives the same text back.
-_NUMBER: Final = "0|-?[1-9][0-9]*"
-_DECIMAL: Final = re.compile(_NUMBER)
+# No width has more digits.
+_NUMBER: Final = "0|-?[1-9][0-9]{0,18}"
+_DECIMAL: Final = re.compile("0|-?[1-9][0-9]*")
 
 
 def _pattern(parts: tuple[str, ...], separator: str) -> str:
@@ -266,7 +313,9 @@ PATTERNS: Final = {
     for layout in Layout
 }
 """The shape of a hash field and of a hash value in each layout, with a named group per part."""
-_ENTRIES: Final = [re.compile(" ".join(patterns)) for patterns in PATTERNS.values()]
+_ENTRIES: Final = [" ".join(patterns) for patterns in PATTERNS.values()]
+_DOCUMENTED, _DEPLOYED = map(re.compile, _ENTRIES)
+_LINES: Final = [re.compile(f"^{entry}$", re.MULTILINE) for entry in _ENTRIES]
 
 
 def why_malformed(field: object, value: object, user_id: object = 0) -> str:

@@ -336,6 +336,80 @@ def as_reader(server: PrivateRedis, rules: str | None) -> str:
     return server.add_user("reader", SECRET, "~*", *rules.split()) if rules else server.url
 
 
+class TestHalfAnOutage:
+    """Looking goes on with the half that is there; what needs the other says so."""
+
+    def test_the_database_is_gone(self, plain: PrivateRedis) -> None:
+        """A warning says it, presence is answered, tables raise."""
+        gone = f"mysql+pymysql://im:{SECRET}@127.0.0.1:{free_port()}/im"
+        with pytest.warns(imlib.FallbackWarning, match="Can't connect") as warned:
+            deployment = imlib.connect(plain.url, gone, read_only=True)
+        assert ([__file__], False) == ([one.filename for one in warned], SECRET in str(warned[0]))
+        with deployment:
+            assert [] == deployment.online_status.get_online_by_user_id(7)
+            with pytest.raises(imlib.UnavailableError, match="Can't connect"):
+                deployment.users.get_user(7)
+            with pytest.raises(imlib.UnavailableError, match="Can't connect"):
+                deployment.snapshot()
+            kept = deployment.snapshot(keep_incomplete=True)
+        assert ({}, 0) == (kept.tables, len(kept.sessions))
+        assert "Can't connect" in str(kept.info["incomplete"])
+
+    def test_redis_is_gone(self, database: str) -> None:
+        """A warning says it, tables are answered, presence raises; and again when it is back."""
+        with private_redis() as server:
+            imlib.connect(server.url, database).close()
+            server.stop()
+            with pytest.warns(imlib.FallbackWarning, match="cannot be reached"):
+                deployment = imlib.connect(server.url, database, read_only=True, lease="field")
+            with deployment:
+                assert "redis not reached at" in repr(deployment)
+                with pytest.raises(imlib.UnavailableError, match="cannot be reached"):
+                    deployment.online_status.count_online()
+                with pytest.raises(imlib.UnavailableError, match="cannot be reached"):
+                    deployment.snapshot()
+                kept = deployment.snapshot(keep_incomplete=True)
+                assert ["sessions", "sequences"] == list(kept.info["redis_unfit"])
+                assert "INCOMPLETE: sessions: Redis at" in repr(kept)
+                server.start()
+                assert 0 == deployment.online_status.count_online().users
+                assert deployment.snapshot().info["incomplete"] is None
+
+    def test_a_primary_is_gone_and_its_replica_is_there(
+        self, plain: PrivateRedis, database: str
+    ) -> None:
+        """Plain reads go on; the primary's loss is said."""
+        gone = f"mysql+pymysql://im@127.0.0.1:{free_port()}/im"
+        imlib.connect(plain.url, database).close()
+        with pytest.warns(imlib.FallbackWarning, match="Can't connect"):
+            deployment = imlib.connect(plain.url, gone, database, read_only=True)
+        with deployment:
+            assert deployment.snapshot().info["incomplete"] is None
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_nothing_is_left_to_look_at(self, read_only: bool) -> None:
+        """Both gone is an error that names both; so is one, for who writes."""
+        gone = f"mysql+pymysql://im:{SECRET}@127.0.0.1:{free_port()}/im"
+        redis = f"redis://127.0.0.1:{free_port()}"
+        message = refusal(imlib.UnavailableError, redis, gone, gone, read_only=read_only)
+        assert "Redis at 127.0.0.1" in message
+        assert read_only == ("Can't connect" in message)
+
+    def test_whoever_writes_needs_both(self, plain: PrivateRedis) -> None:
+        """Without read_only half an outage is one."""
+        gone = f"mysql+pymysql://im:{SECRET}@127.0.0.1:{free_port()}/im"
+        assert "Can't connect" in refusal(imlib.UnavailableError, plain.url, gone)
+
+    def test_a_private_server_is_no_half(self, plain: PrivateRedis) -> None:
+        """Beside an embedded server the one that was named is all that there is to look at."""
+        gone = f"mysql+pymysql://im:{SECRET}@127.0.0.1:{free_port()}/im"
+        assert "Can't connect" in refusal(imlib.UnavailableError, EMBEDDED, gone, read_only=True)
+
+    def test_a_refused_login_is_no_outage(self, guarded: PrivateRedis, database: str) -> None:
+        """The server is there: the URL is to be mended."""
+        refusal(imlib.AccessDeniedError, guarded.url, database, read_only=True)
+
+
 class TestServersThatAreNotTheWhole:
     """A part of the keys, none of them, or an old copy is refused or said, whatever the rights."""
 
@@ -392,9 +466,10 @@ class TestServersThatAreNotTheWhole:
             assert [__file__] == [warning.filename for warning in warned]
             with deployment:
                 assert role % "down" in repr(deployment)
-        with pytest.warns(imlib.FallbackWarning, match="may be old"):
-            assert 0 == main(["servers"])
-        assert role % "down" in capsys.readouterr().out
+        assert 2 == main(["servers"])
+        printed = capsys.readouterr()
+        assert role % "down" in printed.out
+        assert "imlib: what is read may be old" in printed.err
 
     def test_a_primary_has_no_role_to_tell(
         self, redis_pair: tuple[PrivateRedis, PrivateRedis], database: str

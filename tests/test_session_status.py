@@ -225,6 +225,52 @@ def test_round_trip(status: SessionStatus, layout: Layout) -> None:
     assert status.user_id == user_id_from_key(status.to_key())
 
 
+GOOD_ENTRIES = [(b"-5_6", b"1512270533_1_42"), (b"0_-6", b"-1_-1_0")]
+DEPLOYED_ENTRIES = [(b"-5@6", b"1@42@1512270533"), (b"0@-6", b"-1@0@-1")]
+
+
+@given(
+    st.lists(strategies.valid_entries | strategies.every_entry, max_size=6),
+    st.sampled_from([[], GOOD_ENTRIES, DEPLOYED_ENTRIES]),
+)
+@example([], GOOD_ENTRIES)
+@example([], DEPLOYED_ENTRIES)
+@example([(b"5_6", b"9_1_2\n5_6 9_1_2"), (b"", b"")], [])
+@example([(b"5_6 9_1_2\n5_6", b"9_1_2"), (b"05_6", b"9_1_2")], GOOD_ENTRIES)
+@example([(b"5_6", b"9_1_2\n")], [])
+@example([(b"5_6", b"9_1_2"), (b"\xff", b"\xa0")], [])
+def test_many_are_decoded_as_each_alone(
+    entries: list[strategies.Entry], others: list[strategies.Entry]
+) -> None:
+    """The verdict on an entry is the same whatever else is decoded with it, and for any owner."""
+    given_entries = [
+        tuple(
+            part.encode(errors="surrogatepass") if isinstance(part, str) else part for part in one
+        )
+        for one in entries + others
+    ]
+    fields, values = ([one[half] for one in given_entries] for half in (0, 1))
+    owners = [(-1) ** at * (2**31 - 1 - at) for at in range(len(fields))]
+    assert [
+        SessionStatus.parse_key_value(*one, user_id=owner)
+        for one, owner in zip(given_entries, owners, strict=True)
+    ] == SessionStatus.parse_many(fields, values, owners)
+
+
+@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("name", [name for name in WIDTHS if name != "user_id"])
+def test_many_around_every_border(layout: Layout, name: str) -> None:
+    """A number just within its width is decoded, one just beyond it is not; nothing wraps."""
+    for end, beyond in zip(WIDTHS[name], (-1, 1), strict=True):
+        known = dataclasses.replace(STATUS, **{name: end})
+        field, value = known.to_field(layout), known.to_value(layout)
+        too_wide = [text.replace(str(end), str(end + beyond)) for text in (field, value)]
+        fields, values = ([one.encode()] * 2 for one in (field, value))
+        assert [known, known] == SessionStatus.parse_many(fields, values, [known.user_id] * 2)
+        fields[1], values[1] = too_wide[0].encode(), too_wide[1].encode()
+        assert [known, None] == SessionStatus.parse_many(fields, values, [known.user_id] * 2)
+
+
 @settings(max_examples=500)
 @given(strategies.every_entry)
 @example(("9" * 5000 + "_1", "1_1_1"))

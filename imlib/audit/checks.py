@@ -33,7 +33,8 @@ class Check(NamedTuple):
     about: str
     """What it looks for, in a sentence."""
     needs: dict[str, tuple[str, ...]]
-    """For each table that it reads, the columns; it needs all rows."""
+    """For each table that it reads, the columns; it needs all rows. ``sessions`` and ``sequences``
+    are what Redis holds."""
     run: Callable[[Snapshot], Iterable[Found]]
 
 
@@ -81,7 +82,7 @@ def _same(row: Any, frame: str, *columns: str) -> str:
     return _select(frame, **{name: getattr(row, name) for name in columns})
 
 
-@_check("info")
+@_check("info", sessions="")
 def _ghost(snapshot: Snapshot) -> Iterator[Found]:
     """A session past its lease, still in Redis: a sibling renews the key, or it never expires."""
     sessions = snapshot.sessions
@@ -93,7 +94,7 @@ def _ghost(snapshot: Snapshot) -> Iterator[Found]:
         yield _entry(row), what, _same(row, "sessions", *_SESSION)
 
 
-@_check("warning")
+@_check("warning", sessions="")
 def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
     """A presence key that never expires: a crash between HSET and EXPIRE leaves one."""
     sessions, what = snapshot.sessions, "it has no time to live, and stays for ever"
@@ -104,7 +105,7 @@ def _key_without_ttl(snapshot: Snapshot) -> Iterator[Found]:
         yield f"online_{user_id}", what, _select("malformed", key=f"online_{user_id}")
 
 
-@_check("warning")
+@_check("warning", sessions="")
 def _malformed(snapshot: Snapshot) -> Iterator[Found]:
     """A key or field from which nothing can be read."""
     for row in _each(snapshot.malformed):
@@ -116,7 +117,7 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
         yield "more", what, query
 
 
-@_check("info")
+@_check("info", sessions="")
 def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
     """A user whose sessions are in both layouts: servers of two kinds serve them."""
     kinds = snapshot.sessions.groupby("user_id")["layout"].nunique()
@@ -126,7 +127,7 @@ def _mixed_layouts(snapshot: Snapshot) -> Iterator[Found]:
         yield f"online_{user_id}", what, _select("sessions", user_id=user_id)
 
 
-@_check("warning")
+@_check("warning", sessions="")
 def _future_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session reported later than now: its server's clock is ahead, it looks online too long."""
     sessions = snapshot.sessions
@@ -140,6 +141,7 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
 
 @_check(
     "warning",
+    sessions="",
     users="id",
     auth_keys="auth_id",
     auth_users="auth_id",
@@ -196,7 +198,7 @@ def _repeated(frame: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, pd
     return iter(frame[frame.duplicated(columns, keep=False)].groupby(columns))
 
 
-@_check("error")
+@_check("error", sequences="")
 def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
     """Redis's counter is behind the table's: a deployed server would issue numbers twice."""
     sequences = snapshot.sequences
@@ -205,7 +207,7 @@ def _sequence_behind(snapshot: Snapshot) -> Iterator[Found]:
         yield row.name, what, _same(row, "sequences", "name")
 
 
-@_check("warning")
+@_check("warning", sequences="")
 def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
     """Redis's counter is ahead of the table's: it issued numbers that MySQL does not know."""
     sequences = snapshot.sequences

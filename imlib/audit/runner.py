@@ -44,7 +44,9 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
     rows: list[tuple[str, ...]] = []
     for name in known(checks):
         check = CHECKS[name]
-        if reason := _unfit(snapshot, name, check.needs):
+        tables = {table: columns for table, columns in check.needs.items() if columns}
+        reason = _unfit_redis(snapshot, check.needs) or _unfit(snapshot, name, tables)
+        if reason:
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
             found = sorted(check.run(snapshot), key=_as_read)
@@ -77,14 +79,22 @@ def _as_read(found: Found) -> list[tuple[int, str]]:
     return key
 
 
+def _unfit_redis(snapshot: Snapshot, needs: dict[str, tuple[str, ...]]) -> str:
+    reasons = snapshot.info.get("redis_unfit", {})
+    return next((f"{name}: {reasons[name]}" for name in needs if name in reasons), "")
+
+
 def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
-    facts = snapshot.info.get("tables", {})
-    if check == "missing_index" and snapshot.info.get("missing_indexes") is None:
+    info, facts = snapshot.info, snapshot.info.get("tables", {})
+    if check == "missing_index" and info.get("missing_indexes") is None:
         return "the snapshot does not say which indexes there are"
-    if check.startswith("sequence_") and (snapshot.sequences["state"] == "not read").any():
+    states = snapshot.sequences["state"]
+    unread = states.empty and "seq_updates_ngen" not in facts
+    if check.startswith("sequence_") and (unread or (states == "not read").any()):
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if name not in snapshot.tables]:
-        return f"not in the snapshot: {', '.join(missing)}"
+        why = f" ({info['incomplete']})" if info.get("incomplete") else ""
+        return f"not in the snapshot: {', '.join(missing)}{why}"
     columns: dict[str, Any] = {
         f"{table}.{column}": snapshot.tables[table].get(column)
         for table, names in needs.items()

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import io
+import atexit
 import os
+import re
 import shutil
-import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, astuple
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import imlib
-from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.cli.output import (
+    FAILED,
+    NO,
+    YES,
+    add_format,
+    add_sample,
+    complain,
+    connected,
+    say,
+    show,
+    standard_streams,
+    to_user_id,
+)
+from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
-from imlib.errors import CodecError, ConfigurationError, ImlibError
-from imlib.presence import measure_skew
-from imlib.session_status import check_width
+from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
+from imlib.session_status import PATTERNS, WIDTHS, check_width
 
 _DESCRIPTION = """\
 Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it,
@@ -30,6 +45,7 @@ Servers are named by environment variables, so that no password stands in a list
   IMLIB_REPLICA_URL   a replica of the database, for reads
 Without any: --sample asks a small made-up world on a private server, at its one instant.
 """
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPILOG = """\
 exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,
 something wrong, some difference; 2 it could not be told, the reason is on stderr
@@ -43,7 +59,7 @@ examples:
   imlib audit monday
   imlib audit --sample
   imlib diff monday tuesday
-  imlib decode -- -9223372036854775808_9223372036854775807 1512270533_1_42
+  imlib decode -9223372036854775808_9223372036854775807 1512270533_1_42
 """
 
 
@@ -55,35 +71,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         By default the process's own.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that lacks a letter is no reason to fail.
-            stream.reconfigure(errors="backslashreplace")
     try:
-        try:
-            options = _parser().parse_args(arguments)
-            code = int(options.run(options))
-        finally:
-            if sys.stdout is not None:
-                # An error is handled here; when the interpreter ends it would be a traceback.
-                sys.stdout.flush()
-        return code
+        with standard_streams(), warnings.catch_warnings():
+            # A library's warnings are for who calls it; imlib's own are told in one line.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", FallbackWarning)
+            warnings.showwarning = _warned
+            # A driver leaves its socket to the garbage collector where nobody answers.
+            atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
+            return _answered(arguments)
+    except OSError as problem:
+        complain(f"reading or writing failed: {problem}")
+        return FAILED
+
+
+def _answered(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
     except ImlibError as problem:
         complain(problem)
         return FAILED
-    except OSError as problem:
-        # A broken pipe is no failure: its reader has read enough.
-        if not isinstance(problem, BrokenPipeError):
-            complain(f"reading or writing failed: {problem}")
-        # When the interpreter ends, it flushes again what is left, and would complain once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt:
         return 130
+    except OSError:
+        raise
     except Exception:
         # A fault in imlib: shown whole, and with another exit code than a finding's.
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            complain(line)
         return FAILED
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> None:
+    complain(str(message).removeprefix("imlib: "))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -97,20 +123,23 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="imlib",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda _: _parser().parse_args(["--help"]))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    servers = command(
+    asked = command(
         "servers",
-        _servers,
-        "what the variables lead to: kinds, versions, lease, clock skew",
+        servers,
+        "what the variables lead to: kinds, versions, roles, lag, memory, schema, lease, skew",
         "Connect to the servers that the variables name and say what was found there.\n\n"
+        "Exit code 0: all of it was told; 2: something was not, because a server is gone, refuses "
+        "or may be behind.\n\n"
         "example:\n  imlib servers",
     )
     who = command(
@@ -123,9 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         "Exit code 0: every one is online; 1: somebody is not; 2: it could not be told.\n\n"
         "example:\n  imlib who 7 8 --format csv",
     )
-    who.add_argument("users", metavar="USER", type=int, nargs="+", help="a user id, an int32")
+    who.add_argument(
+        "users", metavar="USER", type=to_user_id, nargs="+", help="a user id, an int32"
+    )
     add_format(who)
-    for asking in (servers, who):
+    for asking in (asked, who):
         add_sample(asking)
 
     add_commands(command)
@@ -148,25 +179,16 @@ def _parser() -> argparse.ArgumentParser:
         _decode,
         "what a hash field and value mean; needs no server",
         "Decode one entry of a user's hash, in either layout.\n\nexample:\n"
-        "  imlib decode -- -5_6 1512270533_1_42     (-- because the field begins with a minus)",
+        "  imlib decode -5_6 1512270533_1_42",
     )
+    # argparse would take -5_6 for an option, because it is no number.
+    decode._negative_number_matcher = re.compile(r"-\d")
     decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
     decode.add_argument("value", metavar="VALUE", help="such as 1512270533_1_42 or 1@42@1512270533")
     decode.add_argument(
-        "--user", type=int, default=0, help="whose entry it is, for the output (default: 0)"
+        "--user", type=to_user_id, default=0, help="whose entry it is, for the output (default: 0)"
     )
     return parser
-
-
-def _servers(options: argparse.Namespace) -> int:
-    with connected(options) as deployment:
-        skew, _ = measure_skew(deployment.redis)
-        print(f"redis     {deployment.server} at {deployment.redis_url}")
-        if options.sample or os.environ.get("IMLIB_DATABASE_URL"):
-            print(f"database  {deployment.engine.dialect.name} at {deployment.database_url}")
-        print(f"lease     {deployment.lease}")
-        print(f"skew      this machine's clock is {skew:+.3f} s from Redis's (2 s are allowed)")
-    return YES
 
 
 def _who(options: argparse.Namespace) -> int:
@@ -175,18 +197,21 @@ def _who(options: argparse.Namespace) -> int:
         malformed = deployment.online_status.malformed(options.users)
     if options.format != "table":
         rows = [astuple(status) for sessions in online.values() for status in sessions]
-        show(list(imlib.SessionStatus.__dataclass_fields__), rows, options.format)
+        wide = [name for name, (low, _) in WIDTHS.items() if low < -(2**31)]
+        show(list(WIDTHS), rows, options.format, wide)
     else:
         for user_id, sessions in online.items():
-            print(f"user {user_id}: {'online' if sessions else 'offline'}")
+            say(f"user {user_id}: {'online' if sessions else 'offline'}")
             for one in sessions:
-                print(
+                say(
                     f"  auth key {one.auth_key_id}, session {one.session_id}: "
                     f"server {one.server_id}, connection {one.netlib_session_id}, reported at "
                     f"{one.now}"
                 )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
+    if deployment.server.link == "down":
+        return FAILED
     return YES if all(online.values()) else NO
 
 
@@ -201,7 +226,7 @@ def _sample(options: argparse.Namespace) -> int:
             raise ConfigurationError(
                 f"{options.export} cannot be written: {problem.strerror}"
             ) from problem
-        print(said, options.export)
+        say(f"{said} {options.export}")
         return YES
     absent = [
         name for name in ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL") if not os.environ.get(name)
@@ -213,8 +238,8 @@ def _sample(options: argparse.Namespace) -> int:
         )
     with imlib.connect() as deployment:
         deployment.load_sample()
-        print(said, deployment.database_url)
-        print(f"and in {deployment.redis_url}, where most sessions lapse within 15 s")
+        say(f"{said} {deployment.database_url}")
+        say(f"and in {deployment.redis_url}, where most sessions lapse within 15 s")
     return YES
 
 
@@ -230,6 +255,12 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         complain(refusal.reason)
         return NO
-    for name, value in asdict(status).items():
-        print(f"{name:18}{value}")
+    fields = {layout: field for layout, (field, _) in PATTERNS.items()}
+    layout = next(one for one in fields if re.fullmatch(fields[one], options.field))
+    date = "beyond the calendar"
+    with suppress(OverflowError):
+        date = f"{_EPOCH + timedelta(seconds=status.now):%Y-%m-%d %H:%M:%S} UTC"
+    told = {"layout": layout} | asdict(status) | {"date": date}
+    for name, value in told.items():
+        say(f"{name:18}{value}")
     return YES

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from typing import Any, Final, TextIO
+from unicodedata import category, east_asian_width
 
 import imlib
-from imlib.errors import ConfigurationError
+from imlib.errors import ConfigurationError, printable
+from imlib.session_status import parse_int64
 
 YES: Final = 0
 """Exit code: yes, whole, nothing wrong."""
@@ -20,11 +25,19 @@ NO: Final = 1
 FAILED: Final = 2
 """Exit code: an error, which is on stderr."""
 
+_NOTHING: Final = {"None", "NaT", "<NA>", "nan", "NaN", "inf", "-inf", "Infinity", "-Infinity"}
+# What a spreadsheet would run; a number, a phone or an entry of Redis it would not.
+_FORMULA: Final = re.compile(r"[=@\t\r\n＝＠＋－]|[+-](?![0-9_@. ]*\Z)")
+
 
 def add_format(command: argparse.ArgumentParser) -> None:
     """Add ``--format``."""
     command.add_argument(
-        "--format", choices=["table", "json", "csv"], default="table", help="table by default"
+        "--format",
+        choices=["table", "json", "csv"],
+        default="table",
+        help="table by default; json is the exact one, in ASCII, with 64-bit numbers as strings; "
+        "in csv a text that a spreadsheet would run gets a ' before it",
     )
 
 
@@ -33,6 +46,16 @@ def add_sample(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sample", action="store_true", help="ask the sample world; no server is needed"
     )
+
+
+def to_user_id(text: str) -> int:
+    """Return the number of an argument, which is written as Redis's keys have it."""
+    number = parse_int64(text.encode(errors="replace"))
+    if number is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no user id: allowed are digits, and a - before them, as in -7"
+        )
+    return number
 
 
 def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.Deployment:
@@ -53,28 +76,99 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
     return imlib.connect(database_url=None if database else "embedded://", read_only=True)
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) -> None:
-    """Print rows as a table, as JSON (an array of objects, every digit kept) or as CSV."""
+def show(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    form: str,
+    wide: Collection[str] = (),
+) -> None:
+    """Print rows as a table, as JSON (an array of objects, every digit kept) or as CSV.
+
+    The numbers of ``wide`` columns have 64 bits: JSON's readers would round them.
+    """
+    cells = [[one if isinstance(one, str) else _known(one) for one in row] for row in rows]
     if form == "json":
-        objects = [dict(zip(columns, row, strict=True)) for row in rows]
-        print(json.dumps(objects, indent=1, ensure_ascii=False, default=str))
+        objects = [dict(zip(columns, row, strict=True)) for row in cells]
+        for each in objects:
+            each.update({name: str(each[name]) for name in wide if each[name] is not None})
+        print(json.dumps(objects, indent=1, default=str).replace("\x7f", r"\u007f"))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([columns, *rows])
+        writer.writerows(map(_for_spreadsheet, row) for row in (columns, *cells))
     else:
-        lines = [list(map(_printable, row)) for row in (columns, *rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines = [
+            ["" if one is None else printable(one) for one in row] for row in (columns, *cells)
+        ]
+        widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
-            print("  ".join(map(str.ljust, line, widths)).rstrip())
+            padded = (one + " " * (to - _width(one)) for one, to in zip(line, widths, strict=True))
+            print("  ".join(padded).rstrip())
+
+
+def _known(value: object) -> object:
+    return None if str(value) in _NOTHING else value
+
+
+def _for_spreadsheet(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    # A tab or a new line is CSV's own matter; a CR would not be quoted, and begin a row.
+    shown = "".join(one if one in "\t\n" else printable(one) for one in cell)
+    return f"'{shown}" if _FORMULA.match(cell) else shown
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(
+        0 if category(one) in {"Mn", "Me"} else 1 + (east_asian_width(one) in "WF") for one in text
+    )
+
+
+def say(text: object) -> None:
+    """Print one line."""
+    print(printable(text))
 
 
 def complain(problem: object) -> None:
     """Print one line on stderr."""
-    print(f"imlib: {_printable(problem)}", file=sys.stderr)
+    print(f"imlib: {printable(problem)}", file=sys.stderr)
 
 
-def _printable(value: object) -> str:
-    """Return text that moves no cursor: a key or a value may have been made to do so."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in str(value)
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Have the process's own streams take everything, whoever reads them, or nobody."""
+    for number in range(3):
+        # What is closed would be given to the next file or socket that is opened.
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    out = _stream(sys.stdout, sys.__stdout__, 1)
+    with redirect_stdout(out), redirect_stderr(_stream(sys.stderr, sys.__stderr__, 2)):
+        try:
+            yield
+        finally:
+            # An error is handled here; when the interpreter ends it would be a traceback.
+            out.flush()
+
+
+def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
+    if stream is not own:
+        return stream or io.StringIO()  # a caller's
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
+        getattr(stream, "encoding", "utf-8"),
+        # A terminal that lacks a letter is no reason to fail.
+        "backslashreplace",
+        line_buffering=number == 2 or os.isatty(number),
     )
+
+
+class _Descriptor(io.FileIO):
+    """One whose reader may leave: having read enough is no failure, and nor is a lost complaint."""
+
+    def write(self, data: Any) -> int:
+        forgiven = OSError if self.fileno() == 2 else BrokenPipeError
+        with suppress(forgiven):
+            return super().write(data)
+        return len(data)

@@ -8,7 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imlib.cli.output import FAILED, NO, YES, add_format, add_sample, complain, connected, show
+from imlib.cli.output import (
+    FAILED,
+    NO,
+    YES,
+    add_format,
+    add_sample,
+    complain,
+    connected,
+    show,
+    to_user_id,
+)
 from imlib.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -41,7 +51,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     snapshot.add_argument(
         "--user",
         metavar="ID",
-        type=int,
+        type=to_user_id,
         action="append",
         help="only what is about this user; may come several times",
     )
@@ -55,7 +65,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     snapshot.add_argument(
         "--keep-incomplete",
         action="store_true",
-        help="keep what was read when the database fails, marked as such",
+        help="keep what was read when a server is gone or fails, marked as such",
     )
 
     audit = command(
@@ -141,13 +151,12 @@ def _snapshot(options: argparse.Namespace) -> int:
     info = snapshot.info
     if folder is not None:
         snapshot.save(folder)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for frame, count in info["rows"].items():
         facts: TableFacts = info["tables"].get(info["table_of"].get(frame, ""), {})
         rows.append((frame, count, ", ".join(facts.get("masked", [])), _notes(facts)))
+    rows += [(name, None, "", f"left out: {reason}") for name, reason in info["left_out"].items()]
     show(["frame", "rows", "masked", "notes"], rows, options.format)
-    for name, reason in info["left_out"].items():
-        complain(f"{name} is left out: {reason}")
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
     if folder is not None:
@@ -186,7 +195,8 @@ def _audit(options: argparse.Namespace) -> int:
 
         # It is the same as one taken now, and needs no server.
         folder = kept_snapshot()
-    snapshot = _take(options) if folder is None else Snapshot.load(folder)
+    # Half an outage: what needs the other half is answered, and the rest is skipped.
+    snapshot = _take(options, keep_incomplete=True) if folder is None else Snapshot.load(folder)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)

@@ -26,8 +26,7 @@ from imlib.presence import (
     scan_batches,
 )
 from imlib.servers.redis_pipeline import Command, round_trip, translated_error
-from imlib.session_status import Layout, SessionStatus
-from imlib.validation import distinct_users
+from imlib.session_status import SessionStatus, distinct_users
 
 if TYPE_CHECKING:
     from imlib.context import Context
@@ -153,11 +152,14 @@ class OnlineStatusModel:
         ReadOnlyError, UnavailableError, AccessDeniedError
         """
         self._context.check_writable("set_offline")
-        key, fields = status.to_key(), [status.to_field(layout) for layout in Layout]
-        connection = f"{status.server_id}@{status.netlib_session_id}@".replace("-", "%-")
-        documented = f"@{connection[:-1]}".replace("@", "_")
-        goodbye: Command = ("EVAL", _GOODBYE, 1, key, *fields, documented, connection)
-        (reply,) = round_trip(self._context.redis, [("HDEL", key, *fields) if force else goodbye])
+        key, field = status.to_key(), status.to_field()
+        command: Command = ("HDEL", key, field, field.replace("_", "@"))
+        if not force:
+            connection = f"{status.server_id}_{status.netlib_session_id}".replace("-", "%-")
+            deployed = f"^{connection}_(%-?)(%d+)$".replace("_", "@")
+            documented = f"^(%-?)(%d+)_{connection}$"
+            command = ("EVAL", _GOODBYE, 1, *command[1:], documented, deployed)
+        (reply,) = round_trip(self._context.redis, [command])
         if isinstance(reply, Exception):
             raise self._refusal({key: reply}, 1) from reply
         return force or not reply
@@ -340,16 +342,14 @@ def _script(lease: Lease, field_lease: str | None) -> str:
     return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]
 
 
-# ARGV: the fields of both layouts, and patterns of what is beside the time in their values.
+# ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.
 # An entry that the codec refuses is of no connection.
 _GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
 if held.err then return held end
 for i, value in ipairs(held) do
-  local now = value and (i == 1 and value:match('^(%-?%d+)' .. ARGV[3] .. '$')
-    or i == 2 and value:match('^' .. ARGV[4] .. '(%-?%d+)$'))
-  local digits = now and (now:match('^%-?([1-9]%d*)$') or now:match('^0$'))
-  if digits and (#digits < 19 or #digits == 19 and
-      digits <= (now:byte() == 45 and '9223372036854775808' or '9223372036854775807')) then
+  local sign, digits = tostring(value):match(ARGV[i + 2])
+  if digits and (digits:byte() > 48 or sign .. digits == '0') and #digits < 20
+      and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8)) then
     gone[#gone + 1] = ARGV[i]
   elseif value then
     left = left + 1

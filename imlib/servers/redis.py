@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
-from imlib.errors import ConfigurationError, UnsupportedServerError
+from imlib.errors import (
+    ConfigurationError,
+    UnavailableError,
+    UnsupportedServerError,
+    printable,
+)
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
 from imlib.servers.urls import Secret, ServerUrl, check_certificates, parse_options, refused
 
@@ -62,6 +67,8 @@ class RedisServer:
         Of a replica, host:port of the server that it follows, as far as the user may know.
     link : str
         Of a replica, whether that server is reached: "up" or "down".
+    gone : str
+        Why nothing is known of it: it was not reached, and the deployment opened without it.
     """
 
     name: str
@@ -69,17 +76,22 @@ class RedisServer:
     field_lease: str | None
     primary: str = ""
     link: str = ""
+    gone: str = ""
 
     def __str__(self) -> str:
+        if self.gone:
+            return "not reached"
         of = f" (a replica of {self.primary}, link {self.link})" if self.primary else ""
-        return f"{self.name} {self.version}{of}"
+        return printable(f"{self.name} {self.version}{of}")
 
 
-def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, str]:
+def open_redis(
+    url: str, *, read_only: bool, forgive: bool = False
+) -> tuple[Redis, RedisServer, str]:
     """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
-    With ``read_only`` no command is sent that could write. It is clear where the URL's login ends
-    (`checked_url`).
+    With ``read_only`` no command is sent that could write. With ``forgive`` a server that is gone
+    raises nothing before it is asked. It is clear where the URL's login ends (`checked_url`).
 
     Raises
     ------
@@ -94,7 +106,9 @@ def open_redis(url: str, *, read_only: bool) -> tuple[Redis, RedisServer, str]:
     client = _client(url)
     try:
         return client, _look_at(client, read_only=read_only), url
-    except BaseException:
+    except BaseException as problem:
+        if forgive and isinstance(problem, UnavailableError):
+            return client, RedisServer("Redis", "unknown", None, gone=str(problem)), url
         client.close()
         raise
 

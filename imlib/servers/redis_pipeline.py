@@ -81,9 +81,13 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     UnavailableError, AccessDeniedError, UnsupportedServerError
         The round trip itself failed. No command is sent twice.
     """
-    with translate_errors(client), PipelinedConnection(client) as line:
-        line.ask(commands)
-        return line.answers()
+    # Not by `translate_errors`: a context manager that is a generator costs a microsecond.
+    try:
+        with PipelinedConnection(client) as line:
+            line.ask(commands)
+            return line.answers()
+    except _failures() as problem:
+        raise translated_error(problem, client) from problem
 
 
 class PipelinedConnection:
@@ -128,7 +132,7 @@ class PipelinedConnection:
         return replies
 
 
-def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[EncodedCommands]:
+def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[tuple[bytes, int]]:
     """Pack commands into pieces worth a system call, each with the number of commands in it."""
     import hiredis
 
@@ -136,24 +140,21 @@ def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[EncodedCo
     piece: list[bytes] = []
     size = count = 0
     for command in commands:
-        packed = (
-            command
-            if isinstance(command, EncodedCommands)
-            else EncodedCommands(pack_command(tuple(command)), 1)
+        data, number = (
+            command if isinstance(command, EncodedCommands) else (pack_command(tuple(command)), 1)
         )
-        piece.append(packed.data)
-        size += len(packed.data)
-        count += packed.commands
+        piece.append(data)
+        size += len(data)
+        count += number
         if size >= _PIECE_BYTES:
-            yield EncodedCommands(b"".join(piece), count)
+            yield b"".join(piece), count
             piece, size, count = [], 0, 0
     if count:
-        yield EncodedCommands(b"".join(piece), count)
+        yield b"".join(piece), count
 
 
 def _read(connection: Any, count: int) -> list[Any]:
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import ResponseError
+    from redis import exceptions
 
     parser: Any = getattr(connection, "_parser", None)
     reader = getattr(parser, "_reader", None)
@@ -164,7 +165,7 @@ def _read(connection: Any, count: int) -> list[Any]:
         for _ in range(count):
             try:
                 replies.append(connection.read_response())
-            except ResponseError as refusal:
+            except exceptions.ResponseError as refusal:
                 replies.append(refusal)
         return replies
     from redis._parsers.hiredis import NOT_ENOUGH_DATA
@@ -175,7 +176,7 @@ def _read(connection: Any, count: int) -> list[Any]:
         if reply is NOT_ENOUGH_DATA:
             parser.read_from_socket()
             continue
-        if isinstance(reply, RedisConnectionError):
+        if isinstance(reply, exceptions.ConnectionError):
             raise reply
         append(reply)
         count -= 1
@@ -185,12 +186,16 @@ def _read(connection: Any, count: int) -> list[Any]:
 @contextmanager
 def translate_errors(client: Redis) -> Iterator[None]:
     """Re-raise redis-py's errors as `ImlibError`, with the original as the cause."""
-    from redis.exceptions import RedisError
-
     try:
         yield
-    except (RedisError, OSError, UnicodeError) as problem:
+    except _failures() as problem:
         raise translated_error(problem, client) from problem
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from redis.exceptions import RedisError
+
+    return RedisError, OSError, UnicodeError
 
 
 def translated_error(problem: Exception, client: Redis) -> ImlibError:

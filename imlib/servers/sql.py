@@ -239,17 +239,20 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     return _engine(checked_url(url), read_only)
 
 
-def open_engine(url: str, *, read_only: bool = False) -> sa.Engine:
+def open_engine(url: str, *, read_only: bool = False, gone: list[str] | None = None) -> sa.Engine:
     """Make an engine and connect it once; raise what `make_engine` and `ping` raise.
 
-    It is clear where the URL's login ends (`checked_url`).
+    It is clear where the URL's login ends (`checked_url`). With ``gone`` a server that is not there
+    is noted in it, and raises nothing before it is asked.
     """
     engine = _engine(url, read_only)
     try:
         ping(engine)
-    except BaseException:
-        engine.dispose()
-        raise
+    except BaseException as problem:
+        if gone is None or not isinstance(problem, UnavailableError):
+            engine.dispose()
+            raise
+        gone.append(str(problem))
     return engine
 
 

@@ -44,15 +44,24 @@ class TableDescription:
         SQLite's columns that cannot be NULL; MySQL says it with each result.
     key : list of str
         The primary key.
+    indexed : set of str
+        The columns by which rows are found without reading the others.
+    estimate : int
+        About how many rows there are; 0 where that is not known.
     at_same_instant : bool
         Whether its engine has transactions, so that all tables can be read as of one instant.
+    kind : str
+        Such as ``view``, for what is read only where it is asked for by name; empty for a table.
     """
 
     name: str
     columns: dict[str, str] = field(default_factory=dict)
     required: set[str] = field(default_factory=set)
     key: list[str] = field(default_factory=list)
+    indexed: set[str] = field(default_factory=set)
+    estimate: int = 0
     at_same_instant: bool = True
+    kind: str = ""
 
     @cached_property
     def clause(self) -> sa.TableClause:
@@ -62,7 +71,7 @@ class TableDescription:
 
 
 Listing = tuple[dict[str, TableDescription], dict[str, str]]
-"""The tables by name, and why the others are left out."""
+"""The tables by name, and why others cannot be read."""
 
 
 class Carrier(StrEnum):

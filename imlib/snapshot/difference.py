@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from imlib.errors import printable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -57,7 +59,7 @@ class Difference:
             f"{name} {len(frame)}" for name, frame in self.tables.items() if len(frame)
         )
         sessions = f"came {len(self.came)}, went {len(self.went)}, moved {len(self.moved)}"
-        return f"<Difference: {sessions}; {rows or 'no row'}>"
+        return printable(f"<Difference: {sessions}; {rows or 'no row'}>")
 
 
 def compare(later: Snapshot, earlier: Snapshot) -> Difference:
@@ -66,8 +68,13 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     same_users = _same_users(later, earlier)
     if not same_users:
         left_out["sessions"] = "the two are of different users"
+    for snapshot in (later, earlier):
+        if reason := snapshot.info.get("redis_unfit", {}).get("sessions"):
+            left_out["sessions"] = reason
     sessions = (later.sessions, earlier.sessions)
-    now, then = (one[one["online"] & same_users].set_index(_SESSION) for one in sessions)
+    now, then = (
+        one[one["online"] & ("sessions" not in left_out)].set_index(_SESSION) for one in sessions
+    )
     names = {"server_before": then["server_id"], "server_after": now["server_id"]}
     servers = pd.concat(names, axis=1, join="inner")
     tables: dict[str, pd.DataFrame] = {}

@@ -66,8 +66,11 @@ class TablesInfo(TypedDict, total=False):
     tables : dict of str to TableFacts
     left_out : dict of str to str
         Tables that were not read, each with the reason.
+    not_asked : dict of str to list of str
+        For one user's or some users' snapshot: per table the columns that lead to more of its rows,
+        and have no index.
     incomplete : str or None
-        Why reading ended early.
+        What is missing for another reason than a choice of the caller's.
     """
 
     database: str | None
@@ -77,6 +80,7 @@ class TablesInfo(TypedDict, total=False):
     mask_key_id: str
     tables: dict[str, TableFacts]
     left_out: dict[str, str]
+    not_asked: dict[str, list[str]]
     incomplete: str | None
 
 
@@ -103,6 +107,8 @@ class SnapshotInfo(TablesInfo, total=False):
     in_both_layouts, never_expire : list of int
         Users with a session in both layouts; users whose key never expires and holds no session.
         At most 1,000 each.
+    redis_unfit : dict of str to str
+        Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int
@@ -124,6 +130,7 @@ class SnapshotInfo(TablesInfo, total=False):
     missing_indexes: list[str] | None
     in_both_layouts: list[int]
     never_expire: list[int]
+    redis_unfit: dict[str, str]
     malformed_not_kept: int
     rows: dict[str, int]
     table_of: dict[str, str]

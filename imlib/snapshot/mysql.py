@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
+import pyarrow as pa
 import sqlalchemy as sa
 from pymysql.constants import CR
 
-from imlib.snapshot.description import Carrier, Field, Listing, TableDescription
+from imlib.servers.sql import driver_said
+from imlib.snapshot.description import Carrier, Field, Listing, Problem, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
-from imlib.snapshot.mysql_protocol import BinaryCursor
+from imlib.snapshot.mysql_protocol import BinaryCursor, Rows
+from imlib.snapshot.mysql_text import TextCursor, text_arrays
 
 _VALUE_BYTES: Final = 48
 """Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
@@ -22,47 +26,71 @@ _BEGIN: Final = (
 )
 # Shutdown, killed query, killed connection, idle too long: the whole reading was ended on purpose.
 _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
+_TOO_MANY_PREPARED: Final = 1461
 _CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
 _TRANSACTIONAL: Final = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
-_TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES
+_TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE()"""
 _COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"""
-_PRIMARY_KEYS: Final = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS
-WHERE TABLE_SCHEMA = DATABASE() AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX"""
+_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX = 1
+FROM information_schema.STATISTICS
+WHERE TABLE_SCHEMA = DATABASE() AND INDEX_TYPE IN ('BTREE', 'HASH') ORDER BY SEQ_IN_INDEX"""
+# These two views show a user's own rights to that user.
+_SEES_ALL: Final = """SELECT COUNT(*) FROM (
+SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'SELECT'
+UNION ALL SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES
+WHERE PRIVILEGE_TYPE = 'SELECT' AND DATABASE() LIKE TABLE_SCHEMA) AS granted"""
 
 
 def mysql_tables(connection: sa.Connection) -> Listing:
-    """Return the tables of MySQL or MariaDB by name, and why the others are left out."""
+    """Return the tables of MySQL or MariaDB by name, and why others cannot be read."""
     ask = connection.exec_driver_sql
     transactional = set(ask(_TRANSACTIONAL).scalars())
     listed, left_out = {}, {}
-    for name, kind, engine in ask(_TABLES):
-        if kind in ("BASE TABLE", "SYSTEM VERSIONED"):
-            listed[name] = TableDescription(name, at_same_instant=engine in transactional)
-        else:
-            left_out[name] = f"a {kind.lower()}, no table"
+    for name, kind, engine, rows in ask(_TABLES):
+        is_table = kind in (None, "BASE TABLE", "SYSTEM VERSIONED")
+        listed[name] = TableDescription(
+            name,
+            estimate=rows or 0,
+            at_same_instant=engine in transactional,
+            kind="" if is_table else kind.lower(),
+        )
     for name, column, declared in ask(_COLUMNS):
         if name in listed:
             listed[name].columns[column] = declared
-    for name, column in ask(_PRIMARY_KEYS):
-        if name in listed:
-            listed[name].key.append(column)
+    for name, column, primary, first in ask(_INDEXES):
+        if name in listed and column is not None:
+            if primary:
+                listed[name].key.append(column)
+            if first:
+                listed[name].indexed.add(column)
     for name, one in list(listed.items()):
         if not one.columns or not set(one.key) <= one.columns.keys():
             del listed[name]
-            left_out[name] = "dropped, altered or locked while the tables were listed"
+            left_out[name] = _why_not(connection, one)
     return dict(sorted(listed.items())), left_out
+
+
+def _why_not(connection: sa.Connection, table: TableDescription) -> str:
+    """Return why the catalogue tells nothing of a table: in the server's words, if it has any."""
+    try:
+        connection.execute(sa.select(sa.literal(1)).select_from(table.clause).limit(0))
+    except sa.exc.DBAPIError as error:
+        code, text = driver_said(error)
+        if MySQLSource.ended(code, text):
+            raise
+        return f"{text} (error {code})"
+    return "dropped, altered or locked while the tables were listed"
 
 
 class MySQLSource:
     """MySQL or MariaDB, read through one connection that nobody else uses."""
 
-    decode = staticmethod(mysql_arrays)
-
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
         self.most = 0
+        self._cursor: type[BinaryCursor | TextCursor] = BinaryCursor
 
     def skew(self) -> float:
         """Return by how many seconds this machine's clock is ahead of the database's."""
@@ -94,26 +122,61 @@ class MySQLSource:
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
         """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
+        with ExitStack() as stack:
+            try:
+                answer = stack.enter_context(self._answer(statement))
+            except sa.exc.DBAPIError as error:
+                if driver_said(error)[0] != _TOO_MANY_PREPARED:
+                    raise
+                self._cursor = TextCursor
+                statement = statement.with_only_columns(*self.select(table, carriers))
+                answer = stack.enter_context(self._answer(statement))
+            fields = mysql_fields(answer.fields, carriers)
+            for at, one in enumerate(fields):
+                if self._is_text_float(table, one.name, one.carrier):
+                    fields[at] = replace(one, dtype=pa.float32())
+            yield fields, answer.batches()
+
+    def decode(
+        self, fields: Sequence[Field], batch: Any, problems: dict[str, Problem]
+    ) -> list[pa.Array]:
+        """Decode a batch, whichever way it came."""
+        arrays = mysql_arrays if isinstance(batch, Rows) else text_arrays
+        return arrays(fields, batch, problems)
+
+    def select(
+        self, table: TableDescription, carriers: Mapping[str, Carrier]
+    ) -> list[sa.ColumnElement[Any]]:
+        """Return a table's columns, each as it is carried."""
+        selected: list[sa.ColumnElement[Any]] = []
+        for name, carrier in carriers.items():
+            column: sa.ColumnElement[Any] = table.clause.c[name]
+            if carrier:
+                column = sa.cast(column, _CASTS[carrier]).label(name)
+            elif self._is_text_float(table, name, carrier):
+                # As a DOUBLE: of a FLOAT only six digits become text.
+                column = (column * sa.literal_column("1e0")).label(name)
+            selected.append(column)
+        return selected
+
+    def sees_all(self) -> bool:
+        """Return whether the user may see every table that there is."""
+        return bool(self.connection.exec_driver_sql(_SEES_ALL).scalar_one())
+
+    @contextmanager
+    def _answer(self, statement: sa.Select[Any]) -> Iterator[Any]:
         driver: Any = self.connection.connection.dbapi_connection
-        usual, driver.cursorclass = driver.cursorclass, BinaryCursor
+        usual, driver.cursorclass = driver.cursorclass, self._cursor
         try:
             result = self.connection.execute(statement)
         finally:
             driver.cursorclass = usual
         with result:
-            cursor: Any = result.cursor
-            yield mysql_fields(cursor.fields, carriers), cursor.batches()
+            yield result.cursor
 
-    @staticmethod
-    def select(
-        table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> list[sa.ColumnElement[Any]]:
-        """Return a table's columns, each as it is carried."""
-        selected: list[sa.ColumnElement[Any]] = []
-        for name, carrier in carriers.items():
-            column = table.clause.c[name]
-            selected.append(sa.cast(column, _CASTS[carrier]).label(name) if carrier else column)
-        return selected
+    def _is_text_float(self, table: TableDescription, name: str, carrier: Carrier) -> bool:
+        declared = table.columns[name]
+        return self._cursor is TextCursor and not carrier and declared.startswith("float")
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

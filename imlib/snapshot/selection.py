@@ -20,6 +20,10 @@ Chosen = dict[str, list[str]]
 """The columns to read, by table."""
 
 
+_SCANNED_ROWS: Final = 2_000_000
+"""From about so many rows on, a table is not searched by a column without an index."""
+
+
 class Link(NamedTuple):
     """A column whose values belong to a user, whom another column of its table names."""
 
@@ -61,12 +65,18 @@ class SnapshotRequest:
     unmask: Collection[str] = ()
     mask_key: bytes | None = field(default=None, repr=False)
     keep_incomplete: bool = False
+    unindexed: bool = False
+    timeout: float = 60
 
     def __post_init__(self) -> None:
         # SQL and Arrow count in 64 bits, and the SELECT asks for one row more.
         if type(self.limit) is not int or not 1 <= self.limit < 1 << 62:
             raise InvalidValueError(
                 f"limit is {shortened(self.limit)}; allowed is 1 or more rows per table"
+            )
+        if not 0 < self.timeout < float("inf"):
+            raise InvalidValueError(
+                f"timeout is {shortened(self.timeout)}; allowed is a number of seconds above 0"
             )
         if not isinstance(self.where, Mapping):
             raise InvalidValueError(
@@ -87,7 +97,8 @@ def choose(
     columns: set[str] = set()
     for one in listed.values():
         columns.update(map(f"{one.name}.".__add__, one.columns))
-    names = [name for name in (listed if tables is None else tables) if name not in left_out]
+    every = [name for name, one in listed.items() if not one.kind]
+    names = [name for name in (every if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
     unmask = [name for name in request.unmask if name.partition(".")[0] not in left_out]
     _check_names("unmask", unmask, columns)
@@ -119,7 +130,8 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
     ours = table.clause
     match where:
         case str():
-            return condition(table, (where, {}))
+            # Taken literally: a colon in it begins no parameter.
+            return condition(table, (where.replace(":", r"\:"), {}))
         case (str(text), Mapping() as values):
             # The text may end with a comment, which the new line ends.
             return sa.text(f"({text}\n)").bindparams(**values)
@@ -148,26 +160,47 @@ def condition(table: TableDescription, where: Where) -> sa.ColumnElement[bool] |
     return expression
 
 
+class About(NamedTuple):
+    """How rows about users are found in one table.
+
+    Parameters
+    ----------
+    conditions : list
+        Each row about users meets one or more of them.
+    values : int
+        How many values they hold together.
+    not_asked : list of str
+        The columns that lead to users and are not asked, for want of an index.
+    """
+
+    conditions: list[sa.ColumnElement[bool]]
+    values: int
+    not_asked: list[str]
+
+
 def about_users(
     table: TableDescription,
     user_ids: Collection[int],
-    found: Mapping[Link, Collection[Any]],
+    found: Mapping[Link, Collection[Any] | None],
     most: int,
-) -> list[sa.ColumnElement[bool]]:
-    """Return conditions, one of which each row about users meets: none where nothing leads to one.
+    *,
+    unindexed: bool,
+) -> About:
+    """Return how rows about users are found; there is no condition where nothing leads to one.
 
-    There is one condition, unless it would hold more than ``most`` values. ``found`` holds for each
-    of `LINKS` the values of its column in the users' rows.
+    Each condition is for one column, so that its index can be used, and holds at most ``most``
+    values. ``found`` holds for each of `LINKS` the values of its column in the users' rows; None
+    where these were not asked for.
     """
     columns = table.clause.c
-    chosen: list[sa.ColumnElement[bool]] = []
-    held = 0
+    conditions: list[sa.ColumnElement[bool]] = []
+    held, not_asked = 0, []
     for column in columns:
         name = column.name
         full_name = f"{table.name}.{name}"
         link = _LED_TO.get(name) or _LED_TO.get(full_name)
         by_peer = name == "peer_id" and "peer_type" in columns
-        values: Collection[Any] = user_ids
+        values: Collection[Any] | None = user_ids
         if re.fullmatch(r"(.*_)?user_id", name) or full_name == "users.id":
             link = None
         elif link and full_name != "users.phone":  # users.id is enough there
@@ -176,11 +209,19 @@ def about_users(
             values = [str(user_id) for user_id in user_ids]
         elif not by_peer:
             continue
+        if values is None or not (unindexed or can_be_asked(table, name)):
+            not_asked.append(name)
+            continue
         held += len(values)
         is_user = columns["peer_type"] == int(PeerType.USER) if by_peer else sa.true()
         pieces = among(column, values, most, personal=link is _PHONES)
-        chosen += [is_user & piece for piece in pieces]
-    return [sa.or_(*chosen)] if chosen and held <= most else chosen
+        conditions += [is_user & piece for piece in pieces]
+    return About(conditions, held, not_asked)
+
+
+def can_be_asked(table: TableDescription, column: str) -> bool:
+    """Return whether rows are found by a column's values without reading too many others."""
+    return column in table.indexed or table.estimate < _SCANNED_ROWS
 
 
 def among(

@@ -51,9 +51,9 @@ def read_mirror(
 
 
 def compare_sequences(
-    before: Mapping[str, int],
+    before: Mapping[str, int] | None,
     rows: Mapping[str, int] | None,
-    after: Mapping[str, int],
+    after: Mapping[str, int] | None,
     *,
     whole: bool = True,
 ) -> pd.DataFrame:
@@ -61,8 +61,8 @@ def compare_sequences(
 
     Parameters
     ----------
-    before, after : dict of str to int
-        Redis's numbers, read before and after the table.
+    before, after : dict of str to int or None
+        Redis's numbers, read before and after the table; None where they were not read.
     rows : dict of str to int or None
         The table's; None where it was not read.
     whole : bool
@@ -76,13 +76,14 @@ def compare_sequences(
         a higher number already, and the row must be raised before the next one is issued;
         ``behind``: after the table was read, Redis still had a lower number, and a deployed server
         would issue numbers twice; ``redis only``: before the table was read; ``row only``;
-        ``not read``: the table, or not this row of it.
+        ``not read``: one of the three, or not this row of the table.
     """
-    known = rows or {}
+    unread = None in (before, rows, after)
+    before, known, after = before or {}, rows or {}, after or {}
     records = []
     for name in sorted(before.keys() | known.keys() | after.keys()):
         first, row, last = before.get(name), known.get(name), after.get(name)
-        if rows is None or (row is None and not whole):
+        if unread or (row is None and not whole):
             state = "not read"
         elif row is None:
             # A sequence that Redis had only afterwards may be younger than the table's reading.

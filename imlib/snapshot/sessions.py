@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MALFORMED_KEPT: Final = 10_000
 """The most rows of `malformed`; those beyond are counted."""
+_KEPT_BYTES: Final = 1024
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
@@ -75,8 +77,8 @@ def read_sessions(
     # The first part has no rows: the columns have their types even if nobody is online.
     parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
     never_expire: set[int] = set()
-    malformed: set[Malformed] = set()
-    not_kept = 0
+    malformed: list[Malformed] = []
+    seen: set[int] = set()  # hashes, because SCAN may return a key twice
     if user_ids is None:
         batches = scan_batches(client, clock, ttl=True)
     else:
@@ -89,10 +91,11 @@ def read_sessions(
             never_expire.update(
                 user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1
             )
-        more = [bad for bad in malformed_in(batch, columns) if bad not in malformed]
-        room = MALFORMED_KEPT - len(malformed)
-        malformed.update(more[:room])
-        not_kept += len(more[room:])
+        for bad in malformed_in(batch, columns):
+            if (place := hash((bad.key, bad.field))) not in seen:
+                seen.add(place)
+                if len(malformed) < MALFORMED_KEPT:
+                    malformed.append(_cut(bad))
         progress(len(columns))
     # Column by column, each taken from its parts as it is joined: memory's peak stays low.
     found = {}
@@ -105,8 +108,25 @@ def read_sessions(
         in_both,
         unseen,
         sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")),
-        not_kept,
+        len(seen) - len(malformed),
     )
+
+
+def _cut(bad: Malformed) -> Malformed:
+    """Return the same without what is beyond a kilobyte of it."""
+    kept, reason = {}, bad.reason
+    for name in ("key", "field", "value"):
+        whole = getattr(bad, name)
+        if whole and len(whole) > _KEPT_BYTES:
+            kept[name] = whole[:_KEPT_BYTES]
+            reason += f"; the {name} has {len(whole)} bytes, of which the first are kept"
+    return replace(bad, reason=reason, **kept)
+
+
+def no_sessions() -> SessionsRead:
+    """Return what is left where Redis was not read: frames of no rows, with their types."""
+    empty = {name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}
+    return SessionsRead(_frame(empty)[0], [], [], [], 0)
 
 
 _TYPES: Final[dict[str, str]] = {

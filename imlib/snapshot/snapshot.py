@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import pandas as pd
 
-from imlib.errors import shortened
+from imlib.errors import printable, shortened
 from imlib.snapshot.difference import Difference, compare
 from imlib.snapshot.folder import read_folder, refusal, write_folder
 from imlib.snapshot.info import SnapshotInfo
@@ -144,14 +144,14 @@ class Snapshot:
         rows = ", ".join(f"{name} {count}" for name, count in counts if count) or "empty"
         if why := self.info.get("incomplete"):
             rows += f"; INCOMPLETE: {why}"
-        return f"<Snapshot: {rows}>"
+        return printable(f"<Snapshot: {rows}>")
 
     def _repr_html_(self) -> str:
         html = "<table><tr><th>frame</th><th>rows</th></tr>"
         if why := self.info.get("incomplete"):
-            html = f"<p><b>Incomplete:</b> {escape(why)}</p>{html}"
+            html = f"<p><b>Incomplete:</b> {escape(printable(why))}</p>{html}"
         for name, count in self.info.get("rows", {}).items():
-            cell = f"<td style='text-align:left'>{escape(name)}</td>"
+            cell = f"<td style='text-align:left'>{escape(printable(name))}</td>"
             html += f"<tr>{cell}<td>{count:,}</td></tr>"
         return f"{html}</table>"
 

@@ -12,7 +12,6 @@ from operator import methodcaller
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from imlib.schema import bits
@@ -22,16 +21,16 @@ from imlib.snapshot.description import (
     INSTANT,
     NAIVE,
     TEXT,
-    ZERO_DATE,
     Carrier,
     Field,
     Listing,
     Problem,
     TableDescription,
 )
+from imlib.snapshot.moments import moments
 
 _BATCH_ROWS: Final = 20_000
-_ZERO_DATE: Final = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
+_ODD_NAME: Final = "its name is no UTF-8"
 _TABLES: Final = r"""SELECT name, type FROM sqlite_master
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"""
 _COLUMNS: Final = """SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)
@@ -47,18 +46,21 @@ _DECLARED: Final = (
 
 
 def sqlite_tables(connection: sa.Connection) -> Listing:
-    """Return the tables of SQLite by name, and why the others are left out."""
+    """Return the tables of SQLite by name, and why others cannot be read."""
     listed, left_out = {}, {}
     for name, kind in connection.exec_driver_sql(_TABLES).all():
-        if kind == "view":
-            left_out[name] = "a view, no table"
+        if _is_odd(name):
+            left_out[_shown(name)] = _ODD_NAME
             continue
         try:
             columns = connection.exec_driver_sql(_COLUMNS, (name,)).all()
         except sa.exc.DBAPIError as error:
-            # A virtual table whose module isn't there.
+            # A virtual table whose module isn't there, a view of a table that is gone.
             left_out[name] = str(error.orig)
             continue
+        odd = [column for column, *_ in columns if _is_odd(column)]
+        left_out.update({f"{name}.{_shown(column)}": _ODD_NAME for column in odd})
+        columns = [one for one in columns if one[0] not in odd]
         keyed = sorted((place, column) for column, _, _, place in columns if place)
         listed[name] = TableDescription(
             name,
@@ -69,13 +71,25 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
                 if required or (place and declared == "INTEGER")
             },
             [column for _, column in keyed],
+            kind="view" if kind == "view" else "",
         )
     return listed, left_out
 
 
-def sqlite_field(table: TableDescription, name: str, carrier: Carrier) -> Field:
-    """Return how a column is carried: as CREATE TABLE declares it, or as a `Problem` asks for."""
-    declared, nullable = table.columns[name].upper(), name not in table.required
+def _is_odd(name: str) -> bool:
+    """Return whether a name is no UTF-8: its other bytes became lone surrogates."""
+    return name.encode(errors="replace").decode() != name
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def sqlite_field(
+    table: TableDescription, name: str, carrier: Carrier, declared: str | None = None
+) -> Field:
+    """Return how a column is carried: as it is declared, or as a `Problem` asks for."""
+    declared, nullable = (declared or table.columns[name]).upper(), name not in table.required
     dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared))
     if carrier == Carrier.LITERAL:
         dtype = TEXT
@@ -104,12 +118,7 @@ def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Pro
             raise TypeError(f"holds {' and '.join(sorted(kind.__name__ for kind in odd))}")
         if not pa.types.is_timestamp(field.dtype):
             return pa.array(values, field.dtype)
-        text = pa.array(values, TEXT)
-        never = pc.match_substring_regex(text, _ZERO_DATE)
-        moments = pc.if_else(never, None, text).cast(NAIVE).cast(field.dtype)
-        if field.nullable and pc.any(never).as_py():
-            problems.setdefault(field.name, ZERO_DATE)
-        return moments
+        return moments(pa.array(values, TEXT), field, problems)
     except UnicodeEncodeError:
         reason = "holds text that is no UTF-8"
     except TypeError as odd_types:
@@ -165,7 +174,10 @@ class SQLiteSource:
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
     ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
         """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
-        fields = [sqlite_field(table, name, carrier) for name, carrier in carriers.items()]
+        fields = [
+            sqlite_field(table, name, carrier, self._untyped(statement, table, name))
+            for name, carrier in carriers.items()
+        ]
         with self.connection.execute(statement) as result:
             cursor: Any = result.cursor
             yield fields, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])
@@ -176,6 +188,20 @@ class SQLiteSource:
     ) -> list[sa.ColumnElement[Any]]:
         """Return a table's columns as they are: Python sees every value's own type."""
         return [table.clause.c[name] for name in carriers]
+
+    def _untyped(self, statement: sa.Select[Any], table: TableDescription, name: str) -> str | None:
+        """Return the one type that the values of a column without a declared type have."""
+        if table.columns[name]:
+            return None
+        values = statement.with_only_columns(table.clause.c[name]).subquery()
+        kinds = sa.select(sa.func.typeof(values.c[0])).distinct()
+        found = set(self.connection.scalars(kinds)) - {"null"}
+        return found.pop() if len(found) == 1 else None
+
+    @staticmethod
+    def sees_all() -> bool:
+        """Return True: SQLite hides no table."""
+        return True
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

@@ -22,6 +22,7 @@ from pymysql.err import MySQLError
 
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
 from imlib.message_body import not_json
+from imlib.schema import tables as our_tables
 from imlib.servers import sql
 from imlib.snapshot.description import (
     TEXT,
@@ -41,6 +42,7 @@ from imlib.snapshot.selection import (
     SnapshotRequest,
     about_users,
     among,
+    can_be_asked,
     choose,
     condition,
 )
@@ -49,8 +51,16 @@ from imlib.snapshot.sqlite import SQLiteSource
 Progress = Callable[[str, int], object]
 """Called with a table's name and how many more of its rows were read."""
 
-# OverflowError: sqlite3 refuses to bind an integer beyond 64 bits.
-_DRIVER_ERRORS: Final = (sa.exc.SQLAlchemyError, MySQLError, sqlite3.Error, OverflowError)
+# OverflowError: sqlite3 refuses to bind an integer beyond 64 bits. The last two: a value or a name
+# that cannot be what it claims to be.
+_DRIVER_ERRORS: Final = (
+    sa.exc.SQLAlchemyError,
+    MySQLError,
+    sqlite3.Error,
+    OverflowError,
+    UnicodeError,
+    pa.ArrowException,
+)
 _BODIES_KEPT: Final = 1_000
 
 
@@ -87,6 +97,7 @@ def read_tables(engine: sa.Engine, request: SnapshotRequest, progress: Progress)
         with reading.connected():
             chosen = choose(request, reading.listed, info["left_out"])
             reading.read(chosen)
+            info["incomplete"] = reading.missing()
     except (ConfigurationError, InvalidValueError):
         raise
     except ImlibError as problem:
@@ -125,12 +136,14 @@ class _Reading:
     ) -> None:
         self.engine, self.request, self.masking, self.progress = engine, request, masking, progress
         self.frames: dict[str, pd.DataFrame] = {}
+        self.failed: set[str] = set()
         self.info: TablesInfo = {
             "database": None,
             "limit": request.limit,
             "mask_key_id": masking.key_id,
             "tables": {},
             "left_out": {},
+            "not_asked": {},
             "incomplete": None,
         }
 
@@ -138,7 +151,7 @@ class _Reading:
     def connected(self) -> Iterator[None]:
         """List the tables and open the transaction; every driver's error leaves as imlib's own."""
         try:
-            with sql.connect(self.engine, limit_s=sql.BULK_S) as self.connection:
+            with sql.connect(self.engine, limit_s=self.request.timeout) as self.connection:
                 try:
                     # Its settings are for this reading: it does not go back to the pool.
                     self.connection.detach()
@@ -147,6 +160,7 @@ class _Reading:
                     self.info["database_skew_s"] = self.source.skew()
                     self.listed, left_out = self.source.begin()
                     self.info["left_out"].update(left_out)
+                    self.failed.update(left_out)
                     self.info["started_at"] = time.time()
                     yield
                 except BaseException:
@@ -154,7 +168,7 @@ class _Reading:
                     self.connection.invalidate()
                     raise
         except _DRIVER_ERRORS as error:
-            raise sql.translate(error, self.engine, limit_s=sql.BULK_S) from error
+            raise sql.translate(error, self.engine, limit_s=self.request.timeout) from error
 
     def read(self, chosen: Chosen) -> None:
         """Read the tables one after the other; if one is refused, note it and read the next."""
@@ -162,36 +176,60 @@ class _Reading:
         found = {} if users is None else {link: self._linked(link, users) for link in LINKS}
         for name, columns in chosen.items():
             table = self.listed[name]
-            about = [] if users is None else about_users(table, users, found, self.source.most)
-            if users is not None and not about:
-                self.info["left_out"][name] = "nothing in it names a user"
-                continue
-            if len(about) > 1 and len(table.key) != 1:
-                why = "the values that lead to it need several statements, and its rows one key"
-                self.info["left_out"][name] = why
-                continue
             with self._one_table(name):
                 asked = [condition(table, where[name])] if name in where else []
-                parts = [[*about, *asked]]
-                if len(about) > 1:
-                    parts = self._by_key(table, about, asked)
-                self._read_table(table, columns, parts)
+                parts = [asked]
+                if users is not None:
+                    parts = [[one, *asked] for one in self._about(table, users, found)]
+                if parts:
+                    self._read_table(table, columns, parts)
+        for name, one in self.listed.items():
+            if one.kind and name not in chosen:
+                self.info["left_out"][name] = (
+                    f"a {one.kind}, no table: name it in tables to have it read"
+                )
 
-    def _by_key(
-        self, table: TableDescription, about: Sequence[Any], asked: Sequence[Any]
-    ) -> list[list[Any]]:
-        """Return the conditions that name rows by key, for a row may meet several of `about`."""
-        key, kept = table.clause.c[table.key[0]], self.request.limit + 1
-        keys: set[Any] = set()
-        for piece in about:
-            named = sa.select(key).where(piece, *asked).order_by(key).limit(kept)
-            keys.update(self.connection.scalars(named))
-        return [[one] for one in among(key, sorted(keys)[:kept], self.source.most)]
+    def missing(self) -> str | None:
+        """Return what is missing because of an error, or because nobody may see it."""
+        wanted = self.request.tables
+        if lost := [
+            name
+            for name in sorted(self.failed)
+            if wanted is None or name in wanted or name.rpartition(".")[0] in wanted
+        ]:
+            return "; ".join(f"{name}: {self.info['left_out'][name]}" for name in lost)
+        unseen = our_tables.keys() - self.listed.keys()
+        if wanted is None and unseen and not self.source.sees_all():
+            return f"the user may not see every table; not there, or hidden: {sorted(unseen)}"
+        return None
 
-    def _linked(self, link: Link, users: Collection[int]) -> list[Any]:
+    def _about(
+        self, table: TableDescription, users: Collection[int], found: Mapping[Link, Any]
+    ) -> list[sa.ColumnElement[bool]]:
+        """Return what each row about users meets one of; note what cannot be asked."""
+        source, unindexed = self.source, self.request.unindexed
+        about = about_users(table, users, found, source.most, unindexed=unindexed)
+        if about.not_asked:
+            self.info["not_asked"][table.name] = about.not_asked
+        conditions = about.conditions
+        why = "nothing in it names a user"
+        if about.not_asked:
+            why = "no index leads to a user's rows: see not_asked"
+        if len(conditions) > 1 and not table.key:
+            # Only a key tells a row that meets two conditions from two rows.
+            conditions = [sa.or_(*conditions)] if about.values <= source.most else []
+            why = "the values that lead to it need several statements, and its rows a key"
+        if not conditions:
+            self.info["left_out"][table.name] = why
+        return conditions
+
+    def _linked(self, link: Link, users: Collection[int]) -> list[Any] | None:
+        """Return the values of a link's column in users' rows; None where they are not asked."""
         table = self.listed.get(link.table)
         values: list[Any] = []
         if table is not None and {link.column, link.user_column} <= set(table.columns):
+            if not (self.request.unindexed or can_be_asked(table, link.user_column)):
+                return None
             column, user = table.clause.c[link.column], table.clause.c[link.user_column]
             # One more than the limit: what they lead to then has more rows than the limit too,
             # and is cut and marked as any table is.
@@ -221,6 +259,7 @@ class _Reading:
                     advice = "give SQL and the values of its :names, or an expression"
                     raise InvalidValueError(f"{said}; {advice}") from error
                 self.info["left_out"][name] = text if code is None else f"{text} (error {code})"
+                self.failed.add(name)
 
     def _can_be_read(self, name: str) -> bool:
         """Return whether a table can be read without a condition; if so, the clause is wrong."""
@@ -234,8 +273,10 @@ class _Reading:
     def _read_table(
         self, table: TableDescription, columns: Sequence[str], parts: Sequence[Sequence[Any]]
     ) -> None:
-        limit = self.request.limit
-        carriers = dict.fromkeys(columns, Carrier.DECLARED)
+        limit, several = self.request.limit, len(parts) > 1
+        # A row may meet several parts: its key tells.
+        read_too = table.key if several else []
+        carriers = dict.fromkeys([*columns, *read_too], Carrier.DECLARED)
         read = self._read_once(table, carriers, parts, self.progress)
         problems = read.problems
         while unfit := read.unfit():
@@ -248,8 +289,14 @@ class _Reading:
             shown = replace(one, dtype=TEXT) if one.name in read.hidden else one
             # Popped, so that the whole table is never held twice.
             whole = pa.chunked_array(read.columns.pop(0), shown.dtype)
-            frame[one.name] = series(shown, whole.slice(0, limit))
-        self.frames[table.name] = pd.DataFrame(frame, copy=False)
+            frame[one.name] = series(shown, whole.slice(0, None if several else limit))
+        found = pd.DataFrame(frame, copy=False)
+        if several:
+            found = found.drop_duplicates(table.key)
+            rows = len(found)
+        if set(table.key) <= set(found) and (several or not table.at_same_instant):
+            found = found.sort_values(table.key, ignore_index=True)
+        self.frames[table.name] = found[list(columns)].head(limit)
         self.info["tables"][table.name] = {
             "rows": min(rows, limit),
             "truncated": rows > limit,
@@ -273,7 +320,9 @@ class _Reading:
         source, masking, columns = self.source, self.masking, table.clause.c
         # One row more than is kept tells whether there are more.
         limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
-        ordered = limited.order_by(*map(columns.__getitem__, table.key))
+        # Where rows don't lie in the key's order, the server would sort them all, on its disk.
+        key = table.key if table.at_same_instant else []
+        ordered = limited.order_by(*map(columns.__getitem__, key))
         read = _Pass([], [], gathered, {}, {})
         for conditions in parts:
             statement = ordered.select_from(table.clause).where(*conditions)

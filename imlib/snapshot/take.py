@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 
 import pandas as pd
 import sqlalchemy as sa
 from pandas.api.types import is_integer_dtype
-from tqdm.auto import tqdm
 
 from imlib.context import Context
-from imlib.errors import ImlibError
-from imlib.presence import measure_skew
+from imlib.errors import AccessDeniedError, ImlibError, UnavailableError, printable
+from imlib.presence import Malformed, measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers.redis_pipeline import server_address
 from imlib.servers.sql import masked_url
 from imlib.snapshot.info import SnapshotInfo, TableFacts
 from imlib.snapshot.selection import SnapshotRequest
 from imlib.snapshot.sequences import compare_sequences, read_mirror
-from imlib.snapshot.sessions import MALFORMED_KEPT, malformed_frame, read_sessions
+from imlib.snapshot.sessions import (
+    MALFORMED_KEPT,
+    malformed_frame,
+    no_sessions,
+    read_sessions,
+)
 from imlib.snapshot.snapshot import Snapshot, frame_names
 from imlib.snapshot.tables import TablesRead, read_tables
+
+with warnings.catch_warnings():
+    # In a kernel without ipywidgets the bar is of text, and that is no news.
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 _LARGEST = (1 << 63) - 1
 _NAMED = 1000
@@ -36,12 +46,25 @@ def take_snapshot(
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
     client, engine = context.redis, context.replica
+    skew, redis_clock, presence, of_mirror = math.nan, time.time(), no_sessions(), list[Malformed]()
+    before = after = None
+    unfit: dict[str, str] = {}
     with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
-        skew, redis_clock = measure_skew(client)
-        before, _ = read_mirror(client, users)
-        presence = read_sessions(client, clock, users, bar.update)
+        try:
+            skew, redis_clock = measure_skew(client)
+            before, _ = read_mirror(client, users)
+        except (AccessDeniedError, UnavailableError) as problem:
+            unfit = _missed(problem, request)
+        if "sessions" not in unfit:
+            presence = read_sessions(client, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
-        after, of_mirror = read_mirror(client, users)
+        if not unfit:
+            after, of_mirror = read_mirror(client, users)
+    if context.server.link == "down":
+        old = f"may be old: this is {context.server}"
+        unfit = {"sessions": old, "sequences": old} | unfit
+    lost = [f"{name}: {reason}" for name, reason in unfit.items()]
+    lost += filter(None, [read.info["incomplete"]])
     malformed = presence.malformed + of_mirror
     frames = {
         "sessions": presence.sessions,
@@ -54,13 +77,15 @@ def take_snapshot(
         "taken_at": redis_clock if clock is None else clock(),
         "clock": _whose_clock(turned=clock is not None, skew=skew),
         "skew_s": skew,
-        "redis": f"{context.server.name} {context.server.version}",
+        "redis": printable(f"{context.server.name} {context.server.version}"),
         "redis_at": server_address(client),
         "database_at": masked_url(engine),
         "lease": str(context.lease),
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
+        "incomplete": "; ".join(lost) or None,
+        "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
@@ -72,6 +97,16 @@ def take_snapshot(
     return Snapshot(**frames, tables=read.frames, info=info)
 
 
+def _missed(problem: ImlibError, request: SnapshotRequest) -> dict[str, str]:
+    """Return which frames of Redis a snapshot goes without, or raise the problem."""
+    if isinstance(problem, AccessDeniedError):
+        # A user may have been given presence alone; if not, that is refused next.
+        return {"sequences": str(problem)}
+    if not request.keep_incomplete:
+        raise problem
+    return dict.fromkeys(("sessions", "sequences"), str(problem))
+
+
 def _whose_clock(*, turned: bool, skew: float) -> str:
     if turned:
         return "turned"
@@ -81,7 +116,10 @@ def _whose_clock(*, turned: bool, skew: float) -> str:
 
 
 def _sequences(
-    before: Mapping[str, int], read: TablesRead, after: Mapping[str, int], request: SnapshotRequest
+    before: Mapping[str, int] | None,
+    read: TablesRead,
+    after: Mapping[str, int] | None,
+    request: SnapshotRequest,
 ) -> pd.DataFrame:
     table = read.frames.get("seq_updates_ngen")
     facts = read.info["tables"].get("seq_updates_ngen", {})
@@ -105,7 +143,9 @@ def _sequences(
 def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
     """Return the indexes that tables of a snapshot lack; None if that cannot be found out."""
     try:
-        missing = check_schema(engine).missing_indexes if facts else []
+        missing = check_schema(engine).missing_indexes if facts else None
     except ImlibError:
+        missing = None
+    if missing is None:
         return None
     return [index for index in missing if index.partition("(")[0] in facts]

@@ -59,9 +59,11 @@ def lease_timeline(
     clocks.set(ylabel="seconds")
     whole_numbers(clocks.yaxis)
     whole_numbers(bars.xaxis)
-    clocks.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    named = clocks.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    for text in named.get_texts():
+        text.set_parse_math(False)  # a $ in a name is a dollar
     bars.set(xlabel="time (s)", xlim=(0, len(observed.state)))
-    bars.set_yticks(range(observed.state.shape[1]), list(observed.state))
+    bars.set_yticks(range(observed.state.shape[1]), list(observed.state), parse_math=False)
     bars.invert_yaxis()
     bars.grid(visible=False, axis="y")
     bars.legend(

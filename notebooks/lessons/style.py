@@ -54,6 +54,7 @@ def notebook_style() -> None:
             "axes.axisbelow": True,
             "axes.prop_cycle": lines,
             "hatch.linewidth": 0.8,
+            "text.parse_math": False,  # a $ in a name is a dollar
             "legend.frameon": False,
             "legend.fontsize": 9,
         }

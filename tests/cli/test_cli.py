@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -12,16 +13,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import imlib
 from imlib.audit import CHECKS
 from imlib.cli import main
+from imlib.cli.output import show
 from imlib.sample import PLANTED
 from imlib.schema import create_all
+from tests.private_servers.mariadb_replica import MariaDBPair
+from tests.private_servers.redis import private_redis
 from tests.snapshot.frames import snapshot, table
 
 ROOT = Path(__file__).parents[2]
@@ -341,7 +348,10 @@ def test_ids_are_exact(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """All 64 bits of an id are printed."""
     assert 0 == run("who", "1", "--sample", "--format", form)
     found = rows(capsys.readouterr().out, form)
-    assert "5203465674717198145" in {str(row["auth_key_id"]) for row in found}
+    assert "5203465674717198145" in {row["auth_key_id"] for row in found}
+    number = int if form == "json" else str
+    assert {str} == {type(row[name]) for row in found for name in ("session_id", "now")}
+    assert {number} == {type(row[name]) for row in found for name in ("user_id", "server_id")}
     assert 1 == run("who", "1", "12", "--sample")
 
 
@@ -437,25 +447,24 @@ def test_in_a_process_of_its_own(world: imlib.Deployment, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "where_to", "said"),
+    ("arguments", "where_to", "code"),
     [
-        ("decode 5_6 1_2_3", "no reader", ""),
-        ("--help", "no reader", ""),
-        (
-            "audit --list",
-            "/dev/full",
-            "imlib: reading or writing failed: [Errno 28] No space left on device\n",
-        ),
-        (
-            "decode 5_6 1_2_3",
-            "/dev/full",
-            "imlib: reading or writing failed: [Errno 28] No space left on device\n",
-        ),
+        ("decode 5_6 1_2_3", "no reader", 0),
+        ("--help", "no reader", 0),
+        ("", "no reader", 0),
+        ("audit --list", "no reader", 0),
+        ("who 1 --sample --format json", "no reader", 0),
+        ("who 12 --sample", "no reader", 1),
+        ("snapshot --sample --format csv", "no reader", 0),
+        ("audit --sample", "no reader", 1),
+        ("servers --sample", "no reader", 0),
+        ("audit --list", "/dev/full", 2),
+        ("decode 5_6 1_2_3", "/dev/full", 2),
     ],
 )
-def test_output_that_goes_nowhere(arguments: str, where_to: str, said: str, tmp_path: Path) -> None:
-    """A reader that has left is no error to speak of, a full disk is one line; both are exit code
-    2.
+def test_output_that_goes_nowhere(arguments: str, where_to: str, code: int, tmp_path: Path) -> None:
+    """A reader that has left has read enough, and the exit code is as if all was written; a full
+    disk is one line.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONUNBUFFERED", None)  # what is short is then written at the very end
@@ -469,7 +478,190 @@ def test_output_that_goes_nowhere(arguments: str, where_to: str, said: str, tmp_
         done = subprocess.run(
             command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
         )
-    assert (2, said) == (done.returncode, done.stderr)
+    full = "imlib: reading or writing failed: [Errno 28] No space left on device\n"
+    assert (code, full if code == 2 else "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("who 1 --sample", 0),
+        ("servers --sample", 0),
+        ("audit --sample --format csv", 1),
+        ("decode 5_6 1_2", 1),
+        ("audit nowhere", 2),
+        ("--help", 0),
+    ],
+)
+def test_streams_that_are_closed(arguments: str, code: int, closed: str, tmp_path: Path) -> None:
+    """The exit code is what it always is; nothing is said of it elsewhere, nor is any warning."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"}
+    command = f"{shlex.join([sys.executable, '-m', 'imlib', *arguments.split()])} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert code == done.returncode
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Warning" not in done.stderr + done.stdout
+    assert closed != "2>&-" or "imlib:" not in done.stdout
+
+
+def test_a_server_that_is_gone_leaves_no_warning(world: imlib.Deployment, tmp_path: Path) -> None:
+    """Not even of a socket that a driver forgot: one line says what is not answered."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"}
+    environment["IMLIB_REDIS_URL"] = world.redis_url.reveal()
+    environment["IMLIB_DATABASE_URL"] = f"mysql+pymysql://root@/im?unix_socket={tmp_path}/none"
+    command = [sys.executable, "-m", "imlib", "audit", "--check", "ghost"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (0, 1) == (done.returncode, done.stderr.count("\n"))
+    assert done.stderr.startswith("imlib: only what does without it is answered: mysql+pymysql://")
+
+
+def test_bare_imlib_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is what --help shows, and no failure."""
+    printed = []
+    for arguments in ([], ["--help"]):
+        with pytest.raises(SystemExit) as caught:
+            run(*arguments)
+        assert 0 == caught.value.code
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+
+
+@pytest.mark.parametrize(
+    "odd", ["5_6", "+5", " 5", "5 ", "05", "-0", "٥", "５", "5.0", "0x5", "", "5e1", "5,6", "½"]
+)
+@pytest.mark.parametrize(
+    "command", ["who {}", "who 7 {}", "snapshot --user {}", "decode 5_6 1_2_3 --user {}"]
+)
+def test_an_id_is_written_in_one_way(
+    command: str, odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in Redis's keys: no sign but a minus, no underscore, no space, no other script's digits;
+    the server is not even asked.
+    """
+    with pytest.raises(SystemExit) as caught:
+        run(*[word.format(odd) for word in command.split()])
+    assert 2 == caught.value.code
+    assert "is no user id: allowed are digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("entry", "layout", "date"),
+    [
+        ("-5_6 1512270533_1_42", "documented", "2017-12-03 03:08:53 UTC"),
+        ("-5@-6 1@42@0", "deployed", "1970-01-01 00:00:00 UTC"),
+        ("-5_6 -1_-2_-3", "documented", "1969-12-31 23:59:59 UTC"),
+        ("5_6 253402300799_2_3", "documented", "9999-12-31 23:59:59 UTC"),
+        ("5_6 253402300800_2_3", "documented", "beyond the calendar"),
+        (f"{-(2**63)}_0 {-(2**63)}_2_3", "documented", "beyond the calendar"),
+        ("--user -7 -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
+        ("-- -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
+    ],
+)
+def test_an_entry_in_words(
+    entry: str, layout: str, date: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its layout, its parts and its time as a date; a field may begin with a minus."""
+    assert 0 == run("decode", *entry.split())
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (layout, date) == (told["layout"], told["date"])
+
+
+class TestShow:
+    """One table in three forms: for people, for programs, for spreadsheets."""
+
+    @pytest.mark.parametrize(
+        "cell",
+        [
+            *("=1+1", "@SUM(A1)", "\tx", "\nx", "+1+1", "-2+3+cmd|' /C calc'!A0", "-x", "+ 1a"),
+            *("＝1", "＋1", "－1", "＠x", "-1e5", "+49 (0)30", "-1\n", "-٥", "-1,5", "=", "-1;2"),
+        ],
+    )
+    def test_a_spreadsheet_runs_nothing(
+        self, cell: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A text that it would take for a formula begins with an apostrophe."""
+        show(["a", "b"], [(cell, "x")], "csv")
+        ((_, _), (kept, _)) = csv.reader(io.StringIO(capsys.readouterr().out, newline=""))
+        assert f"'{cell}" == kept
+
+    @pytest.mark.parametrize(
+        "cell",
+        ["-5_6", "-5@6", "+49 30 1234", "-1.5", "-", "a=1", "1+1", " =1", "'x", "", -5, 2**63],
+    )
+    def test_other_cells_stay(self, cell: object, capsys: pytest.CaptureFixture[str]) -> None:
+        """Numbers, phones, entries of Redis and plain texts are as they were."""
+        show(["a", "b"], [(cell, "x")], "csv")
+        assert f"a,b\n{cell},x\n" == capsys.readouterr().out
+
+    def test_no_row_begins_inside_a_cell(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A CR, which CSV's readers take for a row's end, is escaped."""
+        show(["a"], [("\r=1",), ("x\r=1",)], "csv")
+        assert "a\n'\\r=1\nx\\r=1\n" == capsys.readouterr().out
+
+    @pytest.mark.parametrize("form", ["table", "csv"])
+    def test_no_terminal_obeys(self, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """Control and bidi characters are shown escaped, in the names of columns as well."""
+        odd = "a\x1b[2J\x07\x9b\u202eb\u2066\u200f\x7f"
+        show([odd, "b"], [(odd, 1)], form)
+        printed = capsys.readouterr().out
+        assert printed.replace("\n", "").isprintable()
+        assert 2 == printed.count(r"a\x1b[2J\x07\x9b\u202eb\u2066\u200f\x7f")
+
+    def test_json_is_ascii_and_exact(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """64-bit numbers are strings, others numbers, what is nothing is null, on any terminal."""
+        nothing = [None, math.nan, math.inf, -math.inf, pd.NaT, pd.NA, np.float64("nan")]
+        rows = [(2**63 - 1, 7, "größe 日本 \x7f\x1b", each) for each in [*nothing, 0.5, Decimal(1)]]
+        show(["id", "user_id", "text", "what"], rows, "json", ["id"])
+        printed = capsys.readouterr().out
+        assert printed.isascii()
+        assert "\x7f" not in printed
+        found = json.loads(printed, parse_constant=pytest.fail)
+        assert [*[None] * 7, 0.5, "1"] == [row["what"] for row in found]
+        assert {"id": str(2**63 - 1), "user_id": 7, "text": "größe 日本 \x7f\x1b"} == {
+            name: found[0][name] for name in ("id", "user_id", "text")
+        }
+
+    def test_wide_letters_are_aligned(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A letter of two columns counts for two, an accent that stands on a letter for none."""
+        names = ["日本", "ｱ", "Ａ", "e\u0301", "abcd", "한글"]
+        show(["name", "n"], [(name, 1) for name in names], "table")
+        lines = capsys.readouterr().out.splitlines()
+        assert [
+            f"{name}{' ' * (6 - width)}1"
+            for name, width in zip(names, (4, 1, 2, 1, 4, 4), strict=True)
+        ] == (lines[1:])
+
+
+def test_what_servers_says(
+    monkeypatch: pytest.MonkeyPatch,
+    mariadb_pair: MariaDBPair,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Kinds, versions and roles, memory and eviction, how far a replica is behind, what the tables
+    lack.
+    """
+    memory = ("--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
+    with private_redis(tcp=True) as primary, private_redis(*memory, tcp=True) as redis:
+        redis.follow(primary)
+        redis.catch_up(primary)
+        monkeypatch.setenv("IMLIB_REDIS_URL", redis.url)
+        monkeypatch.setenv("IMLIB_DATABASE_URL", mariadb_pair.primary.url("mysql"))
+        monkeypatch.setenv("IMLIB_REPLICA_URL", mariadb_pair.replica.url("mysql"))
+        assert 0 == run("servers")
+    printed = capsys.readouterr().out
+    for said in (
+        rf"^redis +Redis \d+\.\d+\.\d+ \(a replica of {primary.address}, link up\) at unix:",
+        rf"^role +replica of {primary.address}, link up, heard of \d+ s ago$",
+        r"^memory +used \d+ bytes, maxmemory 104857600 bytes .*, policy allkeys-lru, evicted keys",
+        r"^database +MariaDB \d+\.\d+\.\d+ at mysql.*\nrole +primary: it follows nobody$",
+        rf"^replica +MariaDB .*\nrole +replica of 127.0.0.1:{mariadb_pair.primary.port}, lag \d+ s",
+        r"^schema +missing tables: apps, auth_keys, ",
+        r"^schema +extra tables: ",
+    ):
+        assert re.search(said, printed, re.MULTILINE), f"{said}\n{printed}"
 
 
 def test_a_terminal_that_lacks_a_letter(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def open_stack(
             opened.updates,
         )
     finally:
+        opened.close()
         engine.dispose()
         replica.dispose()
         own.close()

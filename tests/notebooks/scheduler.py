@@ -10,8 +10,12 @@ from tests.private_servers.process import private_folder
 from tools.notebook import NOTEBOOKS, environment
 
 
-def run(name: str, folder: Path, **parameters: object) -> Path:
+def run(
+    name: str, folder: Path, variables: dict[str, str] | None = None, **parameters: object
+) -> Path:
     """Run a notebook from `folder`, with other parameters; return where its copy with outputs is.
+
+    The `variables` are added to its environment.
 
     Raises
     ------
@@ -32,7 +36,7 @@ def run(name: str, folder: Path, **parameters: object) -> Path:
                 *words,
             ],
             cwd=folder,
-            env=environment(private),
+            env=environment(private) | (variables or {}),
             capture_output=True,
             text=True,
             check=False,

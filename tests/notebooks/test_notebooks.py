@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import pytest
 from nbformat import NotebookNode
 
+from tests.notebooks import scheduler
 from tests.notebooks.prose import GENERATED, links, said, sections, shown, tree, value
 from tests.private_servers.mariadb import PrivateMariaDB, private_mariadb
 from tests.private_servers.process import private_folder
@@ -27,7 +28,6 @@ from tools.notebook import (
     code_cells,
     describe,
     environment,
-    execute,
     normalise,
     read,
 )
@@ -114,6 +114,13 @@ class TestForm:
             if isinstance(node, ast.Import | ast.ImportFrom)
         ]
         assert [] == [cell.source for cell in late]
+
+    def test_catches_what_it_shows(self, path: Path) -> None:
+        """A cell that fails on purpose prints the error: papermill stops at one that raises."""
+        notebook = read(path)
+        assert [] == tagged(notebook, "raises-exception")
+        outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+        assert [] == [output for output in outputs if output.output_type == "error"]
 
     def test_has_short_cells(self, path: Path) -> None:
         """A cell of more than 15 lines is two cells, or belongs in imlib or in the lessons' own
@@ -298,6 +305,16 @@ def test_every_output_is_the_same(path: Path, name: str, request: pytest.Fixture
 
 
 @every_notebook
-def test_runs_without_comparison(path: Path, tmp_path: Path) -> None:
-    """A plain run finds what nbval passes over in silence, an unknown magic for one."""
-    execute(read(path), path.name, tmp_path)
+def test_a_scheduler_runs_it(path: Path, tmp_path: Path) -> None:
+    """Papermill runs it to its end from another folder, on the servers that its parameters name.
+
+    It also finds what nbval passes over in silence, an unknown magic for one.
+    """
+    database = tmp_path / "named.db"
+    database.touch()
+    with private_redis() as redis:
+        before = redis.command("INFO", "stats")["total_commands_processed"]
+        urls = {"redis_url": redis.url, "database_url": f"sqlite:///{database}"}
+        scheduler.run(path.stem, tmp_path, {"IMLIB_SAMPLE": "1"}, **urls)
+        assert redis.command("INFO", "stats")["total_commands_processed"] > before + 10
+    assert database.stat().st_size

@@ -1,0 +1,313 @@
+"""A snapshot of tables is whole, or says what is missing and why."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import redis
+import sqlalchemy as sa
+
+import imlib
+from imlib.errors import AccessDeniedError
+from imlib.presence import Batch, Malformed
+from imlib.schema import SEQUENCE_KEY_PREFIX
+from imlib.snapshot import sessions
+from imlib.snapshot.tables import TablesRead
+from tests.models.stack import open_stack
+from tests.private_servers.mariadb import PrivateMariaDB
+from tests.private_servers.programs import REDIS_SERVER, VALKEY
+from tests.private_servers.redis import PrivateRedis, private_redis
+from tests.snapshot.reading import read_tables
+from tests.snapshot.test_tables import database_of
+
+EVERY_TYPE = """CREATE TABLE t (
+  id int PRIMARY KEY, tiny tinyint NOT NULL, big bigint unsigned, flag bit(9), real4 float,
+  real8 double, amount decimal(10,2), huge decimal(65,30), day date, at datetime(6),
+  seen timestamp NULL, lasting time(6), born year, name varchar(20), code char(3) CHARACTER SET
+  latin1, raw varbinary(8), body blob, kind enum('a', 'b'), tags set('x', 'y'), extra json
+);
+INSERT INTO t VALUES
+  (1, -128, 18446744073709551615, b'100000001', 0.1, 1e308, -12345678.90,
+   12345678901234567890123456789012345.123456789012345678901234567890, '2017-12-03',
+   '2017-12-03 01:02:03.000004', '2017-12-03 01:02:03', '-838:59:58.000001', 2017, 'é€😀', 'é',
+   x'00ff27', x'005c', 'b', 'x,y', '{"a": 1}'),
+  (2, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+   NULL, NULL, NULL),
+  (3, 127, 0, b'0', 16777216, -0.1, 0, 0, '0000-00-00', '0000-00-00', '2038-01-19 03:14:07',
+   '00:00:00', 0, '', '', '', '', 'a', '', '[]')"""
+
+
+@contextmanager
+def set_globally(server: PrivateMariaDB, name: str, value: int) -> Iterator[None]:
+    """Give a server's variable another value for a while."""
+    before = server.ask(f"SELECT @@GLOBAL.{name} AS value")["value"]
+    server.run(f"SET GLOBAL {name} = {value}")
+    try:
+        yield
+    finally:
+        server.run(f"SET GLOBAL {name} = {before}")
+
+
+def read(url: str, **asked: Any) -> TablesRead:
+    """Read tables over connections of their own."""
+    with open_stack(url, tables_too=False) as stack:
+        return read_tables(stack.deployment, mask_key=bytes(16), **asked)
+
+
+@pytest.mark.parametrize("limit", [0, 1, 25])
+def test_a_server_that_cuts_every_result(mariadb: PrivateMariaDB, limit: int) -> None:
+    """A global sql_select_limit cuts neither the catalogue nor a table."""
+    url = mariadb.new_database()
+    columns = ", ".join(f"c{number} int" for number in range(10))
+    script = [f"CREATE TABLE t{number} ({columns})" for number in range(10)]
+    script.append(f"INSERT INTO t0 (c0) VALUES {', '.join(f'({number})' for number in range(60))}")
+    mariadb.run(";\n".join(script), database_of(url))
+    with set_globally(mariadb, "sql_select_limit", limit):
+        frames = read(url).frames
+    assert [(60 if name == "t0" else 0, 10) for name in frames] == [
+        frame.shape for frame in frames.values()
+    ]
+    assert 10 == len(frames)
+
+
+class TestAServerThatPreparesNothing:
+    """Tables are read as text where max_prepared_stmt_count is used up, with the same result."""
+
+    def test_every_type(self, mariadb: PrivateMariaDB) -> None:
+        """Every type gives the same frame as the binary rows do."""
+        url = mariadb.new_database()
+        mariadb.run(f"SET sql_mode = '';\n{EVERY_TYPE}", database_of(url))
+        expected = read(url, unmask=["t.name", "t.raw", "t.extra"])
+        with set_globally(mariadb, "max_prepared_stmt_count", 0):
+            found = read(url, unmask=["t.name", "t.raw", "t.extra"])
+        pd.testing.assert_frame_equal(expected.frames["t"], found.frames["t"])
+        assert expected.info["tables"] == found.info["tables"]
+        assert found.info["incomplete"] is None
+        row = found.frames["t"].iloc[0]
+        assert timedelta(hours=-838, minutes=-59, seconds=-58, microseconds=-1) == row["lasting"]
+        assert Decimal("-12345678.90") == row["amount"]
+        assert "é€😀" == row["name"]
+
+    def test_dates_that_are_none(self, mariadb: PrivateMariaDB) -> None:
+        """A date that no calendar has is carried as text."""
+        url = mariadb.new_database()
+        script = "CREATE TABLE t (a date, b datetime(1));\n"
+        script += "INSERT INTO t VALUES ('2017-00-00', '2017-02-31 01:02:03.5'), (NULL, NULL)"
+        mariadb.run(f"SET sql_mode = 'ALLOW_INVALID_DATES';\n{script}", database_of(url))
+        with set_globally(mariadb, "max_prepared_stmt_count", 0):
+            frame = read(url).frames["t"]
+        assert ["2017-00-00", "2017-02-31 01:02:03.5"] == frame.iloc[0].tolist()
+        assert frame.iloc[1].isna().all()
+
+    def test_a_condition_and_users(self, mariadb: PrivateMariaDB) -> None:
+        """Conditions, users and limits hold there as well."""
+        with open_stack(mariadb.new_database()) as stack:
+            stack.add_users(3)
+            with set_globally(mariadb, "max_prepared_stmt_count", 0):
+                found = read_tables(stack.deployment, user_ids=[1, 2], where={"users": "id > 1"})
+        assert [2] == found.frames["users"]["id"].tolist()
+
+    def test_it_is_used_up_in_the_middle(self, mariadb: PrivateMariaDB) -> None:
+        """Where others use it up while tables are read, the rest is read as text."""
+        url = mariadb.new_database()
+        script = [f"CREATE TABLE {name} (n int)" for name in "abc"]
+        script += [f"INSERT INTO {name} VALUES (1)" for name in "abc"]
+        mariadb.run(";\n".join(script), database_of(url))
+        before = mariadb.ask("SELECT @@GLOBAL.max_prepared_stmt_count AS value")["value"]
+        try:
+            with open_stack(url, tables_too=False) as stack:
+                found = read_tables(
+                    stack.deployment,
+                    lambda *_: mariadb.run("SET GLOBAL max_prepared_stmt_count = 0"),
+                )
+        finally:
+            mariadb.run(f"SET GLOBAL max_prepared_stmt_count = {before}")
+        assert {"a": [1], "b": [1], "c": [1]} == {
+            name: frame["n"].tolist() for name, frame in found.frames.items()
+        }
+        assert found.info["incomplete"] is None
+
+
+class TestTablesThatCannotBeRead:
+    """What cannot be read is named with the server's own reason, and the snapshot is incomplete."""
+
+    def test_a_damaged_description(self, mariadb: PrivateMariaDB) -> None:
+        """A .frm file that is damaged."""
+        url = mariadb.new_database()
+        name = database_of(url)
+        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
+        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
+        mariadb.run("FLUSH TABLES")
+        (folder / "b.frm").write_bytes(b"no description")
+        info = read(url).info
+        assert f"b: {info['left_out']['b']}" == info["incomplete"]
+        assert "Incorrect information in file" in info["left_out"]["b"]
+
+    def test_files_that_are_gone(self, mariadb: PrivateMariaDB) -> None:
+        """A table whose data are gone from the disk."""
+        url = mariadb.new_database()
+        name = database_of(url)
+        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
+        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
+        mariadb.run("FLUSH TABLES")
+        (folder / "b.MYD").unlink()
+        found = read(url)
+        assert ["a"] == list(found.frames)
+        assert f"b: {found.info['left_out']['b']}" == found.info["incomplete"]
+        assert found.info["left_out"]["b"]
+
+    def test_not_asked_for(self, mariadb: PrivateMariaDB) -> None:
+        """A table that was not asked for makes nothing incomplete."""
+        url = mariadb.new_database()
+        name = database_of(url)
+        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
+        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
+        mariadb.run("FLUSH TABLES")
+        (folder / "b.frm").write_bytes(b"no description")
+        assert read(url, tables=["a"]).info["incomplete"] is None
+
+    def test_a_view_of_what_is_gone(self, url: str) -> None:
+        """A view whose table is gone, asked for by name."""
+        with open_stack(url, tables_too=False) as stack:
+            with stack.deployment.engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE a (n int)")
+                connection.exec_driver_sql("CREATE VIEW v AS SELECT n FROM a")
+                connection.exec_driver_sql("DROP TABLE a")
+            info = read_tables(stack.deployment, tables=["v"]).info
+        assert f"v: {info['left_out']['v']}" == info["incomplete"]
+        assert ["v"] == list(info["left_out"])
+
+
+class TestRights:
+    """What a user may not see is not taken for what is not there."""
+
+    @pytest.mark.parametrize(
+        ("grant", "seen", "said"),
+        [
+            ("SELECT ON {}.*", 20, None),
+            ("SELECT ON *.*", 20, None),
+            ("SELECT ON {}.users", 1, "may not see every table.*messages"),
+            ("SELECT ON {}.v", 0, "may not see every table.*messages"),
+            ("CREATE ON {}.*", 0, "messages: .*denied"),
+            ("USAGE ON *.*", None, "Access denied"),
+        ],
+    )
+    def test_a_user(
+        self, mariadb: PrivateMariaDB, grant: str, seen: int | None, said: str | None
+    ) -> None:
+        """A user who may see some tables, only a view, or none, gets that said."""
+        url = mariadb.new_database()
+        name = database_of(url)
+        with open_stack(url):
+            pass
+        mariadb.run("CREATE VIEW v AS SELECT id FROM users", name)
+        mariadb.run("CREATE USER 'looker'@'localhost' IDENTIFIED BY 'hush'")
+        try:
+            mariadb.run(f"GRANT {grant.format(name)} TO 'looker'@'localhost'")
+            if seen is None:
+                with pytest.raises(AccessDeniedError, match=said):
+                    read(url.replace("root@", "looker:hush@"))
+                return
+            found = read(url.replace("root@", "looker:hush@"))
+        finally:
+            mariadb.run("DROP USER 'looker'@'localhost'")
+        assert seen == len(found.frames)
+        assert (said is None) == (found.info["incomplete"] is None)
+        assert re.search(said or "None", str(found.info["incomplete"]))
+
+    def test_a_database_without_tables(self, mariadb: PrivateMariaDB) -> None:
+        """A database that has no table is whole, for a user who would see one."""
+        found = read(mariadb.new_database())
+        assert {} == found.frames
+        assert found.info["incomplete"] is None
+
+
+def test_views_are_read_by_name(url: str) -> None:
+    """A view is read where it is asked for by name, and named where it is not."""
+    with open_stack(url) as stack:
+        stack.add_users(2)
+        with stack.deployment.engine.begin() as connection:
+            connection.exec_driver_sql("CREATE VIEW v AS SELECT id, phone FROM users")
+        asked = read_tables(stack.deployment, tables=["v"])
+        whole = read_tables(stack.deployment)
+    assert [1, 2] == sorted(asked.frames["v"]["id"])
+    assert ["phone"] == asked.info["tables"]["v"]["masked"]
+    assert "v" not in whole.frames
+    assert {"v": "a view, no table: name it in tables to have it read"} == whole.info["left_out"]
+    assert whole.info["incomplete"] is None
+
+
+def test_myisam_is_not_sorted_by_the_server(mariadb: PrivateMariaDB) -> None:
+    """Rows of MyISAM come in the order of their key, and the server sorts none."""
+    url = mariadb.new_database()
+    rows = ", ".join(f"({number})" for number in (3, 1, 2))
+    script = "CREATE TABLE {0} (id int PRIMARY KEY) ENGINE={1};\nINSERT INTO {0} VALUES {2}"
+    for name, engine in ("a", "MyISAM"), ("b", "InnoDB"), ("c", "Aria"):
+        mariadb.run(script.format(name, engine, rows), database_of(url))
+    with open_stack(url, tables_too=False) as stack:
+        statements: list[str] = []
+        sa.event.listen(
+            stack.deployment.engine,
+            "before_cursor_execute",
+            lambda *told: statements.append(told[2]),
+        )
+        frames = read_tables(stack.deployment).frames
+    assert [[1, 2, 3]] * 3 == [frame["id"].tolist() for frame in frames.values()]
+    sorting = [one for one in statements if "ORDER BY `" in one]
+    assert ["`b`"] == [one.partition("FROM ")[2].partition(" ")[0].strip() for one in sorting]
+
+
+class TestRedis:
+    """What Redis holds is told once, in bounded size, and what it refuses is said."""
+
+    @pytest.fixture(params=[REDIS_SERVER, VALKEY])
+    def server(self, request: pytest.FixtureRequest) -> Iterator[PrivateRedis]:
+        """Give an empty private server."""
+        with private_redis(program=request.param) as server:
+            yield server
+
+    def test_a_user_who_may_read_presence_alone(self, server: PrivateRedis) -> None:
+        """Sessions come, sequences are not read, and the snapshot says so."""
+        server.command("HSET", "online_7", "5_6", f"{int(time.time())}_1_42")
+        server.command("SET", f"{SEQUENCE_KEY_PREFIX}7", 3)
+        looker = server.add_user("looker", "hush", "~online_*", "+@read", "+@connection", "+time")
+        with imlib.connect(looker, read_only=True) as deployment:
+            snapshot = deployment.snapshot(tables=["seq_updates_ngen"])
+        assert [7] == snapshot.sessions["user_id"].tolist()
+        assert set(snapshot.sequences["state"]) <= {"not read"}
+        assert "sequences: " in str(snapshot.info["incomplete"])
+        assert "hush" not in str(snapshot.info)
+
+    @pytest.mark.parametrize("length", [1023, 1024, 1025, 5_000_000])
+    def test_a_long_malformed_entry(self, server: PrivateRedis, length: int) -> None:
+        """A malformed entry is kept as its first kilobyte and its length."""
+        server.command("HSET", "online_7", "f" * length, "v", "field", "v" * length)
+        server.command("HSET", "online_" + "k" * length, "5_6", "v")
+        with imlib.connect(server.url, read_only=True) as deployment:
+            malformed = deployment.snapshot(tables=[]).malformed
+        assert 3 == len(malformed)
+        for name in "key", "field", "value":
+            whole = length + 7 * (name == "key")
+            longest = malformed[malformed[name].str.len() == min(whole, 1024)]
+            said = f"the {name} has {whole} bytes, of which the first are kept"
+            assert [whole > 1024] == [said in reason for reason in longest["reason"]]
+
+    def test_each_malformed_entry_is_counted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A key that SCAN returns again is counted once, also beyond what is kept."""
+        monkeypatch.setattr(sessions, "MALFORMED_KEPT", 2)
+        bad = [Malformed(b"online_%d" % number, None, None, "odd") for number in range(5)]
+        twice = Batch([], [], [], [], [], [], 0.0, [*bad, *bad])
+        monkeypatch.setattr(sessions, "scan_batches", lambda *_, **__: iter([twice, twice]))
+        with redis.Redis() as client:
+            found = sessions.read_sessions(client, None)
+        assert bad[:2] == found.malformed
+        assert 3 == found.not_kept

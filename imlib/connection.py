@@ -20,7 +20,7 @@ from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import Embedded, find_server
 from imlib.servers.redis import EMBEDDED, FAKEREDIS, RedisServer, open_redis
-from imlib.servers.urls import ServerUrl, plain_url
+from imlib.servers.urls import ServerUrl, checked_url
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -103,6 +103,10 @@ def connect(
         this server, or with ``read_only`` one server of two.
     """
     global _current
+    # From here on no variable shows a password, in a traceback either.
+    redis_url, database_url, replica_url = map(
+        ServerUrl, (redis_url or "", database_url or "", replica_url or "")
+    )
     if scratch and read_only:
         raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
     layout = _choice(Layout, layout, "layout", list(Layout))
@@ -163,22 +167,22 @@ class _Named(NamedTuple):
     replica: str
 
 
-def _named(redis_url: str | None, database_url: str | None, replica_url: str | None) -> _Named:
-    redis = redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED
-    database = database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED
-    replica = replica_url or ""
+def _named(redis_url: str, database_url: str, replica_url: str) -> _Named:
+    redis = redis_url or ServerUrl(os.environ.get("IMLIB_REDIS_URL") or EMBEDDED)
+    database = database_url or ServerUrl(os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED)
+    replica = replica_url
     if not database_url:
         # The variable's replica belongs to the variable's database: not to the caller's.
-        replica = replica or os.environ.get("IMLIB_REPLICA_URL", "")
+        replica = replica or ServerUrl(os.environ.get("IMLIB_REPLICA_URL", ""))
     if replica and database == EMBEDDED:
         raise ConfigurationError(
             "IMLIB_REPLICA_URL or replica_url names a replica, and nothing names its database: set "
             "IMLIB_DATABASE_URL or database_url as well",
-            url=str(ServerUrl(replica)),
+            url=f"{replica}",
         )
     if (redis, database) == (EMBEDDED, EMBEDDED):
         return _Named(redis, database, replica)
-    return _Named(*map(plain_url, (redis, database, replica)))
+    return _Named(*map(checked_url, (redis, database, replica)))
 
 
 def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:

@@ -14,7 +14,7 @@ from imlib.context import Context
 from imlib.errors import ConfigurationError, InvalidValueError, printable
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
-from imlib.servers.urls import ServerUrl
+from imlib.servers.urls import Secret, ServerUrl
 from imlib.session_status import distinct_users
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ class Deployment(Context):
         user_ids : int or collection of int, optional
             Only what belongs to this user or these, in Redis and in all tables.
         unmask : collection of str
-            Masked columns to show as they are, each by name: ``devices.token``.
+            Masked columns to show as they are, each by name: ``devices.token``. A column's tokens
+            don't join with another's, but for ids of users and of auth keys.
         mask_key : bytes, optional
             Makes the tokens of masked values comparable between snapshots that are given the same;
             by default each has a random key, which is never kept.
@@ -161,6 +162,7 @@ class Deployment(Context):
             A server failed or refused; there is no half snapshot, unless ``keep_incomplete`` asks
             for one.
         """
+        mask_key = Secret(mask_key) if isinstance(mask_key, bytes) else mask_key
         from imlib.snapshot import SnapshotRequest
         from imlib.snapshot.take import take_snapshot
 

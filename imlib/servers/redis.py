@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from imlib.errors import (
@@ -17,7 +17,7 @@ from imlib.errors import (
     printable,
 )
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
-from imlib.servers.urls import check_certificates, parse_options, refused
+from imlib.servers.urls import Secret, ServerUrl, check_certificates, parse_options, refused
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -91,7 +91,7 @@ def open_redis(
     """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
     With ``read_only`` no command is sent that could write. With ``forgive`` a server that is gone
-    raises nothing before it is asked. It is clear where the URL's login ends (`plain_url`).
+    raises nothing before it is asked. It is clear where the URL's login ends (`checked_url`).
 
     Raises
     ------
@@ -100,6 +100,7 @@ def open_redis(
     UnavailableError, AccessDeniedError, UnsupportedServerError
         What answers is not a Redis that imlib can use, or nothing answers.
     """
+    url = ServerUrl(url)
     if url.startswith(FAKEREDIS):
         return _imitation(url)
     client = _client(url)
@@ -130,20 +131,18 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     return fakeredis.FakeRedis(server=store), server, url
 
 
-def _client(url: str) -> Redis:
+def _client(url: ServerUrl) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    address, _, query = url.replace("#", "%23").partition("?")  # redis-py would drop what follows
     try:
         return Redis.from_url(
-            address,
             # One shape of reply from every server, and no HELLO, which old ones and proxies lack.
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
-            **_arguments(address, query),
+            **_arguments(url.reveal()),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
@@ -155,8 +154,8 @@ def _client(url: str) -> Redis:
     )
 
 
-def _arguments(address: str, query: str) -> dict[str, Any]:
-    """Return redis-py's arguments for what follows the ``?`` of a URL, and check what precedes it.
+def _arguments(whole: str) -> dict[str, Any]:
+    """Return redis-py's arguments for a URL; its passwords are not part of the address.
 
     Raises
     ------
@@ -165,6 +164,7 @@ def _arguments(address: str, query: str) -> dict[str, Any]:
     OSError
         A certificate or key cannot be loaded.
     """
+    address, _, query = whole.replace("#", "%23").partition("?")  # redis-py would drop what follows
     try:
         parts = urlsplit(address)
         _ = parts.port
@@ -181,8 +181,15 @@ def _arguments(address: str, query: str) -> dict[str, Any]:
             *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
             password=options.get("ssl_password", ""),
         )
+    if parts.password:
+        login = parts.netloc.rpartition("@")[0]
+        address = address.replace(f"{login}@", "", 1)
+        options["password"] = unquote(parts.password)
+        options |= {"username": unquote(parts.username)} if parts.username else {}
+    for name in options.keys() & {"password", "ssl_password"}:
+        options[name] = Secret(options[name].encode())
     limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
-    return limits | options
+    return {"url": address} | limits | options
 
 
 def _look_at(client: Redis, *, read_only: bool) -> RedisServer:

@@ -9,6 +9,7 @@ sends through an engine has no limit. A forked child never uses its parent's con
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sqlite3
@@ -35,10 +36,11 @@ from imlib.errors import (
     shortened,
 )
 from imlib.servers.urls import (
+    Secret,
     ServerUrl,
     check_certificates,
+    checked_url,
     parse_options,
-    plain_url,
     refused,
 )
 
@@ -56,6 +58,11 @@ LOCK_WAIT_S: Final = 5
 CONTENDED_S: Final = 15
 """Seconds for which work is tried again when others' locks undid it."""
 
+_LOGGING_NAME: Final = "imlib"
+# At DEBUG SQLAlchemy logs each row.
+logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(
+    lambda record: record.levelno > logging.DEBUG
+)
 _CONNECT_TIMEOUT_S: Final = 10
 _LAST_PORT: Final = 65_535
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
@@ -240,14 +247,14 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
     UnavailableError
         ``read_only`` and there is no such SQLite file.
     """
-    whole = url if isinstance(url, str) else url.render_as_string(hide_password=False)
-    return _engine(plain_url(whole), read_only)
+    url = ServerUrl(url if isinstance(url, str) else url.render_as_string(hide_password=False))
+    return _engine(checked_url(url), read_only)
 
 
 def open_engine(url: str, *, read_only: bool = False, gone: list[str] | None = None) -> sa.Engine:
     """Make an engine and connect it once; raise what `make_engine` and `ping` raise.
 
-    It is clear where the URL's login ends (`plain_url`). With ``gone`` a server that is not there
+    It is clear where the URL's login ends (`checked_url`). With ``gone`` a server that is not there
     is noted in it, and raises nothing before it is asked.
     """
     engine = _engine(url, read_only)
@@ -306,24 +313,11 @@ def _in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
-def _engine(whole: str, read_only: bool) -> sa.Engine:
+def _engine(url: str, read_only: bool) -> sa.Engine:
     """Make an engine, or raise an error that says what is wrong with the URL."""
-    address, _, query = whole.partition("?")
+    url = ServerUrl(url)
     try:
-        url = sa.make_url(whole)
-        if (url.port or 0) > _LAST_PORT:
-            raise ValueError(f"its port is above {_LAST_PORT}")
-        (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
-        sqlite = url.drivername in {"sqlite", "sqlite+pysqlite"}
-        allowed = {"a number of seconds": "timeout"} if sqlite else _MYSQL_OPTIONS
-        options = parse_options(query, allowed) if query else {}
-        if sqlite:
-            # SQLAlchemy decodes a path from 2.1 on.
-            url = url.set(database=unquote(address.partition("///")[2]))
-            return _sqlite_engine(url, options, read_only)
-        if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
-            return _mysql_engine(url, options, read_only)
-        problem = f"{url.drivername!r} is no database and driver that imlib knows"
+        return _engine_of(url.reveal(), read_only)
     except sa.exc.ArgumentError:
         problem = "it cannot be read"
     except (OSError, ValueError) as refusal:
@@ -331,9 +325,27 @@ def _engine(whole: str, read_only: bool) -> sa.Engine:
     # Outside the except block, so that SQLAlchemy's errors, which may hold a password, are not even
     # the context.
     raise refused(
-        whole,
+        url,
         f"{problem}. Allowed are mysql+pymysql://user:password@host/database and sqlite:///file",
     )
+
+
+def _engine_of(whole: str, read_only: bool) -> sa.Engine:
+    address, _, query = whole.partition("?")
+    url = sa.make_url(whole)
+    if (url.port or 0) > _LAST_PORT:
+        raise ValueError(f"its port is above {_LAST_PORT}")
+    (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
+    sqlite = url.drivername in {"sqlite", "sqlite+pysqlite"}
+    allowed = {"a number of seconds": "timeout"} if sqlite else _MYSQL_OPTIONS
+    options = parse_options(query, allowed) if query else {}
+    if sqlite:
+        # SQLAlchemy decodes a path from 2.1 on.
+        url = url.set(database=unquote(address.partition("///")[2]))
+        return _sqlite_engine(url, options, read_only)
+    if url.drivername in {"mysql", "mysql+pymysql", "mariadb", "mariadb+pymysql"}:
+        return _mysql_engine(url, options, read_only)
+    raise ValueError(f"{url.drivername!r} is no database and driver that imlib knows")
 
 
 def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.Engine:
@@ -343,21 +355,22 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
         raise ValueError("SQLite in memory would be another for each connection")
     if read_only and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    timeout = options.get("timeout", CONTENDED_S)
-    file = url.database
+    timeout, more = options.get("timeout", CONTENDED_S), {}
     if read_only:
         # mode=ro: the last connection that may write would change the file when it closes.
-        place = f"{Path(file).resolve().as_uri()}?mode=ro"
-        engine = sa.create_engine(
-            url,
-            hide_parameters=True,
-            creator=lambda: sqlite3.connect(
-                place, timeout=timeout, check_same_thread=False, uri=True
-            ),
+        place = f"{Path(url.database).resolve().as_uri()}?mode=ro"
+        more["creator"] = lambda: sqlite3.connect(
+            place, timeout=timeout, check_same_thread=False, uri=True
         )
-        _tidy(engine, Path(f"{file}-wal"))
-    else:
-        engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": timeout})
+    engine = sa.create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": timeout},
+        logging_name=_LOGGING_NAME,
+        **more,
+    )
+    if read_only:
+        _tidy(engine, Path(f"{url.database}-wal"))
 
     def connected(dbapi_connection: Any, _record: Any) -> None:
         # The driver would begin on its own, deferred and late; `begun` decides instead.
@@ -409,9 +422,11 @@ def _mysql_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.E
             **{name: options[name] for name in options if "ssl_" not in name},
             "charset": "utf8mb4",
             # As bytes, because pymysql would send text as Latin-1.
-            "password": (url.password or "").encode(),
+            "password": Secret((url.password or "").encode()),
         },
+        logging_name=_LOGGING_NAME,
     )
+    engine.url = sa.make_url(masked_url(engine))
     _settle(engine, options, read_only)
     return engine
 

@@ -100,22 +100,16 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
     """Lock a folder; give False where somebody else has, or where there are no locks."""
-    try:
-        import fcntl
+    locked = False
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
 
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except (ImportError, OSError):
-        yield False
-        return
-    try:
-        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            stack.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             locked = True
-        except OSError:
-            locked = False
         yield locked
-    finally:
-        os.close(handle)
 
 
 def _write_files(building: Path, frames: dict[str, pd.DataFrame], info: SnapshotInfo) -> None:

@@ -20,7 +20,7 @@ from imlib.snapshot.description import NUMBERS, held_by_arrow
 from imlib.snapshot.statement import Statement
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 def _half_of_memory() -> int:
@@ -113,7 +113,14 @@ def select(
 
     def run() -> None:
         try:
-            running.set_result(_run(connection, frames, query, parameters, masked or {}))
+            statement = _checked(connection, query)
+            given = [one for one in parameters or () if one is not None]
+            statement.refuse_masked(masked or {}, given)
+            for name in statement.named(frames):
+                connection.register(name, _table(frames[name]))
+            for line in _LOCKS:
+                connection.execute(line.format(limit=LIMIT_BYTES))
+            running.set_result(_answer(connection.sql(query, params=parameters)))
         except BaseException as problem:
             running.set_exception(problem)
 
@@ -151,25 +158,15 @@ def _wait(
             wait([running], _STEP_S)
 
 
-def _run(
-    connection: DuckDBPyConnection,
-    frames: Mapping[str, pd.DataFrame],
-    query: str,
-    parameters: Sequence[Any] | None,
-    masked: Mapping[str, Collection[str]],
-) -> pd.DataFrame:
-    statements = connection.extract_statements(query)
-    kinds = [one.type.name for one in statements]
+def _checked(connection: DuckDBPyConnection, query: str) -> Statement:
+    kinds = [one.type.name for one in connection.extract_statements(query)]
     if kinds != ["SELECT"]:
         told = ", ".join(kinds) or "nothing"
         raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {told}")
-    statement = Statement(connection, query)
-    statement.refuse_masked(masked, [one for one in parameters or () if one is not None])
-    for name in statement.named(frames):
-        connection.register(name, _table(frames[name]))
-    for line in _LOCKS:
-        connection.execute(line.format(limit=LIMIT_BYTES))
-    relation = connection.sql(query, params=parameters)
+    return Statement(connection, query)
+
+
+def _answer(relation: DuckDBPyRelation) -> pd.DataFrame:
     # Arrow would carry half of these numbers as negative ones.
     if "UHUGEINT" in str(relation.types):
         raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")

@@ -51,7 +51,7 @@ class Statement:
 
     def named(self, frames: Collection[str]) -> Collection[str]:
         """Return the frames that it names; all if it may read more than it names."""
-        known = dict(zip(map(str.casefold, frames), frames, strict=True))
+        known = {name.casefold(): name for name in frames}
         named: set[str] = set()
         for part in self._parts:
             match part:
@@ -59,11 +59,10 @@ class Statement:
                     named.add(schema + table)
                 case {"key": name, "value": dict()}:  # of a WITH
                     known.setdefault(name, "")
-                case {"type": "table_function", "function": {"function_name": name}}:
-                    named.add("" if name in _READS_NOTHING else "?")
-                case {"type": "show_ref"}:
-                    named.add("?")
-        if not self._parts or named - {""} - known.keys():
+                case {"type": "table_function" | "show_ref"}:
+                    if _kind(part.get("function", part)) not in _READS_NOTHING:
+                        return frames
+        if not self._parts or named - known.keys():
             return frames
         return [*filter(None, map(known.get, named))]
 

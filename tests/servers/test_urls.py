@@ -7,18 +7,20 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 import imlib
+from imlib.schema import create_all, tables
 from imlib.servers.redis import open_redis
-from imlib.servers.sql import open_engine
-from imlib.servers.urls import ServerUrl
+from imlib.servers.sql import make_engine, open_engine
+from imlib.servers.urls import Secret, ServerUrl
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.process import private_folder
 from tests.private_servers.redis import PrivateRedis, private_redis
@@ -59,10 +61,20 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
             yield one
 
 
-def holds(error: BaseException, *words: str) -> list[str]:
-    """Return the texts of an error and its causes that hold one of these words."""
+def _locals(frame: traceback.FrameSummary) -> Iterable[tuple[str, str]]:
+    return (frame.locals or {}).items()
+
+
+def holds(error: BaseException, *words: str, variables: bool = True) -> list[str]:
+    """Return the texts of an error and its causes that hold one of these words, the variables
+    of every frame but the tests' own among them.
+    """
     texts = ["".join(traceback.format_exception(error))]
     for one in chain(error):
+        frames = traceback.walk_tb(one.__traceback__)
+        for frame in traceback.StackSummary.extract(frames, capture_locals=variables):
+            if Path(__file__).parents[1] not in Path(frame.filename).parents:
+                texts += [f"{frame.name}: {name} = {value}" for name, value in _locals(frame)]
         texts += [*shown(one), repr(one.args), repr(getattr(one, "__notes__", ""))]
     return [text for text in texts if any(word in text for word in words)]
 
@@ -158,6 +170,18 @@ def test_a_url_is_a_string_without_its_password() -> None:
         ("redis://ann:/x", "redis://***"),
         ("redis://a@b:x@h:6379/0", "redis://***"),
         ("redis://h/0?password=x@y", "redis://***"),
+        (
+            "redis+sentinel://h/s?sentinel_username=ann&sentinel_password=x&db=1",
+            "redis+sentinel://h/s?sentinel_username=ann&sentinel_password=***&db=1",
+        ),
+        (
+            "mysql://h/im?ssl_key_password=x&charset=y",
+            "mysql://h/im?ssl_key_password=***&charset=y",
+        ),
+        ("redis://h?%70%77%64=x&db=1", "redis://h?%70%77%64=***&db=1"),
+        ("redis://h?db=1;password=x", "redis://h?db=1;password=***"),
+        ("redis://h/0#password=x", "redis://h/0#password=***"),
+        ("redis://h?API_KEY=x", "redis://h?API_KEY=***"),
         ("a:b/c@d", "a://***"),
     ],
 )
@@ -269,7 +293,8 @@ def test_an_error_about_a_url_hides_it(tmp_path: Path, spelled: str, password: s
     """
     with pytest.raises(imlib.ImlibError) as caught:
         imlib.connect(spelled.format(password), f"sqlite:///{tmp_path / 'imlib.db'}")
-    assert [] == holds(caught.value, SECRET, "Zq7")
+    # What follows an @ may be a host, and variables hold hosts.
+    assert [] == holds(caught.value, SECRET, "Zq7", variables="@" not in password)
 
 
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}-not"])
@@ -332,3 +357,90 @@ def test_an_error_about_the_database_hides_it() -> None:
             imlib.connect("fakeredis://", url)
         assert [] == holds(caught.value, SECRET)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "mysql+pymysql://ann:{}@127.0.0.1:1/im",
+        "mysql+pymysql://ann:{}@127.0.0.1:1/im?ssl_key=/x-{}",
+        "mysql+pymysql://ann:{}@127.0.0.1:1/",
+        "mysql+pymysql://ann:{}@127.0.0.1:1/im?passwd={}",
+        "oracle://ann:{}@127.0.0.1/im",
+    ],
+)
+def test_an_engine_hides_it(spelled: str) -> None:
+    """Neither an engine nor its URL, nor a variable in a traceback of its errors, shows it."""
+    url = spelled.replace("{}", SECRET)
+    try:
+        engine = make_engine(url)
+    except imlib.ConfigurationError as refused:
+        assert [] == holds(refused, SECRET)  # noqa: PT017 - both ways of the same test
+        return
+    forms = [*shown(engine), *shown(engine.url), engine.url.render_as_string(hide_password=False)]
+    assert [] == [form for form in forms if SECRET in form]
+    assert SECRET not in repr(engine.url.query)
+    with pytest.raises(sa.exc.OperationalError) as caught:
+        engine.connect()
+    assert [] == holds(caught.value, SECRET)
+
+
+def test_every_way_of_login_hides_it(mariadb: PrivateMariaDB) -> None:
+    """A refused password is in no variable of the driver's, whichever packet it was sent in."""
+    url = mariadb.new_database().replace("root@", f"nobody:{SECRET}@")
+    with pytest.raises(imlib.AccessDeniedError) as caught:
+        imlib.connect("fakeredis://", url)
+    assert [] == holds(caught.value, SECRET)
+    packet = b"\x01" + Secret(SECRET.encode()) + b"\0"
+    assert b"\x01" + SECRET.encode() + b"\0" == packet
+    assert [] == [form for form in shown(packet) if SECRET in form]
+
+
+def test_arguments_that_are_refused_hide_it() -> None:
+    """URLs that were given right are in no variable either, whatever else was wrong."""
+    redis, mysql = f"redis://:{SECRET}@127.0.0.1:1/0", f"mysql://ann:{SECRET}@127.0.0.1:1/im"
+    wrong: list[dict[str, Any]] = [{"scratch": True, "read_only": True}, {"layout": "x"}]
+    for more in (*wrong, {"lease": "x"}, {"database_url": "x://"}, {}):
+        with pytest.raises(imlib.ImlibError) as caught:
+            imlib.connect(**{"redis_url": redis, "database_url": mysql} | more)
+        assert [] == holds(caught.value, SECRET)
+    with pytest.raises(imlib.ConfigurationError) as caught:
+        imlib.connect(redis, replica_url=mysql)
+    assert [] == holds(caught.value, SECRET)
+
+
+def test_a_mask_key_is_hidden(guarded: PrivateRedis, tmp_path: Path) -> None:
+    """So is the key of a snapshot that failed."""
+    url = guarded.url.replace("unix://", f"unix://:{SECRET}@")
+    with imlib.connect(url, f"sqlite:///{tmp_path / 'imlib.db'}") as deployment:
+        for key in (SECRET.encode(), SECRET.encode() * 2):
+            with pytest.raises(imlib.InvalidValueError) as caught:
+                deployment.snapshot(mask_key=key, tables=["nowhere"])
+            assert [] == holds(caught.value, SECRET)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "mariadb"])
+def test_sqlalchemys_log_shows_no_row(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At DEBUG statements are logged, by level or by echo, and neither rows nor parameters."""
+    url = f"sqlite:///{tmp_path / 'im.db'}"
+    if backend == "mariadb":
+        url = request.getfixturevalue("mariadb").new_database()
+    with imlib.connect("fakeredis://", url) as deployment:
+        create_all(deployment.engine)
+        for echo in (False, "debug"):
+            deployment.engine.echo = echo
+            with caplog.at_level(logging.DEBUG, "sqlalchemy"):
+                with deployment.engine.begin() as connection:
+                    phone = f"{SECRET}{echo}"
+                    row = {"phone": phone, "access_hash": 1, "first_name": SECRET}
+                    row |= dict.fromkeys(("last_name", "username", "bio", "about"), SECRET)
+                    row |= {"country_code": "DE", "deleted_reason": "", "is_bot": 0, "deleted": 0}
+                    connection.execute(tables["users"].insert(), [row])
+                    stored = connection.execute(sa.select(tables["users"])).all()
+                deployment.users.get_user(1)
+                deployment.snapshot(user_ids=[1])
+            assert phone == stored[-1].phone
+    assert "SELECT" in caplog.text
+    assert SECRET not in caplog.text

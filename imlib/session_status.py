@@ -195,16 +195,12 @@ one layout (field '-5@6', value '1512270533_1_42')
             stamp = value if isinstance(value, str) else bytes.decode(value, "ascii")
             # No part may hold a space, so it keeps the two apart.
             entry = f"{text} {stamp}"
-            if found := _DOCUMENTED.fullmatch(entry):
-                auth_key, session, now, server, netlib = found.groups()
-            elif found := _DEPLOYED.fullmatch(entry):
-                auth_key, session, server, netlib, now = found.groups()
-            else:
-                return None
-            # Written out for speed, like `__post_init__`.
-            return cls(user_id, int(auth_key), int(session), int(server), int(netlib), int(now))
+            for pattern in _ENTRIES:
+                if found := pattern.fullmatch(entry):
+                    return cls(user_id, *map(int, found.group(*PARTS)))
         except (ValueError, TypeError):
-            return None  # not ASCII, neither str nor bytes, or too wide
+            pass  # not ASCII, neither str nor bytes, or too wide
+        return None
 
     @classmethod
     def parse_many(
@@ -212,7 +208,7 @@ one layout (field '-5@6', value '1512270533_1_42')
     ) -> list[Self | None]:
         """Decode many entries as `parse_key_value` does each, at half the cost if all are good."""
         text = b"\n".join(map(b" ".join, zip(fields, values, strict=True))).decode("latin-1")
-        for lines in _LINES:
+        for lines in _ENTRIES:
             rows = lines.findall(text)
             # Where an entry holds the end of a line, lines are not entries.
             if len(rows) == len(fields) == text.count("\n") + 1:
@@ -313,9 +309,7 @@ PATTERNS: Final = {
     for layout in Layout
 }
 """The shape of a hash field and of a hash value in each layout, with a named group per part."""
-_ENTRIES: Final = [" ".join(patterns) for patterns in PATTERNS.values()]
-_DOCUMENTED, _DEPLOYED = map(re.compile, _ENTRIES)
-_LINES: Final = [re.compile(f"^{entry}$", re.MULTILINE) for entry in _ENTRIES]
+_ENTRIES: Final = [re.compile(f"^{' '.join(both)}$", re.MULTILINE) for both in PATTERNS.values()]
 
 
 def why_malformed(field: object, value: object, user_id: object = 0) -> str:

@@ -216,6 +216,11 @@ def test_what_is_neither_str_nor_bytes_is_malformed(other: Any) -> None:
         assert one_by_one(entries) == by_column(decode(entries))
 
 
+def test_how_many_were_decoded_is_shown() -> None:
+    """A repr tells both counts, and no entry."""
+    assert "<SessionColumns: 2 sessions, 1 malformed>" == repr(decode([GOOD, BAD, DEPLOYED]))
+
+
 @pytest.mark.parametrize(
     ("fields", "values"), [(["5_6"], []), ([], ["1_2_3"]), (["5_6"], ["1_2_3", "1_2_3"])]
 )

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import imlib
 from imlib import CodecError, Layout, SessionStatus
-from imlib.session_status import WIDTHS, user_id_from_key
+from imlib.session_status import WIDTHS, parse_int64, user_id_from_key
 from tests import strategies
 from tests.strategies import Entry
 
@@ -223,6 +223,25 @@ def test_round_trip(status: SessionStatus, layout: Layout) -> None:
         field.encode(), value.encode(), user_id=status.user_id
     )
     assert status.user_id == user_id_from_key(status.to_key())
+
+
+@pytest.mark.parametrize("number", [0, 7, -7, 2**63 - 1, -(2**63)])
+def test_a_plain_int64(number: int) -> None:
+    """What Redis holds as a number is read as that number, over the full width."""
+    assert number == parse_int64(b"%d" % number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"-", b"+1", b"01", b"-0", b" 1", b"1 ", b"1\n", b"1.0", b"1_0", b"x", b"\xb2"),
+        *(b"%d" % 2**63, b"%d" % (-(2**63) - 1), b"1" + b"0" * 19, b"9" * 5000, b"\xd9\xa3"),
+    ],
+    ids=repr,
+)
+def test_no_plain_int64(text: bytes) -> None:
+    """Another spelling, and a number that is too wide, is none."""
+    assert parse_int64(text) is None
 
 
 GOOD_ENTRIES = [(b"-5_6", b"1512270533_1_42"), (b"0_-6", b"-1_-1_0")]

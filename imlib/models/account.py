@@ -56,7 +56,7 @@ class AccountModel(Model):
             if not connection.execute(_DEVICES.update().where(same, mine).values(again)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
             devices = Device.select(_DEVICES).where(same, mine).order_by(_DEVICES.c.id).limit(1)
-            return Device.from_row(connection.execute(devices).one())
+            return Device.read(connection, devices)[0]
 
         return self._write("register_device", work)
 

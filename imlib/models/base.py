@@ -68,7 +68,12 @@ class Model:
 
     def _read(self, kind: type[R], statement: sa.Select[Any]) -> list[R]:
         with self._reading() as connection:
-            return [kind.from_row(row) for row in connection.execute(statement)]
+            return kind.read(connection, statement)
+
+    def _read_ids(self, kind: type[R], table: sa.Table, ids: Collection[int]) -> list[R]:
+        with self._reading() as connection:
+            rows = by_ids(connection, kind.select(table), table.c.id, ids)
+            return [kind.from_row(row) for row in rows]
 
     @contextmanager
     def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
@@ -157,12 +162,9 @@ def lock_users(
     """
     users = tables["users"]
     wanted = sorted({check_int("user_id", user_id) for user_id in user_ids})
-    missing = set(wanted if required is None else required)
-    statement = sa.select(users.c.id).order_by(users.c.id).with_for_update()
-    for start in range(0, len(wanted), _IDS_A_QUERY):
-        some = statement.where(users.c.id.in_(wanted[start : start + _IDS_A_QUERY]))
-        missing.difference_update(connection.scalars(some))
-    if missing:
+    locking = sa.select(users.c.id).order_by(users.c.id).with_for_update()
+    found = {row.id for row in by_ids(connection, locking, users.c.id, wanted)}
+    if missing := set(wanted if required is None else required) - found:
         raise absent("users", *sorted(missing), writing=True)
 
 

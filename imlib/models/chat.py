@@ -14,7 +14,6 @@ from imlib.models.base import (
     Model,
     absent,
     at,
-    by_ids,
     check_random_id,
     check_values,
     insert,
@@ -81,9 +80,9 @@ class ChatModel(Model):
                 at(_CHATS, creator_user_id=user_id, create_random_id=random_id)
             )
             known: list[int] = []
-            if row := connection.execute(first.order_by(_CHATS.c.id)).first():
-                chat_id = row.id
-                known = self._known(connection, Chat.from_row(row), title, members)
+            if chats := Chat.read(connection, first.order_by(_CHATS.c.id)):
+                chat_id = chats[0].id
+                known = self._known(connection, chats[0], title, members)
             else:
                 chat_id = insert(connection, _CHATS, new)
             for member in members:
@@ -186,10 +185,10 @@ class ChatModel(Model):
     def get_chat_full(self, chat_id: int) -> ChatFull:
         """Return a chat with its participants; raise `NotFoundError` if there is none."""
         with self._reading() as connection:
-            rows = by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, [chat_id])
-            if not rows:
+            chats = Chat.read(connection, Chat.select(_CHATS).where(at(_CHATS, id=chat_id)))
+            if not chats:
                 raise absent("chats", chat_id)
-            return ChatFull(Chat.from_row(rows[0]), tuple(self._participants(connection, chat_id)))
+            return ChatFull(chats[0], tuple(self._participants(connection, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
         """Return a chat's participants oldest first; raise `NotFoundError` as `get_chat`."""
@@ -197,11 +196,7 @@ class ChatModel(Model):
 
     def get_chats_by_id_list(self, chat_ids: Collection[int]) -> list[Chat]:
         """Return the chats of these ids, in this order; an id without a chat is left out."""
-        with self._reading() as connection:
-            return [
-                Chat.from_row(row)
-                for row in by_ids(connection, Chat.select(_CHATS), _CHATS.c.id, chat_ids)
-            ]
+        return self._read_ids(Chat, _CHATS, chat_ids)
 
     def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
         """Within a transaction, lock a chat; return since when each participant is in it.
@@ -237,21 +232,17 @@ class ChatModel(Model):
         return known
 
     def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
-        row = connection.execute(
-            Chat.select(_CHATS).where(at(_CHATS, id=chat_id)).with_for_update()
-        ).first()
-        if row is None:
+        here = Chat.select(_CHATS).where(at(_CHATS, id=chat_id))
+        chats = Chat.read(connection, here.with_for_update())
+        if not chats:
             raise absent("chats", chat_id, writing=True)
-        return Chat.from_row(row)
+        return chats[0]
 
     def _participants(self, connection: sa.Connection, chat_id: int) -> list[ChatParticipant]:
         members = ChatParticipant.select(_PARTICIPANTS).where(
             at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
         )
-        return [
-            ChatParticipant.from_row(row)
-            for row in connection.execute(members.order_by(_PARTICIPANTS.c.id))
-        ]
+        return ChatParticipant.read(connection, members.order_by(_PARTICIPANTS.c.id))
 
     def _row(
         self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int

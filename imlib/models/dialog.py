@@ -17,6 +17,7 @@ from imlib.validation import check_int, check_limit
 _DIALOGS, _BOXES = tables["user_dialogs"], tables["message_boxes"]
 # The peer makes it a total order, so that pages neither repeat nor skip a dialog.
 _ORDER = ("date2", "top_message", "peer_type", "peer_id")
+_COUNTS = ("unread_count", "unread_mentions_count")
 
 
 class DialogModel(Model):
@@ -98,7 +99,7 @@ class DialogModel(Model):
                 connection, [(user_id, peer)], top_message, [user_id] if unread_mentions else []
             )
             here = at(_DIALOGS, user_id=user_id, **peer.columns())
-            return Dialog.from_row(connection.execute(Dialog.select(_DIALOGS).where(here)).one())
+            return Dialog.read(connection, Dialog.select(_DIALOGS).where(here))[0]
 
         return self._write("create_or_update_by_last_message", work)
 
@@ -185,11 +186,7 @@ class DialogModel(Model):
         ]
 
         def update(new: Any) -> dict[str, Any]:
-            counts = {
-                name: _DIALOGS.c[name] + new[name]
-                for name in ("unread_count", "unread_mentions_count")
-            }
-            return counts | _raised(new, "top_message", "date2")
+            return {name: _DIALOGS.c[name] + new[name] for name in _COUNTS} | _raised(new)
 
         if rows:
             upsert(connection, _DIALOGS, rows, update)
@@ -205,12 +202,11 @@ class DialogModel(Model):
     ) -> None:
         """Within a transaction, note a message in its sender's dialog: nothing is unread then."""
         self._context.check_writable("DialogModel.mark_sent")
-        counts = {"unread_count": 0, "unread_mentions_count": 0}
+        counts = dict.fromkeys(_COUNTS, 0)
         row = self._row(user_id, peer, top_message, date, read_inbox_max_id=top_message, **counts)
 
         def update(new: Any) -> dict[str, Any]:
-            zeros = {name: new[name] for name in counts}
-            return zeros | _raised(new, "top_message", "date2", "read_inbox_max_id")
+            return {name: new[name] for name in _COUNTS} | _raised(new, "read_inbox_max_id")
 
         upsert(connection, _DIALOGS, [row], update)
 
@@ -222,11 +218,8 @@ class DialogModel(Model):
                 f"top_message is {top_message}; allowed is a message's id, 1 or more"
             )
         when = self._now if date is None else date
-        return (
-            {"user_id": user_id, "top_message": top_message, "date2": when}
-            | check_peer(peer).columns()
-            | counts
-        )
+        where = {"user_id": user_id, **check_peer(peer).columns()}
+        return where | {"top_message": top_message, "date2": when} | counts
 
     def _list(
         self, user_id: int, *where: sa.ColumnElement[bool], limit: int | None = None
@@ -238,5 +231,5 @@ class DialogModel(Model):
 
 def _raised(new: Any, *names: str) -> dict[str, Any]:
     """Return how an upsert raises columns to the new values, and never lowers them."""
-    held = _DIALOGS.c
-    return {name: sa.case((new[name] > held[name], new[name]), else_=held[name]) for name in names}
+    held, raised = _DIALOGS.c, ("top_message", "date2", *names)
+    return {name: sa.case((new[name] > held[name], new[name]), else_=held[name]) for name in raised}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from functools import cache
-from typing import Any, Self, get_type_hints
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -70,7 +70,12 @@ class Record:
     @classmethod
     def select(cls, table: sa.Table) -> sa.Select[Any]:
         """Return the statement that reads the record's columns and no others."""
-        return sa.select(*(table.c[name] for name in map(str, cls.__slots__) if name in table.c))
+        return sa.select(*(table.c[name] for name in cls.__annotations__ if name in table.c))
+
+    @classmethod
+    def read(cls, connection: sa.Connection, statement: sa.Select[Any]) -> list[Self]:
+        """Return the records that a statement finds."""
+        return [cls.from_row(row) for row in connection.execute(statement)]
 
     @classmethod
     def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
@@ -87,10 +92,9 @@ def _as_stored(value: Any) -> Any:
 @cache
 def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
     """Return a function per attribute that turns its column's value into a bool or an enum."""
-    hints = get_type_hints(record)
     return {
-        name: _READERS.get(name, bool if hints[name] is bool else _as_stored)
-        for name in map(str, record.__slots__)
+        name: _READERS.get(kind if kind == "bool" else name, _as_stored)
+        for name, kind in record.__annotations__.items()
     }
 
 
@@ -101,6 +105,7 @@ def _member(kind: type[IntEnum]) -> Callable[[int], int]:
 
 
 _READERS: dict[str, Callable[[Any], Any]] = {
+    "bool": bool,
     "peer_type": _member(PeerType),
     "participant_type": _member(ParticipantType),
 }

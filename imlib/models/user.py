@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from imlib.context import Context
 from imlib.errors import InvalidValueError
 from imlib.models.account import AccountModel
-from imlib.models.base import Model, absent, at, by_ids, insert, new_random_id
+from imlib.models.base import Model, absent, at, insert, new_random_id
 from imlib.models.records import Contact, Link, Peer, User, UserFull
 from imlib.schema import tables
 
@@ -58,19 +58,13 @@ class UserModel(Model):
         }
 
         def work(connection: sa.Connection) -> User:
-            if (
-                connection.scalar(
-                    sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()
-                )
-                is not None
-            ):
+            others = sa.select(_USERS.c.id).where(_USERS.c.phone == phone).with_for_update()
+            if connection.scalar(others) is not None:
                 raise InvalidValueError(
                     "phone is another user's; allowed is one that nobody has, nothing was written"
                 )
             user_id = insert(connection, _USERS, values)
-            return User.from_row(
-                connection.execute(User.select(_USERS).where(_USERS.c.id == user_id)).one()
-            )
+            return User.read(connection, User.select(_USERS).where(_USERS.c.id == user_id))[0]
 
         return self._write("create_user", work)
 
@@ -80,11 +74,7 @@ class UserModel(Model):
 
     def get_user_list(self, user_ids: Collection[int]) -> list[User]:
         """Return the users of these ids, in this order; an id without a user is left out."""
-        with self._reading() as connection:
-            return [
-                User.from_row(row)
-                for row in by_ids(connection, User.select(_USERS), _USERS.c.id, user_ids)
-            ]
+        return self._read_ids(User, _USERS, user_ids)
 
     def get_user_full(self, self_user_id: int, user_id: int) -> UserFull:
         """Return a user as another user sees them: link, notify settings, whether blocked.

@@ -11,7 +11,6 @@ import pytest
 
 import imlib
 from imlib.audit import CHECKS, audit
-from imlib.audit.checks import ALLOWED_SKEW_S
 from imlib.presence import Malformed
 from imlib.sample import NOW, PLANTED
 from imlib.snapshot import Snapshot
@@ -107,9 +106,9 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "future_session",
-        snapshot([session(age=-ALLOWED_SKEW_S - 0.5)]),
+        snapshot([session(age=-2.5)]),
         ["online_7 -42_1"],
-        snapshot([session(age=-ALLOWED_SKEW_S)]),
+        snapshot([session(age=-2)]),
     ),
     (
         "orphan_session",
@@ -351,6 +350,46 @@ def test_null_names_nothing() -> None:
     assert [("error", "user 7 message 11")] == found(world, "orphan_box")
     assert [("error", "user 9 chat 1")] == found(world, "orphan_participant")
     audit(world, ["pts_duplicate", "dialog_disagrees", "duplicate_random_id", "orphan_session"])
+
+
+@pytest.mark.parametrize(
+    ("check", "world", "said"),
+    [
+        (
+            "future_session",
+            snapshot([session(age=-5)]),
+            "reported 5 s from now: the clock of server 3 is ahead by at least that; "
+            "2 s are allowed",
+        ),
+        ("orphan_session", snapshot([session()], keys([7], [1])), "its auth key is in no table"),
+        ("orphan_session", snapshot([session()], keys([8], [-42])), "its user is in no table"),
+        (
+            "orphan_session",
+            snapshot([session()], keys([8], [1])),
+            "its user and auth key are in no table",
+        ),
+        ("malformed", snapshot(malformed_not_kept=3), "3 more were counted and not kept"),
+        ("orphan_participant", snapshot(tables=chats([(1, 9)])), "the user is not in users"),
+        ("orphan_participant", snapshot(tables=chats([(2, 7)])), "the chat is not in chats"),
+        (
+            "body_not_json",
+            snapshot(
+                tables={"messages": BODIES},
+                said={"messages": {"not_json": [], "not_json_more": 7}},
+            ),
+            "7 more were counted and not kept",
+        ),
+    ],
+)
+def test_a_finding_says_what_is_wrong(check: str, world: Snapshot, said: str) -> None:
+    """The sentence is of this fault, with its own numbers."""
+    assert [said] == list(audit(world, [check])["what"])
+
+
+def test_the_first_box_has_no_gap_before_it() -> None:
+    """What a user had before the oldest box is unknown; user 0 is a user like others."""
+    first = boxes((1, 0, 5, 10, 0, 2, 8), (2, 7, 9, 11, 0, 2, 8))
+    assert [] == found(snapshot(tables={"message_boxes": first}), "pts_gap")
 
 
 def test_two_rows_of_one_dialog_count_its_boxes_once() -> None:

@@ -195,6 +195,19 @@ def test_bodies_that_are_the_same(body: object, other: object, same: bool) -> No
     assert same is is_same_body(encode_body(body).encode(), encode_body(other))
 
 
+def test_history_wants_a_random_id(stack: Stack) -> None:
+    """History is told which message it is: a new number each time would store a retry twice."""
+    ann, ben = stack.add_users(2)
+    missing: Any = None
+    for create in (
+        stack.messages.create_history_message,
+        stack.messages.create_history_message_service,
+    ):
+        with pytest.raises(InvalidValueError, match=r"^random_id is None; allowed is an integer"):
+            create(ann, Peer.user(ben), missing, "x")
+    assert [] == stack.rows("messages")
+
+
 @pytest.mark.parametrize(
     "ask",
     [

@@ -209,6 +209,19 @@ def test_what_was_written_is_said_by_the_batch(
         assert "other session" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("refused", "shown"), [(5, "online_3, online_4: "), (6, "online_4, …: ")])
+def test_five_keys_are_named(
+    deployment: imlib.Deployment, server: PrivateRedis, refused: int, shown: str
+) -> None:
+    """A message names as many keys as a line holds; the error's evidence has them all."""
+    for user_id in range(refused):
+        server.command("SET", f"online_{user_id}", "x")
+    with pytest.raises(imlib.WrongTypeError) as caught:
+        deployment.online_status.renew(map(session, range(refused)))
+    assert shown + "not written" in str(caught.value)
+    assert refused == len(caught.value.keys)
+
+
 @pytest.mark.parametrize(
     ("granted", "works"),
     [

@@ -183,6 +183,13 @@ def test_a_key_that_can_be_guessed(key: bytes) -> None:
     assert Masking(bytes(1000)).key_id != Masking(bytes(16)).key_id
 
 
+@pytest.mark.parametrize("key", ["sixteen letters or more", bytearray(16), 16, [0] * 16], ids=type)
+def test_a_key_that_is_no_bytes(key: Any) -> None:
+    """A key of another type is refused in a sentence that names the type, not the key."""
+    with pytest.raises(InvalidValueError, match=f"mask_key is {type(key).__name__}: allowed is b"):
+        Masking(key)
+
+
 @pytest.mark.parametrize(
     ("name", "dtype", "hidden"),
     [

@@ -6,8 +6,10 @@ audit does not guess: it adds a row of severity ``skipped``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -48,10 +50,17 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
         reason = _unfit(snapshot, name, check.needs)
         for frame in check.needs.keys() & unfit.keys():
             reason = f"{frame}: {unfit[frame]}"
+        judged, old = snapshot, _behind(snapshot)
+        if old and "sequences" in check.needs:
+            reason = f"the tables are {old:g} s older than Redis: a replica's"
+        elif old and "sessions" in check.needs and len(check.needs) > 1:
+            judged = replace(snapshot, sessions=snapshot.sessions.query("age_s > @old"))
+            young = f"not judged: sessions younger than {old:g} s, by which the tables are older"
+            rows.append((name, "skipped", "", young, "look again at the primary"))
         if reason:
             rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
         else:
-            found = sorted(check.run(snapshot), key=_as_read)
+            found = sorted(check.run(judged), key=_as_read)
             rows.extend((name, check.severity, *one) for one in found)
     return pd.DataFrame(
         rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str"
@@ -70,6 +79,14 @@ def known(checks: Iterable[str] | None) -> list[str]:
             f"{', '.join(unknown)}: no such check. There are {', '.join(CHECKS)}"
         )
     return names
+
+
+def _behind(snapshot: Snapshot) -> float:
+    """Return by how many seconds tables of a replica are older than Redis."""
+    if not snapshot.info.get("database_primary"):
+        return 0
+    lag = snapshot.info.get("database_lag_s")
+    return math.inf if lag is None else lag
 
 
 def _as_read(found: Found) -> list[tuple[int, str]]:

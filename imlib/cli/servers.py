@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -103,20 +102,14 @@ def _memory(deployment: imlib.Deployment) -> str:
 
 def _role(engine: sa.Engine) -> str:
     """Return whether a database follows another, and how far it is behind."""
-    server: Any = engine.dialect
-    if server.name == "sqlite":
-        return "a file, which follows nobody"
-    renamed = not getattr(server, "is_mariadb", False) and server.server_version_info >= (8, 0, 22)
-    with sql.translate_errors(engine), sql.connect(engine) as connection:
-        asked = f"SHOW {'REPLICA' if renamed else 'SLAVE'} STATUS"
-        status = connection.exec_driver_sql(asked).mappings().first()
-    if not status:
-        return "primary: it follows nobody"
-    facts = {re.sub("_?(Master|Source)_?", "", name): value for name, value in status.items()}
-    role, lag = f"replica of {facts['Host']}:{facts['Port']}", facts["Seconds_Behind"]
+    primary, lag = sql.replication(engine)
+    if not primary:
+        return "a file" if engine.dialect.name == "sqlite" else "primary"
     if lag is None:
-        raise UnavailableError(f"{role}, which it does not follow now: what it holds may be old")
-    return f"{role}, lag {lag} s"
+        raise UnavailableError(
+            f"replica of {primary}, which it does not follow now: what it holds may be old"
+        )
+    return f"replica of {primary}, lag {lag} s"
 
 
 def _skew(deployment: imlib.Deployment) -> str:

@@ -63,6 +63,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="show this one; may come several times",
     )
     snapshot.add_argument(
+        "--unindexed",
+        action="store_true",
+        help="with --user: search large tables by columns without an index too",
+    )
+    snapshot.add_argument(
         "--keep-incomplete",
         action="store_true",
         help="keep what was read when a server is gone or fails, marked as such",
@@ -147,6 +152,7 @@ def _snapshot(options: argparse.Namespace) -> int:
         unmask=options.unmask,
         mask_key=mask_key.encode() if mask_key else None,
         keep_incomplete=options.keep_incomplete,
+        unindexed=options.unindexed,
     )
     info = snapshot.info
     if folder is not None:

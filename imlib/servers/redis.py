@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 from collections.abc import Iterable
@@ -111,6 +112,28 @@ def open_redis(
             return client, RedisServer("Redis", "unknown", None, gone=str(problem)), url
         client.close()
         raise
+
+
+def looking(client: Redis) -> Redis:
+    """Return a client of the same server that leaves keys' idle times alone, where that can be."""
+    from redis import ConnectionPool, Redis
+
+    pool = client.connection_pool
+    options = pool.connection_kwargs | {"redis_connect_func": _log_in_to_look}
+    return Redis(connection_pool=ConnectionPool(pool.connection_class, **options))
+
+
+NO_TOUCH: Command = ("CLIENT", "NO-TOUCH", "ON")
+"""What a connection says on which reading a key leaves its idle time and its frequency alone."""
+
+
+def _log_in_to_look(connection: Any) -> None:
+    from redis.exceptions import ResponseError
+
+    connection.on_connect()
+    connection.send_command(*NO_TOUCH)
+    with contextlib.suppress(ResponseError):  # an older server, or not for this user
+        connection.read_response()
 
 
 _imitations: WeakValueDictionary[str, Any] = WeakValueDictionary()

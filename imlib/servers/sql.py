@@ -16,7 +16,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 from weakref import WeakSet
 
@@ -502,6 +502,31 @@ def ping(engine: sa.Engine) -> str:
             f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
         )
     return f"{name} {version}"
+
+
+class Replication(NamedTuple):
+    """Which server a database follows, and how far it is behind."""
+
+    primary: str
+    """Its host:port; "" where it follows nobody."""
+    lag_s: float | None
+    """None where it does not follow now: what it holds may be of any age."""
+
+
+def replication(engine: sa.Engine) -> Replication:
+    """Return which server a database follows; raise what `translate` makes of a refusal."""
+    server: Any = engine.dialect
+    if server.name == "sqlite":
+        return Replication("", 0)
+    with translate_errors(engine), connect(engine) as connection:
+        # What the server is, is known once it is connected.
+        renamed = not server.is_mariadb and server.server_version_info >= (8, 0, 22)
+        asked = f"SHOW {'REPLICA' if renamed else 'SLAVE'} STATUS"
+        status = connection.exec_driver_sql(asked).mappings().first()
+    if not status:
+        return Replication("", 0)
+    facts = {re.sub("_?(Master|Source)_?", "", name): value for name, value in status.items()}
+    return Replication(f"{facts['Host']}:{facts['Port']}", facts["Seconds_Behind"])
 
 
 @contextlib.contextmanager

@@ -109,6 +109,12 @@ class SnapshotInfo(TablesInfo, total=False):
         At most 1,000 each.
     redis_unfit : dict of str to str
         Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
+    idle_times_kept : bool
+        Whether this look left Redis's OBJECT IDLETIME and FREQ alone (CLIENT NO-TOUCH).
+    database_primary : str or None
+        Which server the database follows, "" for none; None where the user may not ask.
+    database_lag_s : float or None
+        How many seconds it is behind; None where that is not known.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int
@@ -131,6 +137,9 @@ class SnapshotInfo(TablesInfo, total=False):
     in_both_layouts: list[int]
     never_expire: list[int]
     redis_unfit: dict[str, str]
+    idle_times_kept: bool
+    database_primary: str | None
+    database_lag_s: float | None
     malformed_not_kept: int
     rows: dict[str, int]
     table_of: dict[str, str]

@@ -198,6 +198,11 @@ class _Reading:
             if wanted is None or name in wanted or name.rpartition(".")[0] in wanted
         ]:
             return "; ".join(f"{name}: {self.info['left_out'][name]}" for name in lost)
+        if self.info["not_asked"]:
+            said = (
+                "large tables were not searched by columns without an index (unindexed=True does)"
+            )
+            return f"{said}: {self.info['not_asked']}"
         unseen = our_tables.keys() - self.listed.keys()
         if wanted is None and unseen and not self.source.sees_all():
             return f"the user may not see every table; not there, or hidden: {sorted(unseen)}"

@@ -15,8 +15,9 @@ from imlib.context import Context
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError, printable
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
-from imlib.servers.redis_pipeline import server_address
-from imlib.servers.sql import masked_url
+from imlib.servers.redis import NO_TOUCH, looking
+from imlib.servers.redis_pipeline import round_trip, server_address
+from imlib.servers.sql import masked_url, replication
 from imlib.snapshot.info import SnapshotInfo, TableFacts
 from imlib.snapshot.selection import SnapshotRequest
 from imlib.snapshot.sequences import compare_sequences, read_mirror
@@ -44,13 +45,14 @@ def take_snapshot(
     """Take a snapshot; ``progress`` shows a bar in a terminal or notebook."""
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
-    client, engine = context.redis, context.replica
-    skew, redis_clock = math.nan, time.time()
+    client, engine = looking(context.redis), context.replica
+    skew, redis_clock, untouched = math.nan, time.time(), None
     before: dict[str, int] | None = None
     unfit: dict[str, str] = {}
-    with tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
+    with client, tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         try:
             skew, redis_clock = measure_skew(client)
+            (untouched,) = round_trip(client, [NO_TOUCH])
             before, _ = read_mirror(client, users)
         except (AccessDeniedError, UnavailableError) as problem:
             unfit = _missed(problem, request)
@@ -61,7 +63,13 @@ def take_snapshot(
     if context.server.link == "down":
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
+    try:
+        primary, lag = replication(engine)
+    except ImlibError:
+        primary, lag = None, None
     lost = [f"{name}: {reason}" for name, reason in unfit.items()]
+    if primary and lag is None:
+        lost.append(f"tables: may be old: this is a replica of {primary}, and does not follow it")
     lost += filter(None, [read.info["incomplete"]])
     malformed = presence.malformed + of_mirror
     frames = {
@@ -84,6 +92,9 @@ def take_snapshot(
         **read.info,
         "incomplete": "; ".join(filter(None, [*lost, read.info["incomplete"]])) or None,
         "redis_unfit": unfit,
+        "idle_times_kept": untouched in (b"OK", "OK", True),
+        "database_primary": primary,
+        "database_lag_s": lag,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],

@@ -19,6 +19,7 @@ import pytest
 import imlib
 from imlib.cli import main
 from imlib.schema import create_all
+from imlib.snapshot import selection
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.mariadb_replica import MariaDBPair
 from tests.private_servers.process import free_port
@@ -151,6 +152,22 @@ def follows_nobody(world: World) -> None:
     world.name(replica=pair.replica.url("mysql"))
 
 
+def falls_behind(world: World) -> None:
+    """The database is a replica that no longer applies what its primary does."""
+    pair: MariaDBPair = world.request.getfixturevalue("mariadb_pair")
+    with imlib.connect(world.redis.url, pair.primary.new_database()) as deployment:
+        create_all(deployment.engine)
+        name = deployment.engine.url.database
+    pair.catch_up()
+    pair.stop_applying()
+    world.name(database=pair.replica.url(str(name)))
+
+
+def large_table_without_index(world: World) -> None:
+    """A large table leads to users by a column without an index."""
+    world.monkeypatch.setattr(selection, "_SCANNED_ROWS", 0)
+
+
 def table_without_its_file(world: World) -> None:
     """A table is in the catalogue, and can't be read."""
     world.run("ALTER TABLE chats DISCARD TABLESPACE")
@@ -244,6 +261,11 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (node_of_a_cluster, "servers", 2, "a node of a cluster and has a part of the keys"),
     (node_of_a_cluster, "who 1", 2, "a node of a cluster and has a part of the keys"),
     (follows_nobody, "servers", 2, "role +cannot be told: replica of 127.*may be old"),
+    (follows_nobody, "snapshot --tables ''", 1, "INCOMPLETE: tables: may be old: .*a replica of"),
+    (falls_behind, "snapshot", 1, "INCOMPLETE: tables: may be old: .*a replica of 127"),
+    (falls_behind, "audit --check orphan_session", 2, "sessions younger than inf s"),
+    (falls_behind, "audit --check sequence_ahead", 2, "are inf s older than Redis: a replica's"),
+    (large_table_without_index, "snapshot --user 1", 1, "INCOMPLETE: large .*'peer_id'"),
     (table_without_its_file, "snapshot", 1, r"chats +left out: .*\n(.*\n)*.*INCOMPLETE: chats: "),
     (table_without_its_file, "audit", 1, r"skipped orphan_participant: .*chats \(.*error 1814"),
     (table_that_is_not_there, "audit --check orphan_participant", 2, "not in the snapshot: chats"),
@@ -282,7 +304,15 @@ def test_a_partial_answer_says_so(
 
 
 @pytest.mark.parametrize(
-    "asked", ["servers", "who 1", "snapshot", "audit --check pts_gap --check sequence_behind"]
+    "asked",
+    [
+        "servers",
+        "who 1",
+        "snapshot",
+        "snapshot --user 1",
+        "snapshot --user 1 --unindexed",
+        "audit --check pts_gap --check sequence_behind",
+    ],
 )
 def test_a_whole_answer_is_0(asked: str, world: World) -> None:
     """The same world, unbroken, is told whole: what the states say is theirs."""

@@ -18,9 +18,10 @@ import sqlalchemy as sa
 
 import imlib
 from imlib.errors import AccessDeniedError
+from imlib.models.records import Peer
 from imlib.presence import Batch, Malformed
 from imlib.schema import SEQUENCE_KEY_PREFIX
-from imlib.snapshot import sessions
+from imlib.snapshot import selection, sessions
 from imlib.snapshot.tables import TablesRead
 from tests.models.stack import open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
@@ -311,3 +312,70 @@ class TestRedis:
             found = sessions.read_sessions(client, None)
         assert bad[:2] == found.malformed
         assert 3 == found.not_kept
+
+    @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu"])
+    def test_idle_times(self, server: PrivateRedis, policy: str) -> None:
+        """Looking leaves idle times and frequencies alone where the server can, and says so."""
+        server.command("CONFIG", "SET", "maxmemory-policy", policy)
+        with redis.Redis.from_url(server.url) as client:
+            client.hset("online_7", "5_6", "1512270533_1_42")
+            client.set(f"{SEQUENCE_KEY_PREFIX}7", 3)
+            keys = ["online_7", f"{SEQUENCE_KEY_PREFIX}7"]
+            lru = policy == "allkeys-lru"
+            for key in keys:
+                dumped: Any = client.dump(key)
+                long = {"idletime": 1000} if lru else {"frequency": 99}
+                client.restore(key, 0, dumped, replace=True, **long)
+        word = "IDLETIME" if lru else "FREQ"
+        before = [server.command("OBJECT", word, key) for key in keys]
+        for read_only in True, False:
+            with imlib.connect(server.url, "embedded://", read_only=read_only) as deployment:
+                snapshot = deployment.snapshot()
+                kept = snapshot.info["idle_times_kept"]
+                if read_only:
+                    deployment.online_status.get_online_by_user_id(7)
+            assert 1 == len(snapshot.sessions)
+            after = [server.command("OBJECT", word, key) for key in keys]
+            near = [abs(one - other) < 100 for one, other in zip(before, after, strict=True)]
+            assert kept == (server.command("INFO", "server").get("valkey_version") is not None)
+            if kept:
+                assert [True, True] == near
+
+
+@pytest.mark.parametrize("unindexed", [False, True])
+def test_one_user_of_a_large_table(
+    mariadb: PrivateMariaDB, monkeypatch: pytest.MonkeyPatch, unindexed: bool
+) -> None:
+    """Columns with an index are asked one by one; a large table's others on request."""
+    url = mariadb.new_database()
+    with open_stack(url) as stack:
+        stack.add_users(3)
+        stack.messages.send_message(1, Peer.user(2), "hello")
+        stack.messages.send_message(3, Peer.user(2), "hello")
+        expected = read_tables(stack.deployment, user_ids=[1], mask_key=bytes(16))
+        monkeypatch.setattr(selection, "_SCANNED_ROWS", 0)
+        found = read_tables(stack.deployment, user_ids=[1], mask_key=bytes(16), unindexed=unindexed)
+    if unindexed:
+        assert expected.info["tables"] == found.info["tables"]
+        assert {} == found.info["not_asked"]
+        assert found.info["incomplete"] is None
+        for name, frame in expected.frames.items():
+            pd.testing.assert_frame_equal(frame, found.frames[name])
+    else:
+        assert "peer_id" in found.info["not_asked"]["user_dialogs"]
+        assert "user_id" not in found.info["not_asked"]["message_boxes"]
+        assert [1] == found.frames["message_boxes"]["user_id"].unique().tolist()
+        assert "unindexed=True" in str(found.info["incomplete"])
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["message_data LIKE '%\":7%'", "message_data LIKE '%:seven%'", "'a:b' = 'a:b' AND 5 % 2 = 1"],
+)
+def test_a_condition_is_taken_literally(url: str, where: str) -> None:
+    """A bare condition has no parameters: its colons and percents are its own."""
+    with open_stack(url) as stack:
+        stack.add_users(2)
+        stack.messages.send_message(1, Peer.user(2), '":7 :seven')
+        frames = read_tables(stack.deployment, where={"messages": where}).frames
+    assert 1 == len(frames["messages"])

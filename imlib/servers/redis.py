@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -104,7 +104,7 @@ def open_redis(
     url = ServerUrl(url)
     if url.startswith(FAKEREDIS):
         return _imitation(url)
-    client = _client(url)
+    client = _client(url, _log_in_to_look if read_only else None)
     try:
         return client, _look_at(client, read_only=read_only), url
     except BaseException as problem:
@@ -154,7 +154,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     return fakeredis.FakeRedis(server=store), server, url
 
 
-def _client(url: ServerUrl) -> Redis:
+def _client(url: ServerUrl, log_in: Callable[[Any], None] | None) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -165,6 +165,7 @@ def _client(url: ServerUrl) -> Redis:
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
+            redis_connect_func=log_in,
             **_arguments(url.reveal()),
         )
     except (OSError, ValueError) as refusal:

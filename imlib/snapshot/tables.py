@@ -199,10 +199,8 @@ class _Reading:
         ]:
             return "; ".join(f"{name}: {self.info['left_out'][name]}" for name in lost)
         if self.info["not_asked"]:
-            said = (
-                "large tables were not searched by columns without an index (unindexed=True does)"
-            )
-            return f"{said}: {self.info['not_asked']}"
+            said = "large tables were not searched by columns without an index"
+            return f"{said} (unindexed=True does): {self.info['not_asked']}"
         unseen = our_tables.keys() - self.listed.keys()
         if wanted is None and unseen and not self.source.sees_all():
             return f"the user may not see every table; not there, or hidden: {sorted(unseen)}"

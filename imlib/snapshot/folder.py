@@ -6,11 +6,13 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
@@ -116,14 +118,56 @@ def _write_files(building: Path, frames: dict[str, pd.DataFrame], info: Snapshot
     files, snapshot = _files(frames), secrets.token_hex(8)
     for name, frame in frames.items():
         table = pa.Table.from_pandas(frame, preserve_index=False)
+        of_pandas = table.schema.metadata or {}
+        table, as_text = _readable(table)
         note: dict[str, Any] = {"format": FORMAT, "frame": name, "snapshot": snapshot}
+        note["as_text"] = as_text
         if files[name] == _FIRST:
             note |= {"info": info, "files": files}
-        metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note).encode()}
+        metadata = {**of_pandas, _KEY: json.dumps(note).encode()}
         table = table.replace_schema_metadata(metadata)
         path = building / files[name]
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         path.chmod(0o600)
+
+
+def _readable(table: pa.Table) -> tuple[pa.Table, dict[str, str]]:
+    """Return a table that DuckDB and polars read exactly, and the types that are text in it."""
+    as_text = {}
+    for at, one in enumerate(table.schema):
+        column = table.column(at)
+        if pa.types.is_decimal256(one.type):
+            text = column.cast(pa.string())
+        elif pa.types.is_duration(one.type):
+            text = pa.array(map(_clock, column.to_pylist()), pa.string())
+        else:
+            continue
+        as_text[one.name] = str(one.type)
+        table = table.set_column(at, one.name, text)
+    return table, as_text
+
+
+def _clock(span: timedelta | None) -> str | None:
+    """Return a TIME as MySQL writes it, and DuckDB's INTERVAL reads it."""
+    if span is None:
+        return None
+    whole, micros = divmod(abs(span) // timedelta(microseconds=1), 1_000_000)
+    sign = "-" if span < timedelta() else ""
+    return f"{sign}{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{micros:06}"
+
+
+def _restored(table: pa.Table, as_text: dict[str, str]) -> pa.Table:
+    """Undo `_readable`."""
+    for name, kind in as_text.items():
+        at = table.schema.get_field_index(name)
+        column = table.column(at)
+        if decimal := re.fullmatch(r"decimal256\((\d+), (\d+)\)", kind):
+            column = column.cast(pa.decimal256(*map(int, decimal.groups())))
+        else:
+            spans = pd.to_timedelta(pd.Series(column.to_pylist(), dtype=object))
+            column = pa.array(spans, pa.duration("us"))
+        table = table.set_column(at, name, column)
+    return table
 
 
 def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], SnapshotInfo]:
@@ -186,6 +230,7 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise refusal(path, f"{held}: files were renamed or mixed up")
     try:
         # pandas' own note in the file carries every dtype but decimals.
+        table = _restored(table, note.get("as_text", {}))
         read = table.to_pandas(
             types_mapper=lambda one: pd.ArrowDtype(one) if pa.types.is_decimal(one) else None
         )

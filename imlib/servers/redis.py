@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,17 @@ from urllib.parse import unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from imlib.errors import (
+    AccessDeniedError,
     ConfigurationError,
+    FallbackWarning,
     UnavailableError,
     UnsupportedServerError,
     printable,
 )
+from imlib.lease import Lease
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
 from imlib.servers.urls import Secret, ServerUrl, check_certificates, parse_options, refused
+from imlib.session_status import Layout
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -92,7 +97,7 @@ def open_redis(
     """Open a Redis client; return it, what its server can do, and the URL to join it by.
 
     With ``read_only`` no command is sent that could write. With ``forgive`` a server that is gone
-    raises nothing before it is asked. It is clear where the URL's login ends (`checked_url`).
+    raises nothing before it is asked. It is clear where the URL's login ends (`check_urls`).
 
     Raises
     ------
@@ -101,12 +106,15 @@ def open_redis(
     UnavailableError, AccessDeniedError, UnsupportedServerError
         What answers is not a Redis that imlib can use, or nothing answers.
     """
-    url = ServerUrl(url)
     if url.startswith(FAKEREDIS):
         return _imitation(url)
     client = _client(url, _log_in_to_look if read_only else None)
     try:
-        return client, _look_at(client, read_only=read_only), url
+        server = _look_at(client, read_only=read_only)
+        if server.link == "down":
+            said = f"imlib: what is read may be old: this is {server}."
+            warnings.warn(said, FallbackWarning, stacklevel=3)
+        return client, server, url
     except BaseException as problem:
         if forgive and isinstance(problem, UnavailableError):
             return client, RedisServer("Redis", "unknown", None, gone=str(problem)), url
@@ -121,6 +129,30 @@ def looking(client: Redis) -> Redis:
     pool = client.connection_pool
     options = pool.connection_kwargs | {"redis_connect_func": _log_in_to_look}
     return Redis(connection_pool=ConnectionPool(pool.connection_class, **options))
+
+
+def choose_lease(server: RedisServer, asked: str, layout: Layout) -> Lease:
+    """Return the lease that was asked for, or the one that the server and the layout allow."""
+    auto = asked == "auto"
+    if server.gone:
+        return Lease.KEY if auto else Lease(asked)
+    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
+        return Lease.KEY
+    if server.field_lease:
+        return Lease.FIELD
+    lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
+    if server.field_lease == "":
+        lacks = "this user may use neither HSETEX nor HEXPIRE"
+        if not auto:
+            raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
+    if server.field_lease == "" or not auto:
+        warnings.warn(
+            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
+            "sessions stay longer.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+    return Lease.KEY
 
 
 NO_TOUCH: Command = ("CLIENT", "NO-TOUCH", "ON")
@@ -154,7 +186,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     return fakeredis.FakeRedis(server=store), server, url
 
 
-def _client(url: ServerUrl, log_in: Callable[[Any], None] | None) -> Redis:
+def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -166,7 +198,7 @@ def _client(url: ServerUrl, log_in: Callable[[Any], None] | None) -> Redis:
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=log_in,
-            **_arguments(url.reveal()),
+            **_arguments(url.reveal() if isinstance(url, ServerUrl) else url),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)

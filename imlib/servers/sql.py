@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -27,6 +28,7 @@ from sqlalchemy import event
 from imlib.errors import (
     AccessDeniedError,
     ConfigurationError,
+    FallbackWarning,
     ImlibError,
     InvalidValueError,
     ReadOnlyError,
@@ -39,7 +41,7 @@ from imlib.servers.urls import (
     Secret,
     ServerUrl,
     check_certificates,
-    checked_url,
+    check_urls,
     parse_options,
     refused,
 )
@@ -248,24 +250,51 @@ def make_engine(url: str | sa.URL, *, read_only: bool = False) -> sa.Engine:
         ``read_only`` and there is no such SQLite file.
     """
     url = ServerUrl(url if isinstance(url, str) else url.render_as_string(hide_password=False))
-    return _engine(checked_url(url), read_only)
+    check_urls(url)
+    return _engine(url, read_only)
 
 
-def open_engine(url: str, *, read_only: bool = False, gone: list[str] | None = None) -> sa.Engine:
-    """Make an engine and connect it once; raise what `make_engine` and `ping` raise.
+def open_engines(
+    url: str,
+    replica_url: str,
+    stack: contextlib.ExitStack,
+    *,
+    read_only: bool,
+    without_redis: str = "",
+    forgive: bool = False,
+) -> tuple[sa.Engine, sa.Engine]:
+    """Make and connect the engines of a database and its replica; the stack disposes of them.
 
-    It is clear where the URL's login ends (`checked_url`). With ``gone`` a server that is not there
-    is noted in it, and raises nothing before it is asked.
+    With ``forgive`` either Redis or these may be gone: ``without_redis`` says why Redis is. It is
+    clear where the URLs' logins end (`check_urls`).
+
+    Raises
+    ------
+    ConfigurationError, UnavailableError, AccessDeniedError, UnsupportedServerError
+        What `make_engine` and `ping` raise.
     """
-    engine = _engine(url, read_only)
-    try:
-        ping(engine)
-    except BaseException as problem:
-        if gone is None or not isinstance(problem, UnavailableError):
-            engine.dispose()
-            raise
-        gone.append(str(problem))
-    return engine
+    gone: list[str] = []
+    engines = []
+    for place, only in ((url, read_only), (replica_url, True)):
+        if place:
+            engine = _engine(place, only)
+            stack.callback(engine.dispose)
+            engines.append(engine)
+            try:
+                ping(engine)
+            except UnavailableError as problem:
+                # Where the primary answers, nothing is lost by connecting without its replica.
+                if not forgive or len(gone) < len(engines) - 1:
+                    raise
+                gone.append(str(problem))
+    if without_redis:
+        if len(gone) == len(engines):
+            raise UnavailableError(f"{without_redis}; {gone[0]}")
+        gone.append(without_redis)
+    for why in gone:
+        said = f"imlib: only what does without it is answered: {why}"
+        warnings.warn(said, FallbackWarning, stacklevel=3)
+    return engines[0], engines[-1]
 
 
 def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) -> sa.Connection:
@@ -315,9 +344,8 @@ os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 def _engine(url: str, read_only: bool) -> sa.Engine:
     """Make an engine, or raise an error that says what is wrong with the URL."""
-    url = ServerUrl(url)
     try:
-        return _engine_of(url.reveal(), read_only)
+        return _engine_of(url.reveal() if isinstance(url, ServerUrl) else url, read_only)
     except sa.exc.ArgumentError:
         problem = "it cannot be read"
     except (OSError, ValueError) as refusal:

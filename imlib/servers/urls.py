@@ -111,22 +111,22 @@ def refused(url: str, problem: str) -> ConfigurationError:
     return ConfigurationError(f"{shown!r} is not understood: {problem}", url=f"{shown}")
 
 
-def checked_url(url: str) -> ServerUrl:
-    """Return a URL, if it is clear where its login ends.
+def check_urls(*urls: ServerUrl) -> None:
+    """Refuse URLs of which it is unclear where the login ends.
 
     Raises
     ------
     ConfigurationError
         There is more than one ``@``, a ``/``, ``?`` or ``#`` before it, or no number as the port.
     """
-    url = ServerUrl(url)
-    if not _CLEAR.fullmatch(url.reveal()):
-        raise refused(
-            url,
-            "it is unclear where the login ends and which host follows; / ? # @ in user and "
-            "password have to be percent-encoded (%2F %3F %23 %40), and so has an @ after the host",
-        )
-    return url
+    for url in urls:
+        if not _CLEAR.fullmatch(url.reveal()):
+            raise refused(
+                url,
+                "it is unclear where the login ends and which host follows; / ? # @ in user and "
+                "password have to be percent-encoded (%2F %3F %23 %40), and so has an @ after the "
+                "host",
+            )
 
 
 def parse_options(query: str, allowed: dict[str, str]) -> dict[str, Any]:

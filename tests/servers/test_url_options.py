@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Iterator
+from contextlib import ExitStack
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sqlalchemy import event
 
 import imlib
 from imlib.servers.redis import open_redis
-from imlib.servers.sql import make_engine, open_engine, ping
+from imlib.servers.sql import make_engine, open_engines, ping
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.process import free_port, private_folder
 from tests.private_servers.redis import private_redis
@@ -86,7 +87,8 @@ def names() -> list[str]:
 def open_url(url: str) -> None:
     """Open a URL, and close it again should something be there."""
     if url.startswith("mysql"):
-        open_engine(url).dispose()
+        with ExitStack() as stack:
+            open_engines(url, "", stack, read_only=False)
     else:
         open_redis(url, read_only=True)[0].close()
 

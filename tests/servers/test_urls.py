@@ -8,6 +8,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 import imlib
 from imlib.schema import create_all, tables
 from imlib.servers.redis import open_redis
-from imlib.servers.sql import make_engine, open_engine
+from imlib.servers.sql import make_engine, open_engines
 from imlib.servers.urls import Secret, ServerUrl
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.private_servers.process import private_folder
@@ -273,7 +274,8 @@ def test_an_encoded_login_works_on_mariadb(mariadb: PrivateMariaDB) -> None:
             f"CREATE USER '{name}'@'%' IDENTIFIED BY '{word}';\nGRANT ALL ON *.* TO '{name}'@'%'"
         )
         login = f"{quote(user, safe='')}:{quote(password, safe='')}@"
-        open_engine(url.replace("root@", login)).dispose()
+        with ExitStack() as stack:
+            open_engines(url.replace("root@", login), "", stack, read_only=False)
         mariadb.run(f"DROP USER '{name}'@'%'")
 
 

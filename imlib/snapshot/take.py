@@ -82,7 +82,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "incomplete": "; ".join(filter(None, [*lost, read.info["incomplete"]])) or None,
+        "incomplete": "; ".join(lost) or None,
         "redis_unfit": unfit,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],

@@ -90,7 +90,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
-        "incomplete": "; ".join(filter(None, [*lost, read.info["incomplete"]])) or None,
+        "incomplete": "; ".join(lost) or None,
         "redis_unfit": unfit,
         "idle_times_kept": untouched in (b"OK", "OK", True),
         "database_primary": primary,

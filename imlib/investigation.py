@@ -13,6 +13,7 @@ from imlib.sample import NOW
 from imlib.scratch import check_empty
 from imlib.servers.redis import EMBEDDED
 from imlib.servers.redis_pipeline import translate_errors
+from imlib.servers.urls import ServerUrl
 
 _HELD_MS = 3_600_000
 """How far deadlines in Redis are moved away."""
@@ -46,8 +47,10 @@ def look(
     be shown to say the same on servers of every kind.
     """
     clock = ManualClock(NOW if at is None else at)
-    redis = redis_url or os.environ.get("IMLIB_REDIS_URL")
-    database = database_url or os.environ.get("IMLIB_DATABASE_URL")
+    # No variable shows a password, in a traceback either.
+    redis_url, database_url = ServerUrl(redis_url or ""), ServerUrl(database_url or "")
+    redis = redis_url or ServerUrl(os.environ.get("IMLIB_REDIS_URL", ""))
+    database = database_url or ServerUrl(os.environ.get("IMLIB_DATABASE_URL", ""))
     if redis or database:
         judge = system_clock if at is None else clock
         deployment = connect(redis_url, database_url, read_only=True, clock=judge)
@@ -59,8 +62,7 @@ def look(
             return deployment, None
         deployment.close()
     world = sample_world(redis or EMBEDDED, database or EMBEDDED, clock)
-    urls = world.redis_url.reveal(), world.database_url.reveal()
-    return connect(*urls, read_only=True, clock=clock), world
+    return connect(world.redis_url, world.database_url, read_only=True, clock=clock), world
 
 
 def sample_world(

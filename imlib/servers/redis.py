@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from imlib.errors import (
@@ -22,7 +22,7 @@ from imlib.errors import (
 )
 from imlib.lease import Lease
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
-from imlib.servers.urls import Secret, ServerUrl, check_certificates, parse_options, refused
+from imlib.servers.urls import ServerUrl, check_certificates, parse_options, refused
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
 
 
 def _arguments(whole: str) -> dict[str, Any]:
-    """Return redis-py's arguments for a URL; its passwords are not part of the address.
+    """Return redis-py's arguments for a URL, after a check of its address.
 
     Raises
     ------
@@ -237,13 +237,6 @@ def _arguments(whole: str) -> dict[str, Any]:
             *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
             password=options.get("ssl_password", ""),
         )
-    if parts.password:
-        login = parts.netloc.rpartition("@")[0]
-        address = address.replace(f"{login}@", "", 1)
-        options["password"] = unquote(parts.password)
-        options |= {"username": unquote(parts.username)} if parts.username else {}
-    for name in options.keys() & {"password", "ssl_password"}:
-        options[name] = Secret(options[name].encode())
     limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
     return {"url": address} | limits | options
 

@@ -8,6 +8,7 @@ and errors stay redis-py's.
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -205,6 +206,11 @@ def translated_error(problem: Exception, client: Redis) -> ImlibError:
     """
     from redis import exceptions as theirs
 
+    # redis-py's frames have the login among their variables, which some tracebacks show.
+    cause: BaseException | None = problem
+    while cause:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__context__
     server = server_address(client)
     said = str(problem).strip().rstrip(".") or type(problem).__name__
     kind: type[ImlibError] = UnavailableError

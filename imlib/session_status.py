@@ -197,7 +197,8 @@ one layout (field '-5@6', value '1512270533_1_42')
             entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    return cls(user_id, *map(int, found.group(*PARTS)))
+                    auth, session, server, netlib, now = found.group(*PARTS)
+                    return cls(user_id, int(auth), int(session), int(server), int(netlib), int(now))
         except (ValueError, TypeError):
             pass  # not ASCII, neither str nor bytes, or too wide
         return None

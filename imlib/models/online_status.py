@@ -344,16 +344,16 @@ def _script(lease: Lease, field_lease: str | None) -> str:
 
 # ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.
 # An entry that the codec refuses is of no connection.
-_GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
+_GOODBYE = """local held, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), 0
 if held.err then return held end
-for i, value in ipairs(held) do
-  local sign, digits = tostring(value):match(ARGV[i + 2])
+for i = 1, 2 do
+  local sign, digits = (held[i] or ''):match(ARGV[i + 2])
   if digits and (digits:byte() > 48 or sign .. digits == '0') and #digits < 20
       and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8)) then
-    gone[#gone + 1] = ARGV[i]
-  elseif value then
+    local done = redis.pcall('HDEL', KEYS[1], ARGV[i])
+    if done ~= 1 then return done end
+  elseif held[i] then
     left = left + 1
   end
 end
-local done = #gone > 0 and redis.pcall('HDEL', KEYS[1], unpack(gone))
-return type(done) == 'table' and done or left"""
+return left"""

@@ -9,6 +9,7 @@ Source: the design notes of the specification; `GetOnlineStatusModel`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -265,10 +266,11 @@ class OnlineStatusModel:
         """Give the commands that renew sessions, and note in ``keys`` the keys of each."""
         layout = self._context.layout
         for start in range(0, len(every), _SCRIPT_SESSIONS):
-            by_key: dict[str, list[str]] = {}
+            by_key: dict[str, list[str]] = defaultdict(list)
             for status in every[start : start + _SCRIPT_SESSIONS]:
-                by_key.setdefault(status.to_key(), []).extend(
-                    (status.to_field(layout), status.to_value(layout))
+                by_key[status.to_key()] += (
+                    status.to_field(layout),
+                    status.to_value(layout),
                 )
             keys.append(list(by_key))
             words: list[str | int] = [int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT)]

@@ -233,12 +233,10 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
     check_refusals(client, replies[1:])
     if clock is not None:
         instant = clock()
+    elif isinstance(told, ResponseError):
+        instant = _clock_without_time(client, keys)
     else:
-        instant = (
-            _clock_without_time(client, keys)
-            if isinstance(told, ResponseError)
-            else parse_time(told)
-        )
+        instant = parse_time(told)
     for at, reply in enumerate(hashes):
         if type(reply) is list:
             continue

@@ -197,7 +197,15 @@ one layout (field '-5@6', value '1512270533_1_42')
             entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    return cls(user_id, *map(int, found.group(*PARTS)))
+                    auth, session, server, netlib, now = found.group(*PARTS)
+                    return cls(
+                        user_id,
+                        int(auth),
+                        int(session),
+                        int(server),
+                        int(netlib),
+                        int(now),
+                    )
         except (ValueError, TypeError):
             pass  # not ASCII, neither str nor bytes, or too wide
         return None
@@ -211,20 +219,32 @@ one layout (field '-5@6', value '1512270533_1_42')
         for lines in _ENTRIES:
             rows = lines.findall(text)
             # Where an entry holds the end of a line, lines are not entries.
-            if len(rows) == len(fields) == text.count("\n") + 1:
-                columns = {"user_id": user_ids}
-                for name, column in zip(lines.groupindex, zip(*rows, strict=True), strict=True):
-                    columns[name] = list(map(int, column))
-                if all(
-                    low <= min(columns[name]) and max(columns[name]) <= high
-                    for name, (low, high) in WIDTHS.items()
-                ):
-                    statuses: list[Self | None] = list(map(object.__new__, repeat(cls, len(rows))))
-                    for name, numbers in columns.items():
-                        deque(map(getattr(cls, name).__set__, statuses, numbers), maxlen=0)
-                    return statuses
-        entries = zip(fields, values, user_ids, strict=True)
-        return [cls.parse_key_value(field, value, user_id=owner) for field, value, owner in entries]
+            if not len(rows) == len(fields) == text.count("\n") + 1:
+                continue
+            columns = {"user_id": user_ids}
+            for name, column in zip(
+                lines.groupindex,
+                zip(*rows, strict=True),
+                strict=True,
+            ):
+                columns[name] = list(map(int, column))
+            if all(
+                low <= min(columns[name]) and max(columns[name]) <= high
+                for name, (low, high) in WIDTHS.items()
+            ):
+                found: list[Self | None] = list(map(object.__new__, repeat(cls, len(rows))))
+                for name, numbers in columns.items():
+                    deque(map(getattr(cls, name).__set__, found, numbers), maxlen=0)
+                return found
+        return [
+            cls.parse_key_value(field, value, user_id=owner)
+            for field, value, owner in zip(
+                fields,
+                values,
+                user_ids,
+                strict=True,
+            )
+        ]
 
 
 def user_id_from_key(key: str | bytes) -> int:

@@ -336,14 +336,20 @@ class MessageModel(Model):
 
 
 def _records(rows: Iterable[sa.Row[Any]]) -> list[Message]:
-    decoded = ((row, decode_body(bytes(row.message_data))) for row in rows)
-    # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
-    return [
-        Message.from_row(
-            row, body=body, body_problem=problem, out=row.sender_user_id == row.user_id
+    messages = []
+    for row in rows:
+        body, problem = decode_body(bytes(row.message_data))
+        # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
+        out = row.sender_user_id == row.user_id
+        messages.append(
+            Message.from_row(
+                row,
+                body=body,
+                body_problem=problem,
+                out=out,
+            )
         )
-        for row, (body, problem) in decoded
-    ]
+    return messages
 
 
 def _row(

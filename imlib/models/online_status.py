@@ -9,6 +9,7 @@ Source: the design notes of the specification; `GetOnlineStatusModel`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -265,10 +266,11 @@ class OnlineStatusModel:
         """Give the commands that renew sessions, and note in ``keys`` the keys of each."""
         layout = self._context.layout
         for start in range(0, len(every), _SCRIPT_SESSIONS):
-            by_key: dict[str, list[str]] = {}
+            by_key: dict[str, list[str]] = defaultdict(list)
             for status in every[start : start + _SCRIPT_SESSIONS]:
-                by_key.setdefault(status.to_key(), []).extend(
-                    (status.to_field(layout), status.to_value(layout))
+                by_key[status.to_key()] += (
+                    status.to_field(layout),
+                    status.to_value(layout),
                 )
             keys.append(list(by_key))
             words: list[str | int] = [int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT)]
@@ -344,16 +346,16 @@ def _script(lease: Lease, field_lease: str | None) -> str:
 
 # ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.
 # An entry that the codec refuses is of no connection.
-_GOODBYE = """local held, gone, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), {}, 0
+_GOODBYE = """local held, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), 0
 if held.err then return held end
-for i, value in ipairs(held) do
-  local sign, digits = tostring(value):match(ARGV[i + 2])
+for i = 1, 2 do
+  local sign, digits = (held[i] or ''):match(ARGV[i + 2])
   if digits and (digits:byte() > 48 or sign .. digits == '0') and #digits < 20
       and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8)) then
-    gone[#gone + 1] = ARGV[i]
-  elseif value then
+    local done = redis.pcall('HDEL', KEYS[1], ARGV[i])
+    if done ~= 1 then return done end
+  elseif held[i] then
     left = left + 1
   end
 end
-local done = #gone > 0 and redis.pcall('HDEL', KEYS[1], unpack(gone))
-return type(done) == 'table' and done or left"""
+return left"""

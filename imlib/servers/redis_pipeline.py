@@ -216,16 +216,12 @@ def translated_error(problem: Exception, client: Redis) -> ImlibError:
     kind: type[ImlibError] = UnavailableError
     match problem:
         case theirs.AuthenticationError() | theirs.AuthorizationError():
-            kind, advice = (
-                AccessDeniedError,
-                "Check user and password in redis_url or IMLIB_REDIS_URL.",
-            )
+            kind = AccessDeniedError
+            advice = "Check user and password in redis_url or IMLIB_REDIS_URL."
             text = f"Redis at {server} refuses the login: {said}. {advice}"
         case _ if is_denial(problem):
-            kind, text = (
-                AccessDeniedError,
-                f"Redis at {server} does not allow this user the command: {said}.",
-            )
+            kind = AccessDeniedError
+            text = f"Redis at {server} does not allow this user the command: {said}."
         case theirs.TimeoutError():
             text = (
                 f"Redis at {server} did not answer in time. Is it a Redis, is it overloaded, "
@@ -235,10 +231,8 @@ def translated_error(problem: Exception, client: Redis) -> ImlibError:
             kind, advice = UnsupportedServerError, "Check host and port in redis_url."
             text = f"what answers at {server} does not speak Redis's protocol. {advice}"
         case theirs.ResponseError() if said.startswith("WRONGTYPE"):
-            kind, text = (
-                WrongTypeError,
-                f"a key at {server} holds another type than expected: {said}.",
-            )
+            kind = WrongTypeError
+            text = f"a key at {server} holds another type than expected: {said}."
         case theirs.ReadOnlyError():
             text = f"Redis at {server} is a replica and takes no writes{_primary(client)}."
         case theirs.AskError():  # MOVED, too

@@ -368,6 +368,16 @@ def test_null_names_nothing() -> None:
             snapshot([session()], keys([8], [1])),
             "its user and auth key are in no table",
         ),
+        (
+            "dialog_disagrees",
+            snapshot(tables={"user_dialogs": dialog(11, 3), "message_boxes": TWO_BOXES}),
+            "unread_count is 3, and 1 of its boxes are unread",
+        ),
+        (
+            "dialog_disagrees",
+            snapshot(tables={"user_dialogs": dialog(10, 0), "message_boxes": boxes()}),
+            "top_message is 10, its newest box has 0",
+        ),
         ("malformed", snapshot(malformed_not_kept=3), "3 more were counted and not kept"),
         ("orphan_participant", snapshot(tables=chats([(1, 9)])), "the user is not in users"),
         ("orphan_participant", snapshot(tables=chats([(2, 7)])), "the chat is not in chats"),

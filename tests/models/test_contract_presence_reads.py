@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from redis.exceptions import ResponseError
 
 import imlib
 from imlib import presence
@@ -269,6 +270,43 @@ def test_a_batch_is_at_least_one_key(stage: Stage, batch: int) -> None:
     """A batch of nothing would never end."""
     with pytest.raises(imlib.InvalidValueError, match=f"batch is {batch}: .* at least 1"):
         list(stage.model.iter_online(batch=batch))
+
+
+def test_a_batch_of_one_key(stage: Stage) -> None:
+    """The least batch there can be meets everybody."""
+    stage.model.renew(stage.session(user_id=user_id) for user_id in range(5))
+    met = [user_id for user_id, _ in stage.model.iter_online(batch=1)]
+    assert [0, 1, 2, 3, 4] == sorted(set(met))
+
+
+@pytest.mark.parametrize(
+    ("replies", "clock"),
+    [
+        ([], 9.0),
+        ([-2, -2, -1, -1], 9.0),
+        ([5000, -2, -1, 300], 9.0),
+        ([5000, 0, 0, 300], 9.0),
+        ([5000, 250], 4.75),
+        ([-1, -1, 5000, 1, 70_000, 1], 4.999),
+        ([ResponseError("unknown command"), 300, 5000, ResponseError("x"), 1, 1], 0.0),
+    ],
+)
+def test_the_clock_of_who_may_only_read(
+    monkeypatch: pytest.MonkeyPatch, replies: list[Any], clock: float
+) -> None:
+    """The first key with a deadline and a time left tells it; where none does, our own clock."""
+    monkeypatch.setattr(presence, "round_trip", lambda *_: replies)
+    monkeypatch.setattr("time.time", lambda: 9.0)
+    keys: Any = [b"online_7"] * (len(replies) // 2)
+    assert clock == presence._clock_without_time(None, keys)  # type: ignore[arg-type]  # never asked
+
+
+def test_skew_is_measured_from_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis's clock is compared with the middle of the round trip; ahead is positive."""
+    moments = iter([100.0, 102.0])
+    monkeypatch.setattr(presence, "round_trip", lambda *_: [[b"98", b"500000"]])
+    monkeypatch.setattr("time.time", lambda: next(moments))
+    assert (2.5, 98.5) == presence.measure_skew(None)  # type: ignore[arg-type]  # never asked
 
 
 def test_a_count_counts_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from sqlalchemy import event
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.errors import InvalidValueError, NotFoundError, ReadOnlyError
 from imlib.message_body import decode_body, encode_body, is_same_body
+from imlib.models.message import MessageModel
 from imlib.models.records import Peer
 from tests.models.stack import NOW, Stack, open_stack
 
@@ -205,7 +207,20 @@ def test_history_wants_a_random_id(stack: Stack) -> None:
     ):
         with pytest.raises(InvalidValueError, match=r"^random_id is None; allowed is an integer"):
             create(ann, Peer.user(ben), missing, "x")
+        for beyond in (2**63, -(2**63) - 1):
+            with pytest.raises(InvalidValueError, match=f"^random_id is {beyond}; allowed is an i"):
+                create(ann, Peer.user(ben), beyond, "x")
     assert [] == stack.rows("messages")
+    ends = [2**63 - 1, -(2**63)]
+    for end in ends:
+        stack.messages.create_history_message(ann, Peer.user(ben), end, "x")
+    assert ends == [row["random_id"] for row in stack.rows("messages")]
+
+
+def test_a_page_has_100_messages() -> None:
+    """Without an offset and a limit a page begins with the newest message and has 100."""
+    page = inspect.signature(MessageModel.get_messages_by_user_id_peer_offset_limit).parameters
+    assert (0, 100) == (page["offset"].default, page["limit"].default)
 
 
 @pytest.mark.parametrize(

@@ -97,15 +97,14 @@ def connect(
         this server, or with ``read_only`` one server of two.
     """
     global _current
-    named = os.environ.get
     # From here on no variable shows a password, in a traceback either.
     redis_url, database_url, replica_url = map(
         ServerUrl,
         (
-            redis_url or named("IMLIB_REDIS_URL") or EMBEDDED,
-            database_url or named("IMLIB_DATABASE_URL") or EMBEDDED,
+            redis_url or os.environ.get("IMLIB_REDIS_URL") or EMBEDDED,
+            database_url or os.environ.get("IMLIB_DATABASE_URL") or EMBEDDED,
             # The variable's replica belongs to the variable's database, not to the caller's.
-            replica_url or ("" if database_url else named("IMLIB_REPLICA_URL", "")),
+            replica_url or ("" if database_url else os.environ.get("IMLIB_REPLICA_URL", "")),
         ),
     )
     if scratch and read_only:

@@ -150,6 +150,9 @@ def standard_streams() -> Iterator[None]:
 def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
     if stream is not own:
         return stream or io.StringIO()  # a caller's
+    if stream:
+        with suppress(OSError):
+            stream.flush()  # what was printed before comes first
     return io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
         getattr(stream, "encoding", "utf-8"),

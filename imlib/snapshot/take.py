@@ -48,11 +48,13 @@ def take_snapshot(
     client, engine = looking(context.redis), context.replica
     skew, redis_clock, untouched = math.nan, time.time(), None
     before: dict[str, int] | None = None
-    unfit: dict[str, str] = {}
+    down, unfit = context.server.link == "down", dict[str, str]()
     with client, tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         try:
             skew, redis_clock = measure_skew(client)
-            (untouched,) = round_trip(client, [NO_TOUCH])
+            untouched, told = round_trip(client, [NO_TOUCH, ("INFO", "replication")])
+            if isinstance(told, bytes):  # else the user may not ask, and it stays what it was
+                down = b"master_link_status:down" in told
             before, _ = read_mirror(client, users)
         except (AccessDeniedError, UnavailableError) as problem:
             unfit = _missed(problem, request)
@@ -60,7 +62,7 @@ def take_snapshot(
         presence = read_sessions(there, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
         after, of_mirror = (None, []) if unfit else read_mirror(client, users)
-    if context.server.link == "down":
+    if down:
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
     try:

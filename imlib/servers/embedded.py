@@ -64,14 +64,14 @@ class Embedded:
             self.socket = self.folder / "redis.sock"
             self.redis_url = f"unix://{quote(str(self.socket))}"
             self.database_url = f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
-            command = []
-            if server is not None:
-                command = [str(server), *_OPTIONS.split(), "--save", ""]
-                command += ["--unixsocket", str(self.socket), "--dir", str(self.folder)]
             # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
-            python = [sys.executable, "-I", "-S"]
+            command: list[str | Path] = [sys.executable, "-I", "-S", watchdog.__file__]
+            command += [str(os.getpid()), self.folder]
+            if server is not None:
+                command += [server, *_OPTIONS.split(), "--save", ""]
+                command += ["--unixsocket", self.socket, "--dir", self.folder]
             self._watchdog = subprocess.Popen(
-                [*python, watchdog.__file__, str(os.getpid()), str(self.folder), *command],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

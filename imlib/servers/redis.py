@@ -6,7 +6,6 @@ import contextlib
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,7 +107,7 @@ def open_redis(
     """
     if url.startswith(FAKEREDIS):
         return _imitation(url)
-    client = _client(url, _log_in_to_look if read_only else None)
+    client = _client(url, read_only)
     try:
         server = _look_at(client, read_only=read_only)
         if server.link == "down":
@@ -133,25 +132,22 @@ def looking(client: Redis) -> Redis:
 
 def choose_lease(server: RedisServer, asked: str, layout: Layout) -> Lease:
     """Return the lease that was asked for, or the one that the server and the layout allow."""
-    auto = asked == "auto"
-    if server.gone:
-        return Lease.KEY if auto else Lease(asked)
-    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
+    auto, allowed = asked == "auto", server.field_lease
+    if asked == Lease.KEY or (auto and (layout is Layout.DEPLOYED or allowed is None)):
         return Lease.KEY
-    if server.field_lease:
+    if allowed or server.gone:
         return Lease.FIELD
     lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
-    if server.field_lease == "":
+    if allowed is not None:
         lacks = "this user may use neither HSETEX nor HEXPIRE"
         if not auto:
             raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
-    if server.field_lease == "" or not auto:
-        warnings.warn(
-            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
-            "sessions stay longer.",
-            FallbackWarning,
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead sessions "
+        "stay longer.",
+        FallbackWarning,
+        stacklevel=3,
+    )
     return Lease.KEY
 
 
@@ -186,7 +182,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     return fakeredis.FakeRedis(server=store), server, url
 
 
-def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
+def _client(url: str, read_only: bool) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -197,8 +193,8 @@ def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
-            redis_connect_func=log_in,
-            **_arguments(url.reveal() if isinstance(url, ServerUrl) else url),
+            redis_connect_func=_log_in_to_look if read_only else None,
+            **_arguments(ServerUrl(url).reveal()),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
@@ -237,8 +233,12 @@ def _arguments(whole: str) -> dict[str, Any]:
             *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
             password=options.get("ssl_password", ""),
         )
-    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
-    return {"url": address} | limits | options
+    return {
+        "url": address,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        **options,
+    }
 
 
 def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
@@ -255,7 +255,6 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     # Two keys of different slots, for a user who may not ask for INFO.
     asked: list[Command] = [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()]
     told, keys, *tried = round_trip(client, asked)
-    denied = list(map(is_denial, tried))
     text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
     if text and "redis_version" not in facts:
@@ -276,7 +275,7 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
         address = server_address(client)
         raise UnsupportedServerError(f"{address} is {problem}", server=address)
     name, version = "Redis", facts.get("redis_version", "unknown")
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    numbers = tuple(map(int, re.findall(r"\d+", version)))
     if numbers and numbers < OLDEST_REDIS:
         raise UnsupportedServerError(
             f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
@@ -286,18 +285,16 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
         name, version = "Valkey", facts["valkey_version"]
     link = facts.get("master_link_status", "")
     primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
-    field_lease = _field_lease(tries, tried, denied, read_only)
+    field_lease = _field_lease(dict(zip(tries, tried, strict=True)), read_only)
     return RedisServer(name, version, field_lease, primary, link)
 
 
-def _field_lease(
-    tries: Iterable[str], replies: Iterable[Any], denied: Iterable[bool], read_only: bool
-) -> str | None:
+def _field_lease(replies: dict[str, Any], read_only: bool) -> str | None:
     """Return the first command that is known and allowed; without one ``""`` if it is denied."""
     found = None
-    for command, reply, is_denied in zip(tries, replies, denied, strict=True):
-        if is_denied:
-            found = found or (None if read_only else "")
+    for command, reply in replies.items():
+        if is_denial(reply):
+            found = None if read_only else ""
         elif "unknown command" not in str(reply):
-            found = found or command
+            return command
     return found

@@ -82,13 +82,9 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     UnavailableError, AccessDeniedError, UnsupportedServerError
         The round trip itself failed. No command is sent twice.
     """
-    # Not by `translate_errors`: a context manager that is a generator costs a microsecond.
-    try:
-        with PipelinedConnection(client) as line:
-            line.ask(commands)
-            return line.answers()
-    except _failures() as problem:
-        raise translated_error(problem, client) from problem
+    with translate_errors(client), PipelinedConnection(client) as line:
+        line.ask(commands)
+        return line.answers()
 
 
 class PipelinedConnection:
@@ -108,9 +104,8 @@ class PipelinedConnection:
         self._asked: list[int] = []
 
     def __enter__(self) -> PipelinedConnection:
-        self._connection: Any = (
-            self._pool.get_connection()
-        )  # Any: redis-py does not type its connections' methods
+        # Any: redis-py does not type its connections' methods.
+        self._connection: Any = self._pool.get_connection()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -187,16 +182,12 @@ def _read(connection: Any, count: int) -> list[Any]:
 @contextmanager
 def translate_errors(client: Redis) -> Iterator[None]:
     """Re-raise redis-py's errors as `ImlibError`, with the original as the cause."""
-    try:
-        yield
-    except _failures() as problem:
-        raise translated_error(problem, client) from problem
-
-
-def _failures() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError
 
-    return RedisError, OSError, UnicodeError
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError) as problem:
+        raise translated_error(problem, client) from problem
 
 
 def translated_error(problem: Exception, client: Redis) -> ImlibError:

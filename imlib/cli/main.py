@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A library's warnings are for who calls it; imlib's own are told in one line.
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FallbackWarning)
-        warnings.showwarning = _warned
+        warnings.showwarning = lambda message, *_, **__: complain(
+            str(message).removeprefix("imlib: ")
+        )
         # A driver leaves its socket to the garbage collector where nobody answers.
         atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
         try:
@@ -96,10 +98,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return FAILED
 
 
-def _warned(message: Warning | str, *_: object, **__: object) -> None:
-    complain(str(message).removeprefix("imlib: "))
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -120,13 +118,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=lambda _: _parser().parse_args(["--help"]))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    asked, who = command("servers", servers), command("who", _who)
+    add_sample(command("servers", servers))
+
+    who = command("who", _who)
     who.add_argument(
         "users", metavar="USER", type=to_user_id, nargs="+", help="a user id, an int32"
     )
     add_format(who)
-    for asking in (asked, who):
-        add_sample(asking)
+    add_sample(who)
 
     add_commands(command)
 
@@ -198,7 +197,7 @@ def _sample(options: argparse.Namespace) -> int:
     from imlib.sample import PLANTED, folder
 
     said = f"the sample world, with {len(PLANTED)} planted faults, is in"
-    if options.export is not None:
+    if options.export:
         shutil.copytree(folder(), options.export, dirs_exist_ok=True)
         say(f"{said} {options.export}")
         return YES

@@ -85,8 +85,7 @@ def _info(deployment: imlib.Deployment) -> dict[str, Any]:
     # Any: redis-py types each command for asynchronous clients as well.
     client: Any = deployment.redis
     with translate_errors(client):
-        facts: dict[str, Any] = client.info()
-    return facts
+        return dict(client.info())
 
 
 def _redis_role(deployment: imlib.Deployment) -> str:

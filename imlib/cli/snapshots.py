@@ -121,7 +121,7 @@ def _snapshot(options: argparse.Namespace) -> int:
     from imlib.snapshot.folder import check_new
 
     folder = options.folder
-    if folder is not None:
+    if folder:
         check_new(folder)  # before the work, not after it
     mask_key = os.environ.get("IMLIB_MASK_KEY")
     snapshot = _take(
@@ -133,7 +133,7 @@ def _snapshot(options: argparse.Namespace) -> int:
         unindexed=options.unindexed,
     )
     info = snapshot.info
-    if folder is not None:
+    if folder:
         snapshot.save(folder)
     rows: list[tuple[object, ...]] = []
     for frame, count in info["rows"].items():
@@ -143,7 +143,7 @@ def _snapshot(options: argparse.Namespace) -> int:
     show(["frame", "rows", "masked", "notes"], rows, options.format)
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
-    if folder is not None:
+    if folder:
         complain(f"kept in {folder}")
     if info["incomplete"]:
         complain(f"INCOMPLETE: {info['incomplete']}")
@@ -184,7 +184,7 @@ def _audit(options: argparse.Namespace) -> int:
         return YES
     known(options.check)  # before the work, not after it
     folder, whole = options.folder, options.tables is None and options.limit == _ROWS
-    if folder is not None and (options.sample or not whole):
+    if folder and (options.sample or not whole):
         raise ConfigurationError(
             f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
         )
@@ -194,7 +194,7 @@ def _audit(options: argparse.Namespace) -> int:
         # It is the same as one taken now, and needs no server.
         folder = kept_snapshot()
     # Half an outage: what needs the other half is answered, and the rest is skipped.
-    snapshot = _take(options, keep_incomplete=True) if folder is None else Snapshot.load(folder)
+    snapshot = Snapshot.load(folder) if folder else _take(options, keep_incomplete=True)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)

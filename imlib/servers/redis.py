@@ -223,7 +223,7 @@ def _arguments(whole: str) -> dict[str, Any]:
     except ValueError:
         raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
     allowed = _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {})
-    options = parse_options(query, allowed) if query else {}
+    options = parse_options(query, allowed)
     path = parts.path.strip("/")
     number = not path or (path.isdecimal() and "db" not in options)
     if not (path if parts.scheme == "unix" else number):
@@ -252,9 +252,11 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     }
     if read_only:
         tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
-    # Two keys of different slots, for a user who may not ask for INFO.
-    asked: list[Command] = [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()]
-    told, keys, *tried = round_trip(client, asked)
+    told, keys, *tried = round_trip(
+        # Two keys of different slots, for a user who may not ask for INFO.
+        client,
+        [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()],
+    )
     text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
     if text and "redis_version" not in facts:

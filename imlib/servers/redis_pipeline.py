@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import (
@@ -58,6 +58,7 @@ def encode_for_each_key(
 
 
 _PIECE_BYTES = 16_384
+"""How much is worth a system call."""
 
 
 def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> list[Any]:
@@ -116,37 +117,31 @@ class PipelinedConnection:
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
         """Send commands and don't wait: the server works on them while the caller goes on."""
+        import hiredis
+
+        pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
         self._asked.append(0)
-        for packed, length in _pieces(commands):
-            self._connection.send_packed_command([packed])
-            self._asked[-1] += length
+        count, piece = 0, bytearray()
+        for command in commands:
+            data, number = (
+                command
+                if isinstance(command, EncodedCommands)
+                else (pack_command(tuple(command)), 1)
+            )
+            count += number
+            piece += data
+            if len(piece) >= _PIECE_BYTES:
+                self._connection.send_packed_command([piece])
+                piece = bytearray()
+        if piece:
+            self._connection.send_packed_command([piece])
+        self._asked[-1] = count
 
     def answers(self) -> list[Any]:
         """Return the replies to the oldest question that waits for them, as `round_trip` does."""
         replies = _read(self._connection, self._asked[0])
         del self._asked[0]
         return replies
-
-
-def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[tuple[bytes, int]]:
-    """Pack commands into pieces worth a system call, each with the number of commands in it."""
-    import hiredis
-
-    pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
-    piece: list[bytes] = []
-    size = count = 0
-    for command in commands:
-        data, number = (
-            command if isinstance(command, EncodedCommands) else (pack_command(tuple(command)), 1)
-        )
-        piece.append(data)
-        size += len(data)
-        count += number
-        if size >= _PIECE_BYTES:
-            yield b"".join(piece), count
-            piece, size, count = [], 0, 0
-    if count:
-        yield b"".join(piece), count
 
 
 def _read(connection: Any, count: int) -> list[Any]:
@@ -248,13 +243,11 @@ def is_denial(reply: object) -> bool:
 
 def _primary(client: Redis) -> str:
     """Name a replica's primary, if the user may ask for it."""
-    try:
+    with suppress(ImlibError):
         (role,) = round_trip(client, [("ROLE",)])
-    except ImlibError:
-        return ""
-    if not isinstance(role, list) or role[0] != b"slave":
-        return ""
-    return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
+        if isinstance(role, list) and role[0] == b"slave":
+            return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
+    return ""
 
 
 def server_address(client: Redis) -> str:

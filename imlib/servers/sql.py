@@ -266,19 +266,19 @@ def open_engines(
     return engines[0], engines[-1]
 
 
-def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) -> sa.Connection:
+def connect(engine: sa.Engine, *, limit_s: float = ANSWER_S, **options: Any) -> sa.Connection:
     """Return a connection for imlib's own statements, none of which waits without end.
 
     Parameters
     ----------
     engine : sqlalchemy.Engine
-    limit_s : float, optional
-        Seconds without a byte after which the server counts as gone; `ANSWER_S` by default. A
+    limit_s : float
+        Seconds without a byte after which the server counts as gone. A
         ``read_timeout`` in the URL replaces it. SQLite answers at once, or has its own limit.
     **options
         SQLAlchemy's execution options.
     """
-    token = _limit.set(ANSWER_S if limit_s is None else limit_s)
+    token = _limit.set(limit_s)
     try:
         return engine.connect().execution_options(**options)
     finally:
@@ -335,7 +335,7 @@ def _engine_of(whole: str, read_only: bool) -> sa.Engine:
     (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
     sqlite = url.drivername in {"sqlite", "sqlite+pysqlite"}
     allowed = {"a number of seconds": "timeout"} if sqlite else _MYSQL_OPTIONS
-    options = parse_options(query, allowed) if query else {}
+    options = parse_options(query, allowed)
     if sqlite:
         # SQLAlchemy decodes a path from 2.1 on.
         url = url.set(database=unquote(address.partition("///")[2]))
@@ -525,7 +525,7 @@ def replication(engine: sa.Engine) -> Replication:
 
 
 @contextlib.contextmanager
-def translate_errors(engine: sa.Engine, *, limit_s: float | None = None) -> Iterator[None]:
+def translate_errors(engine: sa.Engine, *, limit_s: float = ANSWER_S) -> Iterator[None]:
     """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
@@ -551,7 +551,7 @@ def _log_of(url: sa.URL) -> str:
 
 
 def translate(
-    error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float | None = None
+    error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float = ANSWER_S
 ) -> ImlibError:
     """Return imlib's own error for one of SQLAlchemy's or a driver's; raise it ``from`` that one.
 
@@ -561,7 +561,7 @@ def translate(
         What was caught. An `ImlibError` is returned as it is.
     engine : sqlalchemy.Engine, sqlalchemy.URL or str
         Whose error it is; the message names its URL without the password.
-    limit_s : float, optional
+    limit_s : float
         What `connect` was given.
     """
     if isinstance(error, ImlibError):
@@ -587,7 +587,7 @@ def translate(
             if re.match(form, told)
         )
         if (code or 0) > 2000 and "timed out" in text:
-            name, limit = "read_timeout", limit_s or ANSWER_S
+            name, limit = "read_timeout", limit_s
             if code == CR.CR_CONN_HOST_ERROR:
                 name, limit = "connect_timeout", _CONNECT_TIMEOUT_S
             said = f"the server gave no answer within {url.query.get(name, f'{limit:g}')} s: {said}"

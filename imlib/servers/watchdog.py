@@ -44,7 +44,7 @@ def main() -> None:
         _sweep(os.path.dirname(folder))
         _watch(owner, folder, server)
     finally:
-        if server is not None:
+        if server:
             server.kill()  # it has nothing to save
             server.wait()
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +88,7 @@ def _watch(owner: int, folder: str, server: subprocess.Popen[bytes] | None) -> N
             if not os.read(sys.stdin.fileno(), 1):
                 return
             started = True
-        if server is not None and server.poll() is not None and not started:
+        if server and not started and server.poll() is not None:
             with open(os.path.join(folder, "server.log"), errors="replace") as log:
                 print(log.read()[-1000:], flush=True)
             return

@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     as_written = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="imlib", description=__doc__, formatter_class=as_written)
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
-    parser.set_defaults(run=lambda _: _parser().parse_args(["--help"]))
+    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     add_sample(command("servers", servers))

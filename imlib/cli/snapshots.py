@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from imlib.snapshot.info import TableFacts
 
 _ROWS = 1_000_000
+_SESSION = ("user_id", "auth_key_id", "session_id")
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -123,12 +124,11 @@ def _snapshot(options: argparse.Namespace) -> int:
     folder = options.folder
     if folder:
         check_new(folder)  # before the work, not after it
-    mask_key = os.environ.get("IMLIB_MASK_KEY")
     snapshot = _take(
         options,
         user_ids=options.user,
         unmask=options.unmask,
-        mask_key=mask_key.encode() if mask_key else None,
+        mask_key=os.environ.get("IMLIB_MASK_KEY", "").encode() or None,
         keep_incomplete=options.keep_incomplete,
         unindexed=options.unindexed,
     )
@@ -228,14 +228,14 @@ def _diff(options: argparse.Namespace) -> int:
     difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
     for change in ("came", "went", "moved"):
         frame = getattr(difference, change)
-        servers = frame.filter(like="server_").to_dict("records")
-        keys = frame[["user_id", "auth_key_id", "session_id"]].to_dict("records")
-        for key, its in zip(keys, servers, strict=True):
-            rows.append(("sessions", change, _words(key), _words(its)))
+        servers = frame.filter(like="server_")
+        for row in frame.to_dict("records"):
+            what = _words(row, servers)
+            rows.append(("sessions", change, _words(row, _SESSION), what))
     for table, frame in difference.tables.items():
         for row in frame.to_dict("records"):
             change, what = row.pop("change"), row.pop("columns")
-            rows.append((table, change, _words(row), what))
+            rows.append((table, change, _words(row, row), what))
     show(["frame", "change", "key", "what"], rows, options.format)
     for name, reason in difference.left_out.items():
         complain(f"{name} was not compared: {reason}")
@@ -245,5 +245,5 @@ def _diff(options: argparse.Namespace) -> int:
     return YES if difference.whole else FAILED
 
 
-def _words(values: dict[Any, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _words(row: dict[Any, Any], names: Iterable[Any]) -> str:
+    return ", ".join(f"{name} {row[name]}" for name in names)

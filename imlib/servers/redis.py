@@ -194,7 +194,7 @@ def _client(url: str, read_only: bool) -> Redis:
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=_log_in_to_look if read_only else None,
-            **_arguments(ServerUrl(url).reveal()),
+            **_arguments(url.reveal() if isinstance(url, ServerUrl) else url),
         )
     except (OSError, ValueError) as refusal:
         problem = str(refusal)
@@ -223,7 +223,7 @@ def _arguments(whole: str) -> dict[str, Any]:
     except ValueError:
         raise ValueError("host and port cannot be read ([ ] in a password are %5B %5D)") from None
     allowed = _OPTIONS | _TCP_OPTIONS.get(parts.scheme, {})
-    options = parse_options(query, allowed)
+    options = parse_options(query, allowed) if query else {}
     path = parts.path.strip("/")
     number = not path or (path.isdecimal() and "db" not in options)
     if not (path if parts.scheme == "unix" else number):
@@ -257,13 +257,22 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
         client,
         [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()],
     )
+    field_lease = None
+    for command, reply in zip(tries, tried, strict=True):
+        if is_denial(reply):
+            field_lease = None if read_only else ""
+        elif "unknown command" not in str(reply):
+            field_lease = command
+            break
     text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
-    if text and "redis_version" not in facts:
-        raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
+    version = facts.get("redis_version", "unknown")
+    numbers = tuple(map(int, re.findall(r"\d+", version)))
     mode = facts.get("redis_mode", facts.get("server_mode"))
     problem = ""
-    if mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
+    if text and "redis_version" not in facts:
+        problem = "no Redis: its INFO names no redis_version"
+    elif mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
         problem = (
             "a node of a cluster and has a part of the keys, which would be taken for all: name a "
             "server that is no cluster's"
@@ -273,30 +282,14 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
             "a Sentinel and has no keys: name the server that it calls the primary "
             "(SENTINEL GET-MASTER-ADDR-BY-NAME)"
         )
+    elif numbers and numbers < OLDEST_REDIS:
+        oldest = ".".join(map(str, OLDEST_REDIS))
+        problem = f"Redis {version} and too old: imlib needs {oldest} or newer, or any Valkey"
     if problem:
         address = server_address(client)
         raise UnsupportedServerError(f"{address} is {problem}", server=address)
-    name, version = "Redis", facts.get("redis_version", "unknown")
-    numbers = tuple(map(int, re.findall(r"\d+", version)))
-    if numbers and numbers < OLDEST_REDIS:
-        raise UnsupportedServerError(
-            f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
-            "newer, or any Valkey"
-        )
-    if "valkey_version" in facts:
-        name, version = "Valkey", facts["valkey_version"]
     link = facts.get("master_link_status", "")
     primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
-    field_lease = _field_lease(dict(zip(tries, tried, strict=True)), read_only)
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    version = facts.get("valkey_version") or version
     return RedisServer(name, version, field_lease, primary, link)
-
-
-def _field_lease(replies: dict[str, Any], read_only: bool) -> str | None:
-    """Return the first command that is known and allowed; without one ``""`` if it is denied."""
-    found = None
-    for command, reply in replies.items():
-        if is_denial(reply):
-            found = None if read_only else ""
-        elif "unknown command" not in str(reply):
-            return command
-    return found

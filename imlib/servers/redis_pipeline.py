@@ -139,39 +139,31 @@ class PipelinedConnection:
 
     def answers(self) -> list[Any]:
         """Return the replies to the oldest question that waits for them, as `round_trip` does."""
-        replies = _read(self._connection, self._asked[0])
+        from redis import exceptions
+        from redis._parsers.hiredis import NOT_ENOUGH_DATA
+
+        parser: Any = getattr(self._connection, "_parser", None)
+        reader: Any = getattr(parser, "_reader", None)
+        replies: list[Any] = []
+        count = self._asked[0]
+        if reader is None or self._connection.protocol != 2:
+            # A fake's connection, or a client that a caller made: redis-py's own way, at several
+            # times the cost.
+            while len(replies) < count:
+                try:
+                    replies.append(self._connection.read_response())
+                except exceptions.ResponseError as refusal:
+                    replies.append(refusal)
+        while len(replies) < count:
+            reply = reader.gets()
+            if reply is NOT_ENOUGH_DATA:
+                parser.read_from_socket()
+            elif isinstance(reply, exceptions.ConnectionError):
+                raise reply
+            else:
+                replies.append(reply)
         del self._asked[0]
         return replies
-
-
-def _read(connection: Any, count: int) -> list[Any]:
-    from redis import exceptions
-
-    parser: Any = getattr(connection, "_parser", None)
-    reader = getattr(parser, "_reader", None)
-    replies: list[Any] = []
-    if reader is None or connection.protocol != 2:
-        # A fake's connection, or a client that a caller made: redis-py's own way, at several times
-        # the cost.
-        for _ in range(count):
-            try:
-                replies.append(connection.read_response())
-            except exceptions.ResponseError as refusal:
-                replies.append(refusal)
-        return replies
-    from redis._parsers.hiredis import NOT_ENOUGH_DATA
-
-    gets, append = reader.gets, replies.append
-    while count:
-        reply = gets()
-        if reply is NOT_ENOUGH_DATA:
-            parser.read_from_socket()
-            continue
-        if isinstance(reply, exceptions.ConnectionError):
-            raise reply
-        append(reply)
-        count -= 1
-    return replies
 
 
 @contextmanager

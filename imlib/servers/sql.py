@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 from weakref import WeakSet
 
@@ -46,58 +46,58 @@ from imlib.servers.urls import (
     refused,
 )
 
-WRITING: Final = "imlib_writing"
+WRITING = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
-CONTENDED: Final = frozenset({1020, 1205, 1213, 3101})
+CONTENDED = frozenset({1020, 1205, 1213, 3101})
 """MySQL's numbers for what others' locks or changes undid: worth another go."""
 
-ANSWER_S: Final = 10
+ANSWER_S = 10
 """Seconds that one of imlib's own statements waits for each part of its answer."""
-BULK_S: Final = 60
+BULK_S = 60
 """The same for snapshots, and where tables are made."""
-LOCK_WAIT_S: Final = 5
+LOCK_WAIT_S = 5
 """Seconds that it waits for a lock on a row or a table."""
-CONTENDED_S: Final = 15
+CONTENDED_S = 15
 """Seconds for which work is tried again when others' locks undid it."""
 
-_LOGGING_NAME: Final = "imlib"
+_LOGGING_NAME = "imlib"
 # At DEBUG SQLAlchemy logs each row.
 logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(
     lambda record: record.levelno > logging.DEBUG
 )
-_CONNECT_TIMEOUT_S: Final = 10
-_LAST_PORT: Final = 65_535
+_CONNECT_TIMEOUT_S = 10
+_LAST_PORT = 65_535
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
-_MYSQL_OPTIONS: Final = {
+_MYSQL_OPTIONS = {
     ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
     "a number of whole seconds": "connect_timeout read_timeout write_timeout",
     "utf8mb4": "charset",
     "true or false": "ssl_check_hostname",
     "true": "ssl_disabled",
 }
-_OLDEST: Final = {"SQLite": (3, 24), "MySQL": (5, 6), "MariaDB": (10, 2)}
+_OLDEST = {"SQLite": (3, 24), "MySQL": (5, 6), "MariaDB": (10, 2)}
 # Our statements rely on these; a server may have other defaults. MySQL 8's own mode refuses the
 # zero-date defaults that deployed tables have.
-_SETTINGS: Final = (
+_SETTINGS = (
     "SET NAMES utf8mb4, time_zone = '+00:00', "
     "sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
     f"sql_select_limit = {2**64 - 1}"
 )
-_TABLE: Final = re.compile(r"(?:FROM|INTO|UPDATE) [`\"]?(\w+)")
-_OURS: Final = "imlib_ours"
+_TABLE = re.compile(r"(?:FROM|INTO|UPDATE) [`\"]?(\w+)")
+_OURS = "imlib_ours"
 """In a pooled connection's `info`: whether its settings are for imlib's own statements."""
-_limit: Final[ContextVar[float | None]] = ContextVar("imlib_limit", default=None)
+_limit: ContextVar[float | None] = ContextVar("imlib_limit", default=None)
 """The limit of the connection that is being taken; callers of an engine take theirs without."""
 
-_TABLES_ADVICE: Final = (
+_TABLES_ADVICE = (
     "imlib.schema_check.check_schema(engine) lists how this database differs from the 20 tables; "
     "is it the right one?"
 )
-_REFUSED: Final = "the database refused the value, nothing was written"
+_REFUSED = "the database refused the value, nothing was written"
 _Rules = tuple[tuple[type[ImlibError], dict[str, str]], ...]
 """Classes of error, each with what to do, by how the driver's text begins; the first one counts."""
 # MySQL's and MariaDB's errors begin with their numbers.
-_CODES: Final[_Rules] = (
+_CODES: _Rules = (
     (
         AccessDeniedError,
         {
@@ -170,7 +170,7 @@ _CODES: Final[_Rules] = (
     ),
 )
 # SQLite's driver has words alone.
-_WORDS: Final[_Rules] = (
+_WORDS: _Rules = (
     (
         UnavailableError,
         {
@@ -261,8 +261,9 @@ def open_engines(
             raise UnavailableError(f"{without_redis}; {gone[0]}")
         gone.append(without_redis)
     for why in gone:
-        said = f"imlib: only what does without it is answered: {why}"
-        warnings.warn(said, FallbackWarning, stacklevel=3)
+        warnings.warn(
+            f"imlib: only what does without it is answered: {why}", FallbackWarning, stacklevel=3
+        )
     return engines[0], engines[-1]
 
 
@@ -285,8 +286,8 @@ def connect(engine: sa.Engine, *, limit_s: float = ANSWER_S, **options: Any) -> 
         _limit.reset(token)
 
 
-_engines: Final[WeakSet[sa.Engine]] = WeakSet()
-_drivers: Final[WeakSet[Any]] = WeakSet()
+_engines: WeakSet[sa.Engine] = WeakSet()
+_drivers: WeakSet[Any] = WeakSet()
 
 
 def _before_fork() -> None:
@@ -314,7 +315,7 @@ os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 def _engine(url: str, read_only: bool) -> sa.Engine:
     """Make an engine, or raise an error that says what is wrong with the URL."""
     try:
-        return _engine_of(ServerUrl(url).reveal(), read_only)
+        return _engine_of(url.reveal() if isinstance(url, ServerUrl) else url, read_only)
     except sa.exc.ArgumentError:
         problem = "it cannot be read"
     except (OSError, ValueError) as refusal:
@@ -335,7 +336,7 @@ def _engine_of(whole: str, read_only: bool) -> sa.Engine:
     (url.host or "").encode("idna")  # or a UnicodeError, as from the driver, but in time
     sqlite = url.drivername in {"sqlite", "sqlite+pysqlite"}
     allowed = {"a number of seconds": "timeout"} if sqlite else _MYSQL_OPTIONS
-    options = parse_options(query, allowed)
+    options = parse_options(query, allowed) if query else {}
     if sqlite:
         # SQLAlchemy decodes a path from 2.1 on.
         url = url.set(database=unquote(address.partition("///")[2]))
@@ -546,7 +547,8 @@ def _log_of(url: sa.URL) -> str:
         contextlib.suppress(OSError, ValueError, TypeError),
         open(url.database or "", "rb") as file,
     ):
-        return " WAL" if file.read(20)[18:] == b"\2\2" else ""
+        if file.read(20)[18:] == b"\2\2":
+            return " WAL"
     return ""
 
 

@@ -48,7 +48,7 @@ def _check(severity: str, **needs: str) -> Callable[[_Run], None]:
 
     def register(run: _Run) -> None:
         tables = {table: tuple(columns.split()) for table, columns in needs.items()}
-        CHECKS[run.__name__.lstrip("_")] = Check(severity, (run.__doc__ or "").strip(), tables, run)
+        CHECKS[run.__name__.lstrip("_")] = Check(severity, run.__doc__ or "", tables, run)
 
     return register
 

@@ -111,8 +111,9 @@ def open_redis(
     try:
         server = _look_at(client, read_only=read_only)
         if server.link == "down":
-            said = f"imlib: what is read may be old: this is {server}."
-            warnings.warn(said, FallbackWarning, stacklevel=3)
+            warnings.warn(
+                f"imlib: what is read may be old: this is {server}.", FallbackWarning, stacklevel=3
+            )
         return client, server, url
     except BaseException as problem:
         if forgive and isinstance(problem, UnavailableError):

@@ -267,19 +267,19 @@ def open_engines(
     return engines[0], engines[-1]
 
 
-def connect(engine: sa.Engine, *, limit_s: float = ANSWER_S, **options: Any) -> sa.Connection:
+def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) -> sa.Connection:
     """Return a connection for imlib's own statements, none of which waits without end.
 
     Parameters
     ----------
     engine : sqlalchemy.Engine
-    limit_s : float
-        Seconds without a byte after which the server counts as gone. A
+    limit_s : float, optional
+        Seconds without a byte after which the server counts as gone; `ANSWER_S` by default. A
         ``read_timeout`` in the URL replaces it. SQLite answers at once, or has its own limit.
     **options
         SQLAlchemy's execution options.
     """
-    token = _limit.set(limit_s)
+    token = _limit.set(limit_s or ANSWER_S)
     try:
         return engine.connect().execution_options(**options)
     finally:
@@ -526,7 +526,7 @@ def replication(engine: sa.Engine) -> Replication:
 
 
 @contextlib.contextmanager
-def translate_errors(engine: sa.Engine, *, limit_s: float = ANSWER_S) -> Iterator[None]:
+def translate_errors(engine: sa.Engine, *, limit_s: float | None = None) -> Iterator[None]:
     """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
     try:
         yield
@@ -553,7 +553,7 @@ def _log_of(url: sa.URL) -> str:
 
 
 def translate(
-    error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float = ANSWER_S
+    error: BaseException, engine: sa.Engine | sa.URL | str, *, limit_s: float | None = None
 ) -> ImlibError:
     """Return imlib's own error for one of SQLAlchemy's or a driver's; raise it ``from`` that one.
 
@@ -563,7 +563,7 @@ def translate(
         What was caught. An `ImlibError` is returned as it is.
     engine : sqlalchemy.Engine, sqlalchemy.URL or str
         Whose error it is; the message names its URL without the password.
-    limit_s : float
+    limit_s : float, optional
         What `connect` was given.
     """
     if isinstance(error, ImlibError):
@@ -589,7 +589,7 @@ def translate(
             if re.match(form, told)
         )
         if (code or 0) > 2000 and "timed out" in text:
-            name, limit = "read_timeout", limit_s
+            name, limit = "read_timeout", limit_s or ANSWER_S
             if code == CR.CR_CONN_HOST_ERROR:
                 name, limit = "connect_timeout", _CONNECT_TIMEOUT_S
             said = f"the server gave no answer within {url.query.get(name, f'{limit:g}')} s: {said}"

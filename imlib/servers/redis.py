@@ -253,11 +253,9 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     }
     if read_only:
         tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
-    told, keys, *tried = round_trip(
-        # Two keys of different slots, for a user who may not ask for INFO.
-        client,
-        [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()],
-    )
+    # Two keys of different slots, for a user who may not ask for INFO.
+    of_slots = ("EXISTS", "online_1", "online_2")
+    told, keys, *tried = round_trip(client, [("INFO",), of_slots, *tries.values()])
     field_lease = None
     for command, reply in zip(tries, tried, strict=True):
         if is_denial(reply):

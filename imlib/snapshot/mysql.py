@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pymysql.constants import CR
 from imlib.servers.sql import driver_said
 from imlib.snapshot.description import Carrier, Field, Listing, Problem, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
-from imlib.snapshot.mysql_protocol import BinaryCursor, Rows
+from imlib.snapshot.mysql_protocol import BinaryCursor
 from imlib.snapshot.mysql_text import TextCursor, text_arrays
 
 _VALUE_BYTES: Final = 48
@@ -119,35 +120,33 @@ class MySQLSource:
 
     @contextmanager
     def rows(
-        self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
+        self,
+        statement: sa.Select[Any],
+        table: TableDescription,
+        carriers: Mapping[str, Carrier],
+        problems: dict[str, Problem],
+    ) -> Iterator[tuple[list[Field], Iterator[list[pa.Array]]]]:
+        """Give a SELECT's fields and batches, decoded. SQLAlchemy only binds and quotes."""
         with ExitStack() as stack:
             try:
-                answer = stack.enter_context(self._answer(statement))
+                answer = stack.enter_context(self._answer(statement, table, carriers))
             except sa.exc.DBAPIError as error:
                 if driver_said(error)[0] != _TOO_MANY_PREPARED:
                     raise
                 self._cursor = TextCursor
-                statement = statement.with_only_columns(*self.select(table, carriers))
-                answer = stack.enter_context(self._answer(statement))
+                answer = stack.enter_context(self._answer(statement, table, carriers))
             fields = mysql_fields(answer.fields, carriers)
             for at, one in enumerate(fields):
                 if self._is_text_float(table, one.name, one.carrier):
                     fields[at] = replace(one, dtype=pa.float32())
-            yield fields, answer.batches()
+            arrays: Any = mysql_arrays if self._cursor is BinaryCursor else text_arrays
+            yield fields, map(partial(arrays, fields, problems=problems), answer.batches())
 
-    def decode(
-        self, fields: Sequence[Field], batch: Any, problems: dict[str, Problem]
-    ) -> list[pa.Array]:
-        """Decode a batch, whichever way it came."""
-        arrays = mysql_arrays if isinstance(batch, Rows) else text_arrays
-        return arrays(fields, batch, problems)
-
-    def select(
-        self, table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> list[sa.ColumnElement[Any]]:
-        """Return a table's columns, each as it is carried."""
+    @contextmanager
+    def _answer(
+        self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
+    ) -> Iterator[Any]:
+        """Execute a SELECT, each column as it is carried, and give the cursor."""
         selected: list[sa.ColumnElement[Any]] = []
         for name, carrier in carriers.items():
             column: sa.ColumnElement[Any] = table.clause.c[name]
@@ -157,22 +156,18 @@ class MySQLSource:
                 # As a DOUBLE: of a FLOAT only six digits become text.
                 column = (column * sa.literal_column("1e0")).label(name)
             selected.append(column)
-        return selected
-
-    def sees_all(self) -> bool:
-        """Return whether the user may see every table that there is."""
-        return bool(self.connection.exec_driver_sql(_SEES_ALL).scalar_one())
-
-    @contextmanager
-    def _answer(self, statement: sa.Select[Any]) -> Iterator[Any]:
         driver: Any = self.connection.connection.dbapi_connection
         usual, driver.cursorclass = driver.cursorclass, self._cursor
         try:
-            result = self.connection.execute(statement)
+            result = self.connection.execute(statement.with_only_columns(*selected))
         finally:
             driver.cursorclass = usual
         with result:
             yield result.cursor
+
+    def sees_all(self) -> bool:
+        """Return whether the user may see every table that there is."""
+        return bool(self.connection.exec_driver_sql(_SEES_ALL).scalar_one())
 
     def _is_text_float(self, table: TableDescription, name: str, carrier: Carrier) -> bool:
         declared = table.columns[name]

@@ -12,8 +12,6 @@ import pandas as pd
 from imlib.errors import printable
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from imlib.snapshot.snapshot import Snapshot
 
 _SESSION = ["user_id", "auth_key_id", "session_id"]
@@ -65,15 +63,18 @@ class Difference:
 def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
-    same_users = _same_users(later, earlier)
+    # They may have been asked for in another order.
+    asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
+    ours, theirs = (None if ids is None else set(ids) for ids in asked)
+    same_users = ours == theirs
     if not same_users:
         left_out["sessions"] = "the two are of different users"
     for snapshot in (later, earlier):
         if reason := snapshot.info.get("redis_unfit", {}).get("sessions"):
             left_out["sessions"] = reason
-    sessions = (later.sessions, earlier.sessions)
     now, then = (
-        one[one["online"] & ("sessions" not in left_out)].set_index(_SESSION) for one in sessions
+        one[one["online"] & ("sessions" not in left_out)].set_index(_SESSION)
+        for one in (later.sessions, earlier.sessions)
     )
     names = {"server_before": then["server_id"], "server_after": now["server_id"]}
     servers = pd.concat(names, axis=1, join="inner")
@@ -103,13 +104,6 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
 def _only_in(frame: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose key is not in the other frame."""
     return frame[~frame.index.isin(other.index)]
-
-
-def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
-    """Return whether both are of the same users, asked for in any order."""
-    asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
-    ours, theirs = (None if ids is None else set(ids) for ids in asked)
-    return ours == theirs
 
 
 def _incomparable(
@@ -175,8 +169,13 @@ def _rows(
     differs = np.zeros((len(both), len(shared)), dtype=bool)
     for at, column in enumerate(shared):
         left, right = (frame.loc[both, column].reset_index(drop=True) for frame in (now, then))
-        differs[:, at] = _differs(left, right)
-    changed: NDArray[np.bool_] = np.any(differs, axis=1)
+        if left.dtype != right.dtype:
+            # As Python objects: pandas would compare a BIGINT that became a DOUBLE as two floats.
+            left, right = left.astype(object), right.astype(object)
+        unequal = (left != right).to_numpy(bool, na_value=True)
+        # Missing is equal to missing and to nothing else.
+        differs[:, at] = unequal & ~(left.isna() & right.isna())
+    changed = differs.any(axis=1)
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = [
         _change(_only_in(now, then).index, "added", ""),
@@ -189,16 +188,6 @@ def _rows(
     except TypeError:
         # The key was altered: its values of then and now have no order among them.
         return rows.sort_values(order, ignore_index=True, key=lambda values: values.map(repr))
-
-
-def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Return where two columns differ; missing is equal to missing and to nothing else."""
-    if left.dtype != right.dtype:
-        # As Python objects: pandas would compare a BIGINT that became a DOUBLE as two floats.
-        left, right = left.astype(object), right.astype(object)
-    gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
-    unequal = (left != right).to_numpy(bool, na_value=True)
-    return np.where(gone | missing, gone != missing, unequal)
 
 
 def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:

@@ -76,13 +76,13 @@ def read_sessions(
         Called after each batch with the number of its sessions.
     """
     # The first part has no rows: the columns have their types even if nobody is online.
-    parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
+    nobody = Batch([], [], [], [], [], [], 0, [])
+    parts = [_columns(nobody, decode_columns([], []))]
     never_expire: set[int] = set()
     malformed: list[Malformed] = []
     seen: set[int] = set()  # hashes, because SCAN may return a key twice
-    batches: Iterable[Batch] = ()
     if client is None:
-        pass
+        batches: Iterable[Batch] = ()
     elif user_ids is None:
         batches = scan_batches(client, clock, ttl=True)
     else:
@@ -90,11 +90,9 @@ def read_sessions(
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
         parts.append(_columns(batch, columns))
-        if -1 in batch.ttls_ms:
-            of_keys = zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True)
-            never_expire.update(
-                user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1
-            )
+        for user_id, size, ttl_ms in zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True):
+            if size and ttl_ms == -1:
+                never_expire.add(user_id)
         for bad in malformed_in(batch, columns):
             if (place := hash((bad.key, bad.field))) not in seen:
                 seen.add(place)
@@ -103,7 +101,7 @@ def read_sessions(
         progress(len(columns))
     # Column by column, each taken from its parts as it is joined: memory's peak stays low.
     found = {}
-    for name in _TYPES:
+    for name in list(parts[0]):
         found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
     sessions, in_both = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
@@ -125,20 +123,6 @@ def _cut(bad: Malformed) -> Malformed:
             kept[name] = whole[:_KEPT_BYTES]
             reason += f"; the {name} has {len(whole)} bytes, of which the first are kept"
     return replace(bad, reason=reason, **kept)
-
-
-_TYPES: Final[dict[str, str]] = {
-    "user_id": "int32",
-    "auth_key_id": "int64",
-    "session_id": "int64",
-    "server_id": "int32",
-    "netlib_session_id": "int64",
-    "now": "int64",
-    "age_s": "float64",
-    "online": "bool",
-    "deployed": "bool",
-    "key_ttl_s": "float64",
-}
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
@@ -200,10 +184,9 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
 
 
 def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
-    within = (now >= _FIRST_SECOND) & (now <= _LAST_SECOND)
-    times = np.where(within, now, 0).astype("datetime64[s]").astype("datetime64[us]")
-    times[~within] = np.datetime64("NaT")
-    return pd.Series(times).dt.tz_localize("UTC")
+    times = now.astype("datetime64[s]")
+    times[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
+    return pd.Series(times.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 
 def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:

@@ -175,7 +175,7 @@ def _rows(
         unequal = (left != right).to_numpy(bool, na_value=True)
         # Missing is equal to missing and to nothing else.
         differs[:, at] = unequal & ~(left.isna() & right.isna())
-    changed = differs.any(axis=1)
+    changed = np.flatnonzero(differs.any(axis=1))
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = [
         _change(_only_in(now, then).index, "added", ""),

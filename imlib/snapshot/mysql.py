@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -127,26 +127,26 @@ class MySQLSource:
         problems: dict[str, Problem],
     ) -> Iterator[tuple[list[Field], Iterator[list[pa.Array]]]]:
         """Give a SELECT's fields and batches, decoded. SQLAlchemy only binds and quotes."""
-        with ExitStack() as stack:
-            try:
-                answer = stack.enter_context(self._answer(statement, table, carriers))
-            except sa.exc.DBAPIError as error:
-                if driver_said(error)[0] != _TOO_MANY_PREPARED:
-                    raise
-                self._cursor = TextCursor
-                answer = stack.enter_context(self._answer(statement, table, carriers))
-            fields = mysql_fields(answer.fields, carriers)
+        try:
+            result = self._execute(statement, table, carriers)
+        except sa.exc.DBAPIError as error:
+            if driver_said(error)[0] != _TOO_MANY_PREPARED:
+                raise
+            self._cursor = TextCursor
+            result = self._execute(statement, table, carriers)
+        with result:
+            cursor: Any = result.cursor
+            fields = mysql_fields(cursor.fields, carriers)
             for at, one in enumerate(fields):
                 if self._is_text_float(table, one.name, one.carrier):
                     fields[at] = replace(one, dtype=pa.float32())
             arrays: Any = mysql_arrays if self._cursor is BinaryCursor else text_arrays
-            yield fields, map(partial(arrays, fields, problems=problems), answer.batches())
+            yield fields, map(partial(arrays, fields, problems=problems), cursor.batches())
 
-    @contextmanager
-    def _answer(
+    def _execute(
         self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> Iterator[Any]:
-        """Execute a SELECT, each column as it is carried, and give the cursor."""
+    ) -> sa.CursorResult[Any]:
+        """Execute a SELECT, each column as it is carried."""
         selected: list[sa.ColumnElement[Any]] = []
         for name, carrier in carriers.items():
             column: sa.ColumnElement[Any] = table.clause.c[name]
@@ -159,11 +159,9 @@ class MySQLSource:
         driver: Any = self.connection.connection.dbapi_connection
         usual, driver.cursorclass = driver.cursorclass, self._cursor
         try:
-            result = self.connection.execute(statement.with_only_columns(*selected))
+            return self.connection.execute(statement.with_only_columns(*selected))
         finally:
             driver.cursorclass = usual
-        with result:
-            yield result.cursor
 
     def sees_all(self) -> bool:
         """Return whether the user may see every table that there is."""

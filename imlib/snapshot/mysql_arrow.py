@@ -181,12 +181,11 @@ class _Walk:
         begins = self._at + heads
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        valid = None
-        if self._null.any():
-            valid = pa.py_buffer(np.packbits(~self._null, bitorder="little"))
-        content = pa.py_buffer(self._gathered(begins, lengths, offsets))
+        valid = np.packbits(~self._null, bitorder="little")
+        content = self._gathered(begins, lengths, offsets)
         self._advance(heads + lengths)
-        return pa.Array.from_buffers(BYTES, len(lengths), [valid, pa.py_buffer(offsets), content])
+        buffers = list(map(pa.py_buffer, (valid, offsets, content)))
+        return pa.Array.from_buffers(BYTES, len(lengths), buffers)
 
     def _gathered(
         self, begins: NDArray[np.int64], lengths: NDArray[np.int64], offsets: NDArray[np.int64]

@@ -76,8 +76,7 @@ def read_sessions(
         Called after each batch with the number of its sessions.
     """
     # The first part has no rows: the columns have their types even if nobody is online.
-    nobody = Batch([], [], [], [], [], [], 0, [])
-    parts = [_columns(nobody, decode_columns([], []))]
+    parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
     never_expire: set[int] = set()
     malformed: list[Malformed] = []
     seen: set[int] = set()  # hashes, because SCAN may return a key twice
@@ -101,7 +100,7 @@ def read_sessions(
         progress(len(columns))
     # Column by column, each taken from its parts as it is joined: memory's peak stays low.
     found = {}
-    for name in list(parts[0]):
+    for name in _TYPES:
         found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
     sessions, in_both = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
@@ -123,6 +122,17 @@ def _cut(bad: Malformed) -> Malformed:
             kept[name] = whole[:_KEPT_BYTES]
             reason += f"; the {name} has {len(whole)} bytes, of which the first are kept"
     return replace(bad, reason=reason, **kept)
+
+
+_TYPES: Final = {
+    "user_id": "int32",
+    **dict.fromkeys(PARTS, "int64"),
+    "server_id": "int32",
+    "age_s": "float64",
+    "online": "bool",
+    "deployed": "bool",
+    "key_ttl_s": "float64",
+}
 
 
 def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:

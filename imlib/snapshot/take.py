@@ -54,8 +54,13 @@ def take_snapshot(
             skew, redis_clock = measure_skew(client)
             (untouched,) = round_trip(client, [NO_TOUCH])
             before, _ = read_mirror(client, users)
-        except (AccessDeniedError, UnavailableError) as problem:
-            unfit = _missed(problem, request)
+        except AccessDeniedError as problem:
+            # A user may have been given presence alone; if not, that is refused next.
+            unfit = {"sequences": str(problem)}
+        except UnavailableError as problem:
+            if not request.keep_incomplete:
+                raise
+            unfit = dict.fromkeys(("sessions", "sequences"), str(problem))
         there = None if "sessions" in unfit else client
         presence = read_sessions(there, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
@@ -104,16 +109,6 @@ def take_snapshot(
         "duration_s": time.monotonic() - began,
     }
     return Snapshot(**frames, tables=read.frames, info=info)
-
-
-def _missed(problem: ImlibError, request: SnapshotRequest) -> dict[str, str]:
-    """Return which frames of Redis a snapshot goes without, or raise the problem."""
-    if isinstance(problem, AccessDeniedError):
-        # A user may have been given presence alone; if not, that is refused next.
-        return {"sequences": str(problem)}
-    if not request.keep_incomplete:
-        raise problem
-    return dict.fromkeys(("sessions", "sequences"), str(problem))
 
 
 def _whose_clock(*, turned: bool, skew: float) -> str:

@@ -34,14 +34,13 @@ _TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM infor
 WHERE TABLE_SCHEMA = DATABASE()"""
 _COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"""
-_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX = 1
+_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX
 FROM information_schema.STATISTICS
 WHERE TABLE_SCHEMA = DATABASE() AND INDEX_TYPE IN ('BTREE', 'HASH') ORDER BY SEQ_IN_INDEX"""
 # These two views show a user's own rights to that user.
-_SEES_ALL: Final = """SELECT COUNT(*) FROM (
-SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'SELECT'
-UNION ALL SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES
-WHERE PRIVILEGE_TYPE = 'SELECT' AND DATABASE() LIKE TABLE_SCHEMA) AS granted"""
+_RIGHTS: Final = """SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES
+UNION SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES
+WHERE DATABASE() LIKE TABLE_SCHEMA"""
 
 
 def mysql_tables(connection: sa.Connection) -> Listing:
@@ -60,11 +59,11 @@ def mysql_tables(connection: sa.Connection) -> Listing:
     for name, column, declared in ask(_COLUMNS):
         if name in listed:
             listed[name].columns[column] = declared
-    for name, column, primary, first in ask(_INDEXES):
+    for name, column, primary, place in ask(_INDEXES):
         if name in listed and column is not None:
             if primary:
                 listed[name].key.append(column)
-            if first:
+            if place == 1:
                 listed[name].indexed.add(column)
     for name, one in list(listed.items()):
         if not one.columns or not set(one.key) <= one.columns.keys():
@@ -138,7 +137,7 @@ class MySQLSource:
             cursor: Any = result.cursor
             fields = mysql_fields(cursor.fields, carriers)
             for at, one in enumerate(fields):
-                if self._is_text_float(table, one.name, one.carrier):
+                if one.dtype == pa.float64() and self._is_text_float(table.columns[one.name]):
                     fields[at] = replace(one, dtype=pa.float32())
             arrays: Any = mysql_arrays if self._cursor is BinaryCursor else text_arrays
             yield fields, map(partial(arrays, fields, problems=problems), cursor.batches())
@@ -152,7 +151,7 @@ class MySQLSource:
             column: sa.ColumnElement[Any] = table.clause.c[name]
             if carrier:
                 column = sa.cast(column, _CASTS[carrier]).label(name)
-            elif self._is_text_float(table, name, carrier):
+            elif self._is_text_float(table.columns[name]):
                 # As a DOUBLE: of a FLOAT only six digits become text.
                 column = (column * sa.literal_column("1e0")).label(name)
             selected.append(column)
@@ -165,11 +164,10 @@ class MySQLSource:
 
     def sees_all(self) -> bool:
         """Return whether the user may see every table that there is."""
-        return bool(self.connection.exec_driver_sql(_SEES_ALL).scalar_one())
+        return "SELECT" in self.connection.exec_driver_sql(_RIGHTS).scalars().all()
 
-    def _is_text_float(self, table: TableDescription, name: str, carrier: Carrier) -> bool:
-        declared = table.columns[name]
-        return self._cursor is TextCursor and not carrier and declared.startswith("float")
+    def _is_text_float(self, declared: str) -> bool:
+        return self._cursor is TextCursor and declared.startswith("float")
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

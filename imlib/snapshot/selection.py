@@ -201,7 +201,7 @@ def about_users(
         elif link and full_name != "users.phone":  # users.id is enough there
             values = found[link]
         elif name == "seq_name":
-            values = [str(user_id) for user_id in user_ids]
+            values = list(map(str, user_ids))
         elif not by_peer:
             continue
         if values is None or not (unindexed or can_be_asked(table, name)):

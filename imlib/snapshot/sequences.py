@@ -40,9 +40,8 @@ def read_mirror(
             if isinstance(reply, bytes):
                 number = parse_int64(reply)
                 if number is None:
-                    malformed.append(
-                        Malformed(key, None, reply, "a sequence must be an int64 in plain decimal")
-                    )
+                    reason = "a sequence must be an int64 in plain decimal"
+                    malformed.append(Malformed(key, None, reply, reason))
                 else:
                     numbers[name] = number
             elif reply is not None:  # None: it expired or was deleted after SCAN
@@ -97,11 +96,6 @@ def compare_sequences(
         else:
             state = "agrees"
         records.append((name, first, row, last, state))
-    dtypes = {
-        "name": "str",
-        "redis_before": "Int64",
-        "row": "Int64",
-        "redis_after": "Int64",
-        "state": "str",
-    }
+    numbers = dict.fromkeys(("redis_before", "row", "redis_after"), "Int64")
+    dtypes = {"name": "str", **numbers, "state": "str"}
     return pd.DataFrame(records, columns=list(dtypes), dtype=object).astype(dtypes)

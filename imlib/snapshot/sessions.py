@@ -168,8 +168,12 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
         found = {name: column[last] for name, column in found.items()}
     deployed = pa.array(found.pop("deployed").astype(np.int8))
     layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    now = found["now"]
+    reported = now.astype("datetime64[s]")
+    reported[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
+    instants = pd.Series(reported.astype("datetime64[us]")).dt.tz_localize("UTC")
     sessions = pd.DataFrame(found, copy=False)
-    sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
+    sessions.insert(6, "reported_at", instants)
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
     return sessions, np.unique(in_both).tolist()
 
@@ -191,12 +195,6 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     keys = [*_NAME, "now", "documented"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
-
-
-def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
-    times = now.astype("datetime64[s]")
-    times[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
-    return pd.Series(times.astype("datetime64[us]")).dt.tz_localize("UTC")
 
 
 def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:

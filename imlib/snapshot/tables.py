@@ -111,7 +111,7 @@ class _Pass(NamedTuple):
 
     fields: list[Field]
     hidden: list[str]
-    columns: list[list[pa.Array]]
+    columns: dict[str, list[pa.Array]]
     """For each field its values, batch by batch; tokens where it is hidden."""
     bodies: TableFacts
 
@@ -135,7 +135,6 @@ class _Reading:
             "tables": {},
             "left_out": {},
             "not_asked": {},
-            "incomplete": None,
         }
 
     @contextmanager
@@ -267,11 +266,11 @@ class _Reading:
             # Again, with these columns in a form that can hold them; progress has counted the rows.
             carriers |= unfit
             read = self._read_once(table, carriers, parts, problems, lambda *_: None)
-        frame, rows = {}, sum(map(len, read.columns[0]))
+        frame, rows = {}, sum(map(len, read.columns[columns[0]]))
         for one in read.fields:
             dtype = TEXT if one.name in read.hidden else one.dtype
             # Popped, so that the whole table is never held twice.
-            whole = pa.chunked_array(read.columns.pop(0), dtype)
+            whole = pa.chunked_array(read.columns.pop(one.name), dtype)
             kept = whole.slice(0, None if several else limit)
             frame[one.name] = series(kept, nullable=one.nullable)
         found = pd.DataFrame(frame, copy=False)
@@ -301,7 +300,7 @@ class _Reading:
         progress: Progress,
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
-        gathered: list[list[pa.Array]] = [[] for _ in carriers]
+        read = _Pass([], [], {name: [] for name in carriers}, {})
         columns = table.clause.c
         selected = sa.select(*map(columns.__getitem__, carriers))
         # One row more than is kept tells whether there are more.
@@ -309,28 +308,28 @@ class _Reading:
         # Where rows don't lie in the key's order, the server would sort them all, on its disk.
         key = table.key if table.at_same_instant else []
         ordered = limited.order_by(*map(columns.__getitem__, key))
-        read = _Pass([], [], gathered, {})
         for conditions in parts:
             statement = ordered.select_from(table.clause).where(*conditions)
             with self.source.rows(statement, table, carriers, problems) as (fields, batches):
                 hidden = self.masking.hidden(table.name, fields)
                 read = read._replace(fields=fields, hidden=hidden)
-                by_name = dict(zip(carriers, fields, strict=True))
+                types = {one.name: one.dtype for one in fields}
                 judged = (
                     table.name == "messages"
-                    and {"id", "message_data"} <= by_name.keys()
-                    and pa.types.is_integer(by_name["id"].dtype)
+                    and {"id", "message_data"} <= types.keys()
+                    and pa.types.is_integer(types["id"])
                 )
                 if judged and not read.bodies:
                     read.bodies.update({"not_json": [], "not_json_more": 0})
-                for arrays in batches:
-                    progress(table.name, len(arrays[0]))
+                for batch in batches:
+                    progress(table.name, len(batch[0]))
+                    arrays = dict(zip(carriers, batch, strict=True))
                     if judged:
-                        _judge(read.bodies, dict(zip(carriers, arrays, strict=True)), carriers)
-                    for name, array, chunks in zip(carriers, arrays, gathered, strict=True):
+                        _judge(read.bodies, arrays, carriers)
+                    for name, array in arrays.items():
                         if name in hidden:
                             array = self.masking.tokens(table.name, name, array)
-                        chunks.append(array)
+                        read.columns[name].append(array)
         return read
 
 

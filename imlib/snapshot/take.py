@@ -83,7 +83,7 @@ def take_snapshot(
         "malformed": malformed_frame(malformed[:MALFORMED_KEPT]),
     }
     table_of = frame_names(read.frames)
-    tables = {name: read.frames[table] for name, table in table_of.items()}
+    shown = frames | {name: read.frames[table] for name, table in table_of.items()}
     info: SnapshotInfo = {
         "taken_at": redis_clock if clock is None else clock(),
         "clock": _whose_clock(turned=clock is not None, skew=skew),
@@ -104,7 +104,7 @@ def take_snapshot(
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
         "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),
-        "rows": {name: len(frame) for name, frame in (frames | tables).items()},
+        "rows": {name: len(frame) for name, frame in shown.items()},
         "table_of": table_of,
         "duration_s": time.monotonic() - began,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,8 +41,8 @@ class Difference:
     came: pd.DataFrame
     went: pd.DataFrame
     moved: pd.DataFrame
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame]
+    left_out: dict[str, str]
 
     @property
     def whole(self) -> bool:
@@ -128,8 +128,10 @@ def _incomparable(
         # SQLite allows NULL in a key, in several rows.
         if frame.duplicated(key).any():
             return f"its primary key is not unique in the {which} snapshot"
-    unknown = [reason for column, reason in hidden.items() if column in key]
-    return f"its primary key is {unknown[0]}" if unknown else ""
+    for column in key:
+        if column in hidden:
+            return f"its primary key is {hidden[column]}"
+    return ""
 
 
 _MASKED = "masked, and not under one key"

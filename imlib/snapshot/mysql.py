@@ -21,15 +21,10 @@ from imlib.snapshot.mysql_text import TextCursor, text_arrays
 
 _VALUE_BYTES: Final = 48
 """Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
-_BEGIN: Final = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-)
 # Shutdown, killed query, killed connection, idle too long: the whole reading was ended on purpose.
 _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
 _TOO_MANY_PREPARED: Final = 1461
 _CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
-_TRANSACTIONAL: Final = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
 _TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE()"""
 _COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
@@ -46,7 +41,8 @@ WHERE DATABASE() LIKE TABLE_SCHEMA"""
 def mysql_tables(connection: sa.Connection) -> Listing:
     """Return the tables of MySQL or MariaDB by name, and why others cannot be read."""
     ask = connection.exec_driver_sql
-    transactional = set(ask(_TRANSACTIONAL).scalars())
+    engines = ask("SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")
+    transactional = set(engines.scalars())
     listed, left_out = {}, {}
     for name, kind, engine, rows in ask(_TABLES):
         is_table = kind in (None, "BASE TABLE", "SYSTEM VERSIONED")
@@ -106,7 +102,10 @@ class MySQLSource:
         packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
         self.most = max(1, packet // _VALUE_BYTES)
         listing = mysql_tables(self.connection)
-        for statement in _BEGIN:
+        for statement in (
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ):
             self.connection.exec_driver_sql(statement)
         return listing
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pymysql.constants import FIELD_TYPE, FLAG
 
 from imlib.snapshot.description import (
@@ -31,9 +32,6 @@ from imlib.snapshot.description import (
     Problem,
 )
 from imlib.snapshot.mysql_protocol import Rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _WIDTHS: Final = {
     FIELD_TYPE.TINY: 1,

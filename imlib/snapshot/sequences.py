@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from redis import Redis
 
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
 from imlib.schema import SEQUENCE_KEY_PREFIX
 from imlib.servers.redis_pipeline import check_refusals, round_trip
 from imlib.session_status import parse_int64
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 
 def read_mirror(
@@ -96,6 +93,11 @@ def compare_sequences(
         else:
             state = "agrees"
         records.append((name, first, row, last, state))
-    numbers = dict.fromkeys(("redis_before", "row", "redis_after"), "Int64")
-    dtypes = {"name": "str", **numbers, "state": "str"}
+    dtypes = {
+        "name": "str",
+        "redis_before": "Int64",
+        "row": "Int64",
+        "redis_after": "Int64",
+        "state": "str",
+    }
     return pd.DataFrame(records, columns=list(dtypes), dtype=object).astype(dtypes)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
+from redis import Redis
 
 from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import PARTS, Layout
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from redis import Redis
 
 MALFORMED_KEPT: Final = 10_000
 """The most rows of `malformed`; those beyond are counted."""

@@ -34,7 +34,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 
-_LARGEST = (1 << 63) - 1
 _NAMED = 1000
 """The most users that info names."""
 
@@ -132,7 +131,7 @@ def _sequences(
         or not {"seq_name", "seq"} <= set(table)
         or "seq_name" in facts["masked"]
         or not is_integer_dtype(table["seq"])
-        or (table["seq"] > _LARGEST).any()
+        or (table["seq"] > (1 << 63) - 1).any()
     ):
         return compare_sequences(before, None, after)
     known = table.dropna(subset=["seq"])

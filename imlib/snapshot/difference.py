@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -179,19 +179,17 @@ def _rows(
         differs[:, at] = unequal & ~(left.isna() & right.isna())
     changed = np.flatnonzero(differs.any(axis=1))
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
-    parts = [
-        _change(_only_in(now, then).index, "added", ""),
-        _change(_only_in(then, now).index, "removed", ""),
-        _change(both[changed], "changed", names),
-    ]
+    parts = []
+    for change, index, columns in (
+        ("added", _only_in(now, then).index, ""),
+        ("removed", _only_in(then, now).index, ""),
+        ("changed", both[changed], names),
+    ):
+        part = index.to_frame(index=False).assign(change=change, columns=columns)
+        parts.append(part.astype({"change": "str", "columns": "str"}))
     rows, order = pd.concat(parts), [*key, "change"]
     try:
         return rows.sort_values(order, ignore_index=True)
     except TypeError:
         # The key was altered: its values of then and now have no order among them.
         return rows.sort_values(order, ignore_index=True, key=lambda values: values.map(repr))
-
-
-def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:
-    frame = index.to_frame(index=False).assign(change=change, columns=columns)
-    return frame.astype({"change": "str", "columns": "str"})

@@ -43,7 +43,7 @@ def check_new(folder: str | os.PathLike[str]) -> Path:
 
 def write_folder(
     folder: str | os.PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo
-) -> Path:
+) -> None:
     """Write frames, one of them ``sessions``, and info (as JSON) as a folder private to its owner.
 
     The folder gets its name at the very end, when it is complete: a process that is killed before
@@ -71,7 +71,6 @@ def write_folder(
     if unsure:
         said = "is saved; this file system cannot promise to keep it if the power fails now"
         warnings.warn(f"imlib: {target} {said}: {unsure[0]}", FallbackWarning, stacklevel=3)
-    return target
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from imlib.session_status import parse_int64
 
 
 def read_mirror(
-    client: Redis, user_ids: Collection[int] | None = None
+    client: Redis, user_ids: Collection[int] | None
 ) -> tuple[dict[str, int], list[Malformed]]:
     """Read the sequences that Redis holds: all, or those of some users' message boxes.
 

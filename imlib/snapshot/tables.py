@@ -309,7 +309,7 @@ class _Reading:
         key = table.key if table.at_same_instant else []
         ordered = limited.order_by(*map(columns.__getitem__, key))
         for conditions in parts:
-            statement = ordered.select_from(table.clause).where(*conditions)
+            statement = ordered.where(*conditions)
             with self.source.rows(statement, table, carriers, problems) as (fields, batches):
                 hidden = self.masking.hidden(table.name, fields)
                 read = read._replace(fields=fields, hidden=hidden)

@@ -145,9 +145,8 @@ class SessionStatus:
         """Return the hash value: when the session was reported, by which server and connection."""
         if layout == "documented":
             return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
-        return Layout(layout).separator.join(
-            str(getattr(self, part)) for part in Layout(layout).value_parts
-        )
+        chosen = Layout(layout)
+        return chosen.separator.join(str(getattr(self, part)) for part in chosen.value_parts)
 
     @classmethod
     def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
@@ -197,15 +196,7 @@ one layout (field '-5@6', value '1512270533_1_42')
             entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    auth, session, server, netlib, now = found.group(*PARTS)
-                    return cls(
-                        user_id,
-                        int(auth),
-                        int(session),
-                        int(server),
-                        int(netlib),
-                        int(now),
-                    )
+                    return cls(user_id, *map(int, found.group(*PARTS)))
         except (ValueError, TypeError):
             pass  # not ASCII, neither str nor bytes, or too wide
         return None

@@ -26,8 +26,8 @@ STEERED: Final = "imlib_steered"
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
-_TEXT_BYTES: Final = 65_535
-_IDS_A_QUERY: Final = 5_000
+_TEXT_BYTES = 65_535
+_IDS_A_QUERY = 5_000
 
 
 class Record:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
@@ -28,13 +28,13 @@ from imlib.validation import check_int
 if TYPE_CHECKING:
     from redis import Redis
 
-_MIRROR_TIMEOUT_S: Final = 0.25
-_NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
-_LARGEST: Final = 2**63 - 1
-_log: Final = logging.getLogger("imlib")
+_MIRROR_TIMEOUT_S = 0.25
+_NAME = re.compile(r"[0-9a-z_.-]{1,255}")
+_LARGEST = 2**63 - 1
+_log = logging.getLogger("imlib")
 
 # Compared as digits: Lua's numbers are doubles. What is no number is somebody else's, and stays.
-_RAISE: Final = """
+_RAISE = """
 for i, key in ipairs(KEYS) do
   local held, new = redis.pcall('GET', key), ARGV[i]
   local lower = not held or type(held) == 'string' and (held:match('^%-%d+$')
@@ -209,19 +209,17 @@ def _advance(connection: sa.Connection, name: str, n: int, floor: int, highest: 
 
 
 # Built once: put together anew for every number they would take longer than the database does.
-_ROWS: Final = tables["seq_updates_ngen"]
-_SEQ: Final = _ROWS.c.seq
-_FLOOR: Final = sa.bindparam("floor", type_=sa.BigInteger())
-_REACHED: Final = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam(
-    "n", type_=sa.BigInteger()
-)
-_FITS: Final = _ROWS.update().where(
+_ROWS = tables["seq_updates_ngen"]
+_SEQ = _ROWS.c.seq
+_FLOOR = sa.bindparam("floor", type_=sa.BigInteger())
+_REACHED = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam("n", type_=sa.BigInteger())
+_FITS = _ROWS.update().where(
     _ROWS.c.seq_name == sa.bindparam("name"), sa.bindparam("highest") >= _SEQ
 )
-_ADVANCE_LITE: Final = _FITS.values(seq=_REACHED)
+_ADVANCE_LITE = _FITS.values(seq=_REACHED)
 # LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a
 # SELECT.
-_ADVANCE: Final = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
-_BEGIN_LITE: Final = sqlite.insert(_ROWS).on_conflict_do_nothing()
-_BEGIN: Final = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
-_CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name"))
+_ADVANCE = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
+_BEGIN_LITE = sqlite.insert(_ROWS).on_conflict_do_nothing()
+_BEGIN = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
+_CURRENT = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name"))

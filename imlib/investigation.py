@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from imlib.connection import connect
 from imlib.deployment import Deployment
@@ -12,10 +11,9 @@ from imlib.lease import ManualClock, system_clock
 from imlib.sample import NOW
 from imlib.scratch import check_empty
 from imlib.servers.redis import EMBEDDED
-from imlib.servers.redis_pipeline import translate_errors
 from imlib.servers.urls import ServerUrl
 
-_HELD_MS = 3_600_000
+_HELD_S = 3600
 """How far deadlines in Redis are moved away."""
 
 
@@ -69,18 +67,11 @@ def sample_world(
     redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: ManualClock | None = None
 ) -> Deployment:
     """Write the sample world into empty servers, by default private ones; `close` removes it."""
-    world = connect(redis_url, database_url, scratch=True, clock=clock or ManualClock(NOW))
+    clock = clock or ManualClock(NOW)
+    world = connect(redis_url, database_url, scratch=True, clock=clock)
     world.load_sample()
-    _hold(world)
+    if world.shifter:
+        # Redis's clock goes on while a person reads, and the world's does not.
+        world.shifter.advance(-_HELD_S)
+        clock.advance(_HELD_S)
     return world
-
-
-def _hold(world: Deployment) -> None:
-    """Move deadlines away: Redis's clock goes on while a person reads, and the world's does not."""
-    # Any: redis-py types each command for asynchronous clients as well.
-    client: Any = world.redis
-    with translate_errors(client):
-        for key in client.scan_iter(count=1000):
-            deadline = client.pexpiretime(key)
-            if deadline > 0:  # negative: it never expires
-                client.pexpireat(key, deadline + _HELD_MS)

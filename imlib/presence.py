@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from imlib.errors import CodecError
 from imlib.lease import Clock, cutoff
 from imlib.servers.redis_pipeline import (
+    Command,
     EncodedCommands,
     PipelinedConnection,
     check_refusals,
@@ -117,19 +118,17 @@ def scan_batches(
     may come twice, and one that comes or goes meanwhile may be in it or not. ``ttl`` asks for each
     key's time to live as well.
     """
-    return _batches(
-        client, map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size)), clock, ttl=ttl
-    )
+    every = map(_of_keys, scan_keys(client, f"{KEY_PREFIX}*", size))
+    return _batches(client, every, clock, ttl=ttl)
 
 
-def user_batches(
-    client: Redis, user_ids: Sequence[int], clock: Clock | None, *, size: int = BATCH_KEYS
-) -> Iterator[Batch]:
+def user_batches(client: Redis, user_ids: Sequence[int], clock: Clock | None) -> Iterator[Batch]:
     """Read some users' keys as `scan_batches` reads all, and each key's time to live.
 
     No id may come twice.
     """
-    some = (_of_users(user_ids[at : at + size]) for at in range(0, len(user_ids), size))
+    starts = range(0, len(user_ids), BATCH_KEYS)
+    some = (_of_users(user_ids[at : at + BATCH_KEYS]) for at in starts)
     return _batches(client, some, clock, ttl=True)
 
 
@@ -169,14 +168,16 @@ class _Wanted(NamedTuple):
         measured = zip(self.keys, sizes, strict=True)
         self.large.update(key for key, size in measured if isinstance(size, int) and size > _LARGE)
 
-    def reading(self, *, ttl: bool) -> list[tuple[str | bytes, ...] | EncodedCommands]:
-        asked: list[tuple[str | bytes, ...] | EncodedCommands] = [("TIME",)]
+    def reading(self, *, ttl: bool) -> Iterator[Command | EncodedCommands]:
+        yield ("TIME",)
         if self.large:
-            # HLEN in HGETALL's place keeps the replies in step.
-            asked += [("HLEN" if key in self.large else "HGETALL", key) for key in self.keys]
+            for key in self.keys:
+                # HLEN in HGETALL's place keeps the replies in step.
+                yield ("HLEN" if key in self.large else "HGETALL", key)
         else:
-            asked.append(encode_for_each_key(b"HGETALL", self.encoded))
-        return [*asked, encode_for_each_key(b"PTTL", self.encoded if ttl else ())]
+            yield encode_for_each_key(b"HGETALL", self.encoded)
+        if ttl:
+            yield encode_for_each_key(b"PTTL", self.encoded)
 
 
 def _of_users(user_ids: Sequence[int]) -> _Wanted:
@@ -244,7 +245,8 @@ def _batch(client: Redis, wanted: _Wanted, replies: list[Any], clock: Clock | No
             reply = _hash_in_parts(client, keys[at])
         if isinstance(reply, ResponseError):
             problems.append(Malformed(keys[at], None, None, "the key does not hold a hash"))
-        hashes[at] = [] if isinstance(reply, ResponseError) else flatten_hgetall(reply)
+            reply = []
+        hashes[at] = flatten_hgetall(reply)
     entries = list(chain.from_iterable(hashes))
     sizes = [len(of_key) // 2 for of_key in hashes]
     ttls_ms = [one if isinstance(one, int) else None for one in left] or [None] * len(keys)
@@ -305,16 +307,11 @@ def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Ma
     from imlib.session_columns import decode_columns
 
     ends = list(accumulate(batch.sizes))
+    if columns is None:
+        columns = decode_columns(batch.fields, batch.values)
     return batch.problems + [
-        Malformed(
-            batch.keys[bisect_right(ends, bad.row)],
-            batch.fields[bad.row],
-            batch.values[bad.row],
-            bad.reason,
-        )
-        for bad in (
-            decode_columns(batch.fields, batch.values) if columns is None else columns
-        ).malformed
+        Malformed(batch.keys[bisect_right(ends, row)], batch.fields[row], batch.values[row], reason)
+        for row, _, _, reason in columns.malformed
     ]
 
 

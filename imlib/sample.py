@@ -22,7 +22,7 @@ from imlib.session_status import SessionStatus
 NOW: Final = 1_512_270_533
 """The instant at which the world is looked at, in Unix seconds."""
 
-_COMMANDS: Final = {"hash": "HSET", "list": "RPUSH", "string": "SET"}
+_COMMANDS = {"hash": "HSET", "list": "RPUSH", "string": "SET"}
 
 
 class Planted(NamedTuple):
@@ -33,8 +33,8 @@ class Planted(NamedTuple):
     sentence: str
 
 
-_INSTALLED: Final = Path(__file__).with_name("_data")
-_DATA: Final = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "data"
+_INSTALLED = Path(__file__).with_name("_data")
+_DATA = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "data"
 
 
 def folder() -> Path:

@@ -27,94 +27,94 @@ from imlib.servers import sql
 #   vN    varchar(N)
 #   text  text
 # A column without a type is a moment: created_at is now by default, every other one is NULL.
-_TABLES: Final = """
+_TABLES = """
 apps: client applications, by the api_id that each presents
-    api_id i, api_hash v256, title v128, short_name v128, created_at, deleted_at
-    unique api_id
+  api_id i, api_hash v256, title v128, short_name v128, created_at, deleted_at
+  unique api_id
 auth_keys: one key a device, made before anybody logs in; body is 256 bytes in base64, secret
-    auth_id I, body v512, created_at, deleted_at
-    unique auth_id
+  auth_id I, body v512, created_at, deleted_at
+  unique auth_id
 auth_phone_transactions: login codes sent to phones and how often each was tried; secret
-    transaction_hash v255, api_id i, api_hash v255, phone_number v32, code v8, attempts i=0,
-    created_at, updated_at, is_deleted t=0
-    unique transaction_hash
+  transaction_hash v255, api_id i, api_hash v255, phone_number v32, code v8, attempts i=0,
+  created_at, updated_at, is_deleted t=0
+  unique transaction_hash
 auth_salts: the salts that a session's messages carry in turn; secret
-    auth_id I, salt I, valid_since i=0, created_at, updated_at, deleted_at
-    key auth_id
+  auth_id I, salt I, valid_since i=0, created_at, updated_at, deleted_at
+  key auth_id
 auth_users: who is logged in on which auth key, with device, application and address
-    auth_id I, user_id i=0, hash I=0, device_model v128, platform v64, system_version v64,
-    api_id i=0, app_name v64, app_version v64, date_created i=0, date_active i=0, ip v64,
-    country v64, region v64, created_at, deleted_at
-    unique auth_id
+  auth_id I, user_id i=0, hash I=0, device_model v128, platform v64, system_version v64,
+  api_id i=0, app_name v64, app_version v64, date_created i=0, date_active i=0, ip v64,
+  country v64, region v64, created_at, deleted_at
+  unique auth_id
 auths: what a client said of itself when it opened its connection
-    auth_id I, api_id i, device_model v255, system_version v255, app_version v255,
-    system_lang_code v255, lang_pack v255, lang_code v255, connection_hash I=0, created_at,
-    updated_at, deleted_at
-    unique auth_id
+  auth_id I, api_id i, device_model v255, system_version v255, app_version v255,
+  system_lang_code v255, lang_pack v255, lang_code v255, connection_hash I=0, created_at,
+  updated_at, deleted_at
+  unique auth_id
 chat_users: the participants of each chat; state 0 is in it, 1 is gone
-    chat_id i, user_id i, participant_type t=0, inviter_user_id i=0, invited_at i=0,
-    joined_at i=0, state t=0, created_at, updated_at
-    key chat_id
+  chat_id i, user_id i, participant_type t=0, inviter_user_id i=0, invited_at i=0,
+  joined_at i=0, state t=0, created_at, updated_at
+  key chat_id
 chats: group chats with title, creator, number of participants, version
-    creator_user_id i, create_random_id I, access_hash I, participant_count i, title v255,
-    title_changer_user_id i, title_changed_at, title_change_random_id I,
-    avatar_changer_user_id i, avatar_changed_at, avatar_change_random_id I, is_public t=0,
-    about text, topic v255 null, is_hidden t=0, version i=1, created_at, updated_at
-    unique title_changer_user_id title_change_random_id
-    unique avatar_changer_user_id avatar_change_random_id
-    key creator_user_id create_random_id
+  creator_user_id i, create_random_id I, access_hash I, participant_count i, title v255,
+  title_changer_user_id i, title_changed_at, title_change_random_id I,
+  avatar_changer_user_id i, avatar_changed_at, avatar_change_random_id I, is_public t=0,
+  about text, topic v255 null, is_hidden t=0, version i=1, created_at, updated_at
+  unique title_changer_user_id title_change_random_id
+  unique avatar_changer_user_id avatar_change_random_id
+  key creator_user_id create_random_id
 client_updates_state: how far each device has read its user's updates
-    auth_key_id I, user_id i, pts i=0, qts i=0, seq i=0, date2 i=0, created_at, updated_at,
-    deleted_at
-    unique auth_key_id user_id
+  auth_key_id I, user_id i, pts i=0, qts i=0, seq i=0, date2 i=0, created_at, updated_at,
+  deleted_at
+  unique auth_key_id user_id
 devices: push tokens; state 0 is registered, 1 registered again, any other unregistered; secret
-    auth_id I, user_id i, token_type t, token v255, state t=0, created_at, updated_at
-    key user_id
-    key token
+  auth_id I, user_id i, token_type t, token v255, state t=0, created_at, updated_at
+  key user_id
+  key token
 message_boxes: one row per message and user who has it, numbered by the user's pts
-    user_id i, sender_user_id i, message_box_type t, peer_type t=0, peer_id i, pts i,
-    message_id i, media_unread t=0, state t, date2 i, created_at, updated_at
-    key user_id pts
-    key user_id message_id
-    key user_id peer_type peer_id message_id
+  user_id i, sender_user_id i, message_box_type t, peer_type t=0, peer_id i, pts i,
+  message_id i, media_unread t=0, state t, date2 i, created_at, updated_at
+  key user_id pts
+  key user_id message_id
+  key user_id peer_type peer_id message_id
 messages: every message once, its body as JSON; secret
-    sender_user_id i, peer_type i, peer_id i, random_id I, message_type t=0, message_data text,
-    date2 i=0, created_at, deleted_at
-    key sender_user_id random_id
+  sender_user_id i, peer_type i, peer_id i, random_id I, message_type t=0, message_data text,
+  date2 i=0, created_at, deleted_at
+  key sender_user_id random_id
 reports: complaints of users about a peer
-    auth_id I, user_id i, peer_type i, peer_id i, reason t, content v10000, created_at
+  auth_id I, user_id i, peer_type i, peer_id i, reason t, content v10000, created_at
 seq_updates_ngen: the last number of each sequence; \
 a user's pts is the sequence named by the user's id
-    seq_name v255, seq I, created_at, updated_at
-    unique seq_name
+  seq_name v255, seq I, created_at, updated_at
+  unique seq_name
 tmp_passwords: short-lived passwords; secret
-    auth_id I, user_id i, password_hash v512, period i, tmp_password v512, valid_until i,
-    created_at
+  auth_id I, user_id i, password_hash v512, period i, tmp_password v512, valid_until i,
+  created_at
 user_contacts: who has whom in the address book, and who blocked whom
-    owner_user_id i, contact_user_id i, is_blocked t=0, date2 i, is_deleted t=0, created_at,
-    updated_at
-    unique owner_user_id contact_user_id
+  owner_user_id i, contact_user_id i, is_blocked t=0, date2 i, is_deleted t=0, created_at,
+  updated_at
+  unique owner_user_id contact_user_id
 user_dialogs: one row per user and conversation with its newest message, \
 what is read and what is not
-    user_id i, peer_type t, peer_id i, is_pinned t=0, top_message i=0, read_inbox_max_id i=0,
-    read_outbox_max_id i=0, unread_count i=0, unread_mentions_count i=0, date2 i, created_at,
-    updated_at
-    unique user_id peer_type peer_id
+  user_id i, peer_type t, peer_id i, is_pinned t=0, top_message i=0, read_inbox_max_id i=0,
+  read_outbox_max_id i=0, unread_count i=0, unread_mentions_count i=0, date2 i, created_at,
+  updated_at
+  unique user_id peer_type peer_id
 user_notify_settings: how a user wants to hear of a peer's messages
-    user_id i, peer_type t, peer_id i, show_previews t=0, silent t=0, mute_until i=0,
-    sound v255='default', is_deleted t=0, created_at, updated_at
-    unique user_id peer_type peer_id
+  user_id i, peer_type t, peer_id i, show_previews t=0, silent t=0, mute_until i=0,
+  sound v255='default', is_deleted t=0, created_at, updated_at
+  unique user_id peer_type peer_id
 user_privacys: password, what others may see and do, days until an unused account goes
-    user_id i, password v64, recovery_mail v64, status_timestamp t=0, chat_invite t=0,
-    phone_call t=0, ttl i=0, ttl_created_at i, created_at, updated_at
-    unique user_id
+  user_id i, password v64, recovery_mail v64, status_timestamp t=0, chat_invite t=0,
+  phone_call t=0, ttl i=0, ttl_created_at i, created_at, updated_at
+  unique user_id
 users: the accounts with names, phone and state
-    access_hash I, first_name v255, last_name v255, username v255, phone v32, country_code v2,
-    bio v255, about v512, state i=0, is_bot t=0, deleted t=0, deleted_reason v500, created_at,
-    updated_at, deleted_at
-    unique phone
+  access_hash I, first_name v255, last_name v255, username v255, phone v32, country_code v2,
+  bio v255, about v512, state i=0, is_bot t=0, deleted t=0, deleted_reason v500, created_at,
+  updated_at, deleted_at
+  unique phone
 """
-_COLUMN: Final = re.compile(
+_COLUMN = re.compile(
     r"""(?P<name>\w+)
     (\ (?P<type>i|I|t|text|v(?P<width>\d+)))?
     (='?(?P<default>\w+)'?)?
@@ -123,9 +123,7 @@ _COLUMN: Final = re.compile(
 )
 SEQUENCE_KEY_PREFIX: Final = "seq_updates_ngen_"
 """What the Redis mirror of a sequence begins with; its name follows."""
-_BIG_IDS: Final = {"seq_updates_ngen"}
-_ON_UPDATE_NOW: Final = {"users"}
-_REFERS: Final = (
+_REFERS = (
     (r"(.*_)?user_id", "users.id"),
     (r"chat_id", "chats.id"),
     (r"message_id|top_message", "messages.id"),
@@ -179,21 +177,20 @@ def _column(table: str, text: str) -> sa.Column[Any]:
     name, kind, width, default, null = match.group("name", "type", "width", "default", "null")
     if kind is None:
         created, updated = name == "created_at", name == "updated_at"
-        moment = sa.text("CURRENT_TIMESTAMP") if created else None
+        now = sa.text("CURRENT_TIMESTAMP") if created else None
         return sa.Column(
             name,
             Moment(),
             nullable=not created,
-            server_default=_NullUntilUpdated() if updated and table in _ON_UPDATE_NOW else moment,
+            server_default=_NullUntilUpdated() if updated and table == "users" else now,
             # Said by imlib too: SQLite's DDL has no ON UPDATE, nor have the deployed tables but
             # one.
             onupdate=sa.func.current_timestamp() if updated else None,
         )
-    tiny = sa.SmallInteger().with_variant(mysql.TINYINT(), "mysql", "mariadb")
     kinds: dict[str, sa.types.TypeEngine[Any]] = {
         "i": sa.Integer(),
         "I": sa.BigInteger(),
-        "t": tiny,
+        "t": sa.SmallInteger().with_variant(mysql.TINYINT(), "mysql", "mariadb"),
         "text": sa.Text(),
     }
     number = default is not None and default.isdigit()
@@ -207,35 +204,30 @@ def _column(table: str, text: str) -> sa.Column[Any]:
 
 def _define(into: sa.MetaData) -> None:
     # Binary collation: MySQL then compares text as SQLite does.
-    ours = {
+    options: dict[str, Any] = {
         "engine": "InnoDB",
         "charset": "utf8mb4",
         "collate": "utf8mb4_bin",
         "row_format": "DYNAMIC",
     }
-    options: dict[str, Any] = {
-        f"{kind}_{key}": value for kind in ("mysql", "mariadb") for key, value in ours.items()
-    }
-    for name, comment, body in re.findall(r"^(\w+): (.*)\n((?:    .*\n)+)", _TABLES, re.MULTILINE):
+    for name, comment, body in re.findall(r"^(\w+): (.*)\n((?:  .*\n)+)", _TABLES, re.MULTILINE):
         columns = re.sub(r"^ +(unique|key) .*\n", "", body, flags=re.MULTILINE).split(",")
-        keys = re.findall(r"^ +(unique|key) (.*)$", body, re.MULTILINE)
+        indexes = [sa.Index(None, *on.split()) for on in re.findall(" key (.*)", body)]
+        unique = [sa.UniqueConstraint(*on.split()) for on in re.findall(" unique (.*)", body)]
         # SQLite counts up an INTEGER key only; AUTOINCREMENT keeps it, like MySQL, from giving an
         # id out again.
         big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
         sa.Table(
             name,
             into,
-            sa.Column("id", big if name in _BIG_IDS else sa.Integer(), primary_key=True),
+            sa.Column("id", big if name == "seq_updates_ngen" else sa.Integer(), primary_key=True),
             *(_column(name, column) for column in columns),
-            *(
-                sa.UniqueConstraint(*on.split())
-                if kind == "unique"
-                else sa.Index(None, *on.split())
-                for kind, on in keys
-            ),
+            *indexes,
+            *unique,
             comment=comment,
             sqlite_autoincrement=True,
-            **options,
+            **{f"mysql_{key}": value for key, value in options.items()},
+            **{f"mariadb_{key}": value for key, value in options.items()},
         )
 
 
@@ -256,25 +248,20 @@ def references() -> list[tuple[str, str]]:
     >>> [pair for pair in references() if pair[0].startswith("user_dialogs.")]
     [('user_dialogs.user_id', 'users.id'), ('user_dialogs.top_message', 'messages.id')]
     """
-    columns = [column for table in tables.values() for column in table.c]
-    pairs = (
+    return [
         (str(column), target)
-        for column in columns
+        for table in tables.values()
+        for column in table.c
         for name, target in _REFERS
-        if re.fullmatch(name, column.name)
-    )
-    return [(column, target) for column, target in pairs if column != target]
+        if re.fullmatch(name, column.name) and str(column) != target
+    ]
 
 
 def bits(column: sa.Column[Any]) -> int:
     """Return the width of an integer column."""
-    return (
-        64
-        if isinstance(column.type, sa.BigInteger)
-        else 8
-        if isinstance(column.type, sa.SmallInteger)
-        else 32
-    )
+    if isinstance(column.type, sa.BigInteger):
+        return 64
+    return 8 if isinstance(column.type, sa.SmallInteger) else 32
 
 
 def create_all(engine: sa.Engine) -> None:

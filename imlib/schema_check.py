@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -74,20 +75,16 @@ def _compare(table: sa.Table, inspector: sa.Inspector, report: SchemaReport) -> 
             f"{table.name}.{name}"
         )
     constraints = inspector.get_unique_constraints(table.name)
-    unique: list[list[str | None]] = [[*one["column_names"]] for one in constraints]
-    held = list(unique)
-    for index in inspector.get_indexes(table.name):
-        held.append(index["column_names"])
-        if index["unique"]:
-            unique.append(index["column_names"])
+    held: list[Any] = [*inspector.get_indexes(table.name), *constraints]
+    unique = [set(one["column_names"]) for one in held if one.get("unique", True)]
     lacking = []
     for wanted in table.indexes:
         names = wanted.columns.keys()
-        if not any(names == one[: len(names)] for one in held):
+        if not any(names == one["column_names"][: len(names)] for one in held):
             lacking.append(f"{table.name}({', '.join(names)})")
     for key in table.constraints:
         names = key.columns.keys() if isinstance(key, sa.UniqueConstraint) else []
-        if names and not any(set(names) == set(one) for one in unique):
+        if names and set(names) not in unique:
             lacking.append(f"{table.name}({', '.join(names)}) unique")
     report.missing_indexes.extend(sorted(lacking))
     if inspector.get_table_options(table.name).get("mysql_engine", "InnoDB") != "InnoDB":

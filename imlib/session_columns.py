@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,14 +20,14 @@ from imlib.session_status import PARTS, PATTERNS, Layout, SessionStatus, why_mal
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TYPES: Final = {
+_TYPES = {
     **dict.fromkeys(PARTS, "int64"),
     "server_id": "int32",
     "deployed": "bool",
     "decoded": "bool",
 }
 # Fewer entries than this are decoded faster one by one: columns cost half a millisecond to start.
-_COLUMNAR_FROM: Final = 400
+_COLUMNAR_FROM = 400
 
 
 class MalformedEntry(NamedTuple):

@@ -145,9 +145,8 @@ class SessionStatus:
         """Return the hash value: when the session was reported, by which server and connection."""
         if layout == "documented":
             return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
-        return Layout(layout).separator.join(
-            str(getattr(self, part)) for part in Layout(layout).value_parts
-        )
+        chosen = Layout(layout)
+        return chosen.separator.join(str(getattr(self, part)) for part in chosen.value_parts)
 
     @classmethod
     def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
@@ -197,15 +196,7 @@ one layout (field '-5@6', value '1512270533_1_42')
             entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    auth, session, server, netlib, now = found.group(*PARTS)
-                    return cls(
-                        user_id,
-                        int(auth),
-                        int(session),
-                        int(server),
-                        int(netlib),
-                        int(now),
-                    )
+                    return cls(user_id, *map(int, found.group(*PARTS)))
         except (ValueError, TypeError):
             pass  # not ASCII, neither str nor bytes, or too wide
         return None
@@ -273,7 +264,7 @@ def user_id_from_key(key: str | bytes) -> int:
 
 def parse_int64(text: bytes) -> int | None:
     """Return a plain decimal int64 as a number, and None for anything else."""
-    if not text.isascii() or not re.fullmatch(_NUMBER, text.decode()):
+    if not re.fullmatch(_NUMBER.encode(), text):
         return None
     number = int(text)
     return number if _INT64[0] <= number <= _INT64[1] else None
@@ -313,8 +304,8 @@ def distinct_users(user_ids: Iterable[int]) -> list[int]:
 
 # A number is canonical: it matches exactly when encoding it gives the same text back.
 # No width has more digits.
-_NUMBER: Final = "0|-?[1-9][0-9]{0,18}"
-_DECIMAL: Final = re.compile("0|-?[1-9][0-9]*")
+_NUMBER = "0|-?[1-9][0-9]{0,18}"
+_DECIMAL = re.compile("0|-?[1-9][0-9]*")
 
 
 def _pattern(parts: tuple[str, ...], separator: str) -> str:
@@ -329,7 +320,7 @@ PATTERNS: Final = {
     for layout in Layout
 }
 """The shape of a hash field and of a hash value in each layout, with a named group per part."""
-_ENTRIES: Final = [re.compile(f"^{' '.join(both)}$", re.MULTILINE) for both in PATTERNS.values()]
+_ENTRIES = [re.compile(f"^{' '.join(both)}$", re.MULTILINE) for both in PATTERNS.values()]
 
 
 def why_malformed(field: object, value: object, user_id: object = 0) -> str:

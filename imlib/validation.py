@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import IntEnum
+
 from imlib.errors import InvalidValueError, shortened
 
 
@@ -24,3 +27,11 @@ def check_limit(limit: int) -> int:
     if check_int("limit", limit) < 0:
         raise InvalidValueError(f"limit is {limit}; allowed is 0 or more")
     return limit
+
+
+def check_member(what: str, value: int, allowed: Iterable[IntEnum]) -> None:
+    """Raise `InvalidValueError` for a number that none of the allowed members has."""
+    members = list(allowed)
+    if value not in members:
+        names = ", ".join(f"{member.name} ({member.value})" for member in members)
+        raise InvalidValueError(f"{what} is {shortened(value)}; allowed are {names}")

@@ -7,16 +7,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from imlib.constants import PeerType, TokenType
-from imlib.errors import InvalidValueError, shortened
-from imlib.models.base import Model, at, check_peer, check_values, insert, lock_users, upsert
-from imlib.models.records import Device, DeviceState, NotifySettings, Peer, Privacy
-from imlib.schema import tables
+from imlib.errors import InvalidValueError
+from imlib.models.base import Model, at, check_values, insert, lock_users, upsert
+from imlib.models.records import Device, DeviceState, NotifySettings, Peer, Privacy, check_peer
+from imlib.validation import check_member
 
-_DEVICES, _SETTINGS, _PRIVACY = (
-    tables["devices"],
-    tables["user_notify_settings"],
-    tables["user_privacys"],
-)
+_DEVICES, _SETTINGS = Device.table, NotifySettings.table
 _UNREGISTER = (
     _DEVICES.update()
     .where(_DEVICES.c.state.in_([DeviceState.REGISTERED, DeviceState.REGISTERED_AGAIN]))
@@ -55,7 +51,7 @@ class AccountModel(Model):
             again = {"user_id": user_id, "state": DeviceState.REGISTERED_AGAIN.value}
             if not connection.execute(_DEVICES.update().where(same, mine).values(again)).rowcount:
                 insert(connection, _DEVICES, row | {"state": DeviceState.REGISTERED.value})
-            devices = Device.select(_DEVICES).where(same, mine).order_by(_DEVICES.c.id).limit(1)
+            devices = Device.select(auth_id=auth_key_id).where(same).order_by(_DEVICES.c.id)
             return Device.read(connection, devices)[0]
 
         return self._write("register_device", work)
@@ -78,21 +74,14 @@ class AccountModel(Model):
 
     def get_devices(self, user_id: int) -> list[Device]:
         """Return a user's devices, unregistered ones too, oldest first."""
-        return self._read(
-            Device,
-            Device.select(_DEVICES).where(at(_DEVICES, user_id=user_id)).order_by(_DEVICES.c.id),
-        )
+        return self._read(Device, Device.select(user_id=user_id).order_by(_DEVICES.c.id))
 
     def get_notify_settings(self, user_id: int, peer: Peer) -> NotifySettings:
         """Return a user's settings for a peer; without a row ``is_empty`` is true."""
-        check_peer(peer, _NOTIFY_PEERS)
-        here = at(_SETTINGS, user_id=user_id, **peer.columns(), is_deleted=0)
-        found = self._read(NotifySettings, NotifySettings.select(_SETTINGS).where(here))
-        return (
-            found[0]
-            if found
-            else NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
-        )
+        where = check_peer(peer, _NOTIFY_PEERS).columns()
+        settings = NotifySettings.select(user_id=user_id, **where, is_deleted=0)
+        none = NotifySettings(user_id, peer.peer_type, peer.peer_id, is_empty=True)
+        return next(iter(self._read(NotifySettings, settings)), none)
 
     def set_notify_settings(
         self,
@@ -117,9 +106,9 @@ class AccountModel(Model):
         sound : str
             Up to 255 characters.
         """
-        values = {
-            "show_previews": int(show_previews),
-            "silent": int(silent),
+        values: dict[str, Any] = {
+            "show_previews": bool(show_previews),
+            "silent": bool(silent),
             "mute_until": mute_until,
             "sound": sound,
         }
@@ -129,8 +118,7 @@ class AccountModel(Model):
             self._put(connection, user_id, peer, values | {"is_deleted": 0})
 
         self._write("set_notify_settings", work)
-        kind, shown, quiet = PeerType(peer.peer_type), bool(show_previews), bool(silent)
-        return NotifySettings(user_id, kind, peer.peer_id, shown, quiet, mute_until, sound)
+        return NotifySettings(user_id, PeerType(peer.peer_type), peer.peer_id, **values)
 
     def reset_notify_settings(self, user_id: int) -> None:
         """Delete a user's settings for single peers, and reset those for all peers."""
@@ -151,10 +139,8 @@ class AccountModel(Model):
 
         The password and the recovery address are not read, only whether there is a password.
         """
-        has_password = sa.case((_PRIVACY.c.password != "", 1), else_=0).label("has_password")
-        privacy = (
-            Privacy.select(_PRIVACY).add_columns(has_password).where(at(_PRIVACY, user_id=user_id))
-        )
+        has_password = (Privacy.table.c.password != "").label("has_password")
+        privacy = Privacy.select(user_id=user_id).add_columns(has_password)
         return next(iter(self._read(Privacy, privacy)), None)
 
     def _put(
@@ -166,9 +152,7 @@ class AccountModel(Model):
 
 def _token(connection: sa.Connection, token_type: int, token: str) -> sa.ColumnElement[bool]:
     """Return the condition that a device has this token."""
-    if token_type not in TokenType.__members__.values():
-        kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in TokenType)
-        raise InvalidValueError(f"token_type is {shortened(token_type)}; allowed are {kinds}")
+    check_member("token_type", token_type, TokenType)
     if not token:
         raise InvalidValueError("token is empty; allowed are 1 to 255 characters")
     check_values(connection, _DEVICES, {"token": token})

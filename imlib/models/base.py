@@ -7,15 +7,14 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
 
-from imlib.constants import PeerType
+from imlib.constants import ParticipantType, PeerType
 from imlib.context import Context
-from imlib.errors import InvalidValueError, NotFoundError, SchemaError, shortened
-from imlib.models.records import Peer, Record
+from imlib.errors import InvalidValueError, NotFoundError, SchemaError
 from imlib.schema import bits, tables
 from imlib.servers import sql
 from imlib.validation import check_int
@@ -26,10 +25,51 @@ STEERED: Final = "imlib_steered"
 """The execution option of a transaction that a caller steers, and may roll back in part."""
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Record)
-_TEXT_BYTES: Final = 65_535
-_IDS_A_QUERY: Final = 5_000
-_TALKS: Final = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
+R = TypeVar("R", bound="Record")
+_TEXT_BYTES = 65_535
+_IDS_A_QUERY = 5_000
+
+
+class Record:
+    """The base of the records that are read from rows; ``table`` is where they are."""
+
+    __slots__ = ()
+    table: ClassVar[sa.Table]
+
+    @classmethod
+    def select(cls, **where: int) -> sa.Select[Any]:
+        """Return the statement that reads the record's columns and no others, `at` these values."""
+        columns = (cls.table.c[name] for name in cls.__annotations__ if name in cls.table.c)
+        return sa.select(*columns).where(at(cls.table, **where))
+
+    @classmethod
+    def read(cls, connection: sa.Connection, statement: sa.Select[Any]) -> list[Self]:
+        """Return the records that a statement finds."""
+        return list(map(cls.from_row, connection.execute(statement)))
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> Self:
+        """Build the record from a row with its columns; numbers become bools and enums."""
+        values = row._asdict() | cls.derived(row)
+        for name, kind in cls.__annotations__.items():
+            if kind == "bool" and name in values:
+                values[name] = bool(values[name])
+        for name, members in _MEMBERS.items():
+            if name in values:
+                # A number that later servers added stays a number.
+                values[name] = members.get(values[name], values[name])
+        return cls(**values)
+
+    @classmethod
+    def derived(cls, row: sa.Row[Any]) -> dict[str, object]:
+        """Return what the record says beyond its row's columns, or otherwise than they do."""
+        return {}
+
+
+_MEMBERS = {
+    "peer_type": PeerType._value2member_map_,
+    "participant_type": ParticipantType._value2member_map_,
+}
 
 
 class Model:
@@ -70,10 +110,10 @@ class Model:
         with self._reading() as connection:
             return kind.read(connection, statement)
 
-    def _read_ids(self, kind: type[R], table: sa.Table, ids: Collection[int]) -> list[R]:
+    def _read_ids(self, kind: type[R], statement: sa.Select[Any], ids: Collection[int]) -> list[R]:
         with self._reading() as connection:
-            rows = by_ids(connection, kind.select(table), table.c.id, ids)
-            return [kind.from_row(row) for row in rows]
+            rows = by_ids(connection, statement, kind.table.c.id, ids)
+            return list(map(kind.from_row, rows))
 
     @contextmanager
     def _transaction(self, operation: str, *, steered: bool = False) -> Iterator[sa.Connection]:
@@ -139,15 +179,12 @@ def upsert(
         "updated_at": sa.func.current_timestamp()
     }  # an upsert's update knows nothing of `onupdate`
     if connection.dialect.name == "sqlite":
-        (unique,) = (key for key in table.constraints if isinstance(key, sa.UniqueConstraint))
         lite = sqlite.insert(table)
-        statement: Any = lite.on_conflict_do_update(
-            unique.columns, set_=update(lite.excluded) | touched
-        )
+        statement: Any = lite.on_conflict_do_update(set_=update(lite.excluded) | touched)
     else:
         my = mysql.insert(table)
         statement = my.on_duplicate_key_update(update(my.inserted) | touched)
-    connection.execute(statement, [dict(row) for row in rows])
+    connection.execute(statement, rows)
 
 
 def lock_users(
@@ -186,13 +223,11 @@ def by_ids(
 
 def at(table: sa.Table, **values: int) -> sa.ColumnElement[bool]:
     """Return the condition that integer columns have these values; each must fit its column."""
-    columns = {table.c[name]: value for name, value in values.items()}
-    return sa.and_(
-        *(
-            column == check_int(_argument(column), value, bits(column))
-            for column, value in columns.items()
-        )
-    )
+    conditions = []
+    for name, value in values.items():
+        column = table.c[name]
+        conditions.append(column == check_int(_argument(column), value, bits(column)))
+    return sa.and_(True, *conditions)
 
 
 def _argument(column: sa.Column[Any]) -> str:
@@ -224,15 +259,6 @@ def check_random_id(random_id: int | None) -> int:
     if check_int("random_id", random_id, 64) == 0:
         raise InvalidValueError("random_id is 0; allowed is any other int64, or None for a new one")
     return random_id
-
-
-def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
-    """Return a peer if its type is one of `allowed`; else raise `InvalidValueError`."""
-    if not isinstance(peer, Peer) or peer.peer_type not in allowed:
-        kinds = ", ".join(f"{kind.name} ({kind.value})" for kind in allowed)
-        raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer of type {kinds}")
-    check_int("peer_id", peer.peer_id)
-    return peer
 
 
 def check_values(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any]) -> None:

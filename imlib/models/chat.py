@@ -21,7 +21,7 @@ from imlib.models.base import (
     new_random_id,
 )
 from imlib.models.records import Chat, ChatFull, ChatParticipant
-from imlib.schema import tables
+from imlib.validation import check_member
 
 
 class ParticipantState(IntEnum):
@@ -31,7 +31,7 @@ class ParticipantState(IntEnum):
     GONE = 1
 
 
-_CHATS, _PARTICIPANTS = tables["chats"], tables["chat_users"]
+_CHATS, _PARTICIPANTS = Chat.table, ChatParticipant.table
 _PRESENT = at(_PARTICIPANTS, state=ParticipantState.PRESENT)
 
 
@@ -76,9 +76,7 @@ class ChatModel(Model):
 
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
-            first = Chat.select(_CHATS).where(
-                at(_CHATS, creator_user_id=user_id, create_random_id=random_id)
-            )
+            first = Chat.select(creator_user_id=user_id, create_random_id=random_id)
             known: list[int] = []
             if chats := Chat.read(connection, first.order_by(_CHATS.c.id)):
                 chat_id = chats[0].id
@@ -89,7 +87,7 @@ class ChatModel(Model):
                 if member not in known:
                     rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
                     insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
-            return self._locked(connection, chat_id)
+            return self._one(connection, chat_id, lock=True)
 
         return self._write("create_chat", work)
 
@@ -101,14 +99,10 @@ class ChatModel(Model):
         participant_type: int = ParticipantType.MEMBER,
     ) -> ChatParticipant:
         """Add a user to a chat; nothing changes for one who is in it."""
-        if participant_type not in ParticipantType.__members__.values():
-            raise InvalidValueError(
-                f"participant_type is {shortened(participant_type)}; allowed are 0 (member), 1 "
-                "(admin), 2 (creator)"
-            )
+        check_member("participant_type", participant_type, ParticipantType)
 
         def work(connection: sa.Connection) -> ChatParticipant:
-            self._locked(connection, chat_id)
+            self._one(connection, chat_id, lock=True)
             lock_users(connection, {user_id, inviter_user_id})
             if user_id not in self.lock_participants(connection, chat_id):
                 row = self._row(chat_id, user_id, inviter_user_id, participant_type)
@@ -126,7 +120,7 @@ class ChatModel(Model):
         """Remove a user from a chat; the row stays, with state 1."""
 
         def work(connection: sa.Connection) -> None:
-            self._locked(connection, chat_id)
+            self._one(connection, chat_id, lock=True)
             update = _PARTICIPANTS.update().where(
                 at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT
             )
@@ -155,7 +149,7 @@ class ChatModel(Model):
         random_id = check_random_id(random_id)
 
         def work(connection: sa.Connection) -> Chat:
-            chat = self._locked(connection, chat_id)
+            chat = self._one(connection, chat_id, lock=True)
             if user_id not in self.lock_participants(connection, chat_id):
                 raise not_in_chat(chat_id, user_id, "nothing was changed")
             if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
@@ -171,24 +165,20 @@ class ChatModel(Model):
             self._change(
                 connection, chat_id, **changes, title_changed_at=sa.func.current_timestamp()
             )
-            return self._locked(connection, chat_id)
+            return self._one(connection, chat_id, lock=True)
 
         return self._write("edit_chat_title", work)
 
     def get_chat(self, chat_id: int) -> Chat:
         """Return a chat; raise `NotFoundError` if there is none."""
-        chats = self.get_chats_by_id_list([chat_id])
-        if not chats:
-            raise absent("chats", chat_id)
-        return chats[0]
+        with self._reading() as connection:
+            return self._one(connection, chat_id)
 
     def get_chat_full(self, chat_id: int) -> ChatFull:
         """Return a chat with its participants; raise `NotFoundError` if there is none."""
         with self._reading() as connection:
-            chats = Chat.read(connection, Chat.select(_CHATS).where(at(_CHATS, id=chat_id)))
-            if not chats:
-                raise absent("chats", chat_id)
-            return ChatFull(chats[0], tuple(self._participants(connection, chat_id)))
+            chat = self._one(connection, chat_id)
+            return ChatFull(chat, tuple(self._participants(connection, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
         """Return a chat's participants oldest first; raise `NotFoundError` as `get_chat`."""
@@ -196,14 +186,14 @@ class ChatModel(Model):
 
     def get_chats_by_id_list(self, chat_ids: Collection[int]) -> list[Chat]:
         """Return the chats of these ids, in this order; an id without a chat is left out."""
-        return self._read_ids(Chat, _CHATS, chat_ids)
+        return self._read_ids(Chat, Chat.select(), chat_ids)
 
     def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
         """Within a transaction, lock a chat; return since when each participant is in it.
 
         For the other models.
         """
-        self._locked(connection, chat_id)
+        self._one(connection, chat_id, lock=True)
         # A locking read: in MySQL the first plain one decides what the transaction sees, and not
         # all locks are held yet.
         since = _PARTICIPANTS.c.joined_at
@@ -231,17 +221,15 @@ class ChatModel(Model):
             raise _taken(chat.create_random_id, chat.id, "it has another title or others in it")
         return known
 
-    def _locked(self, connection: sa.Connection, chat_id: int) -> Chat:
-        here = Chat.select(_CHATS).where(at(_CHATS, id=chat_id))
-        chats = Chat.read(connection, here.with_for_update())
+    def _one(self, connection: sa.Connection, chat_id: int, *, lock: bool = False) -> Chat:
+        here = Chat.select(id=chat_id)
+        chats = Chat.read(connection, here.with_for_update() if lock else here)
         if not chats:
-            raise absent("chats", chat_id, writing=True)
+            raise absent("chats", chat_id, writing=lock)
         return chats[0]
 
     def _participants(self, connection: sa.Connection, chat_id: int) -> list[ChatParticipant]:
-        members = ChatParticipant.select(_PARTICIPANTS).where(
-            at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
-        )
+        members = ChatParticipant.select(chat_id=chat_id).where(_PRESENT)
         return ChatParticipant.read(connection, members.order_by(_PARTICIPANTS.c.id))
 
     def _row(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from imlib.constants import PeerType
 from imlib.errors import InvalidValueError
-from imlib.models.base import Model, at, by_ids, check_peer, lock_users, upsert
-from imlib.models.records import Dialog, Peer
+from imlib.models.base import Model, at, by_ids, lock_users, upsert
+from imlib.models.records import Dialog, Peer, check_peer
 from imlib.schema import tables
 from imlib.validation import check_int, check_limit
 
-_DIALOGS, _BOXES = tables["user_dialogs"], tables["message_boxes"]
+_DIALOGS, _BOXES = Dialog.table, tables["message_boxes"]
 # The peer makes it a total order, so that pages neither repeat nor skip a dialog.
 _ORDER = ("date2", "top_message", "peer_type", "peer_id")
 _COUNTS = ("unread_count", "unread_mentions_count")
@@ -98,8 +99,7 @@ class DialogModel(Model):
             self.count_message(
                 connection, [(user_id, peer)], top_message, [user_id] if unread_mentions else []
             )
-            here = at(_DIALOGS, user_id=user_id, **peer.columns())
-            return Dialog.read(connection, Dialog.select(_DIALOGS).where(here))[0]
+            return Dialog.read(connection, Dialog.select(user_id=user_id, **peer.columns()))[0]
 
         return self._write("create_or_update_by_last_message", work)
 
@@ -118,27 +118,28 @@ class DialogModel(Model):
             message if that is less, and never lowered.
         """
         conversation = {"user_id": user_id, **check_peer(peer).columns()}
-        here = at(_DIALOGS, **conversation)
         check_int("max_id", max_id)
 
         def work(connection: sa.Connection) -> Dialog | None:
             lock_users(connection, [user_id])
-            held = connection.execute(Dialog.select(_DIALOGS).where(here)).first()
-            if held is None:
+            dialogs = Dialog.read(connection, Dialog.select(**conversation))
+            if not dialogs:
                 return None
+            held = dialogs[0]
             beyond = sa.select(sa.func.count()).where(
                 at(_BOXES, **conversation),
                 _BOXES.c.sender_user_id != user_id,
                 _BOXES.c.message_id > max(max_id, held.read_inbox_max_id),
             )
             unread = connection.scalars(beyond).one()
-            changes = {
+            here = at(_DIALOGS, **conversation)
+            changes: dict[str, Any] = {
                 "read_inbox_max_id": max(held.read_inbox_max_id, min(max_id, held.top_message)),
                 "unread_count": unread,
                 "unread_mentions_count": min(held.unread_mentions_count, unread),
             }
             connection.execute(_DIALOGS.update().where(here).values(changes))
-            return Dialog.from_row(held, **changes)
+            return replace(held, **changes)
 
         return self._write("read_history", work)
 
@@ -149,7 +150,7 @@ class DialogModel(Model):
 
         For the other models.
         """
-        reached = Dialog.select(_DIALOGS).where(
+        reached = Dialog.select().where(
             _DIALOGS.c.peer_id.in_({peer.peer_id for peer in owners.values()}),
             _DIALOGS.c.top_message >= message_id,
         )
@@ -225,7 +226,7 @@ class DialogModel(Model):
         self, user_id: int, *where: sa.ColumnElement[bool], limit: int | None = None
     ) -> list[Dialog]:
         newest = (_DIALOGS.c[name].desc() for name in _ORDER)
-        dialogs = Dialog.select(_DIALOGS).where(at(_DIALOGS, user_id=user_id), *where)
+        dialogs = Dialog.select(user_id=user_id).where(*where)
         return self._read(Dialog, dialogs.order_by(*newest).limit(limit))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,13 +10,12 @@ import sqlalchemy as sa
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.context import Context
 from imlib.errors import InvalidValueError, shortened
-from imlib.message_body import decode_body, encode_body, is_same_body
+from imlib.message_body import encode_body, is_same_body
 from imlib.models.base import (
     Model,
     absent,
     at,
     by_ids,
-    check_peer,
     check_random_id,
     check_values,
     insert,
@@ -24,15 +23,15 @@ from imlib.models.base import (
 )
 from imlib.models.chat import ChatModel, not_in_chat
 from imlib.models.dialog import DialogModel
-from imlib.models.records import Message, Peer
+from imlib.models.records import Message, Peer, check_peer
 from imlib.models.sequence import SequenceModel
 from imlib.schema import tables
 from imlib.validation import check_int, check_limit
 
-_MESSAGES, _BOXES = tables["messages"], tables["message_boxes"]
+_MESSAGES, _BOXES = Message.table, tables["message_boxes"]
 # As bytes: text that is no UTF-8 must not fail in the driver.
-_BODY = sa.cast(_MESSAGES.c.message_data, sa.LargeBinary).label("message_data")
-_HISTORY = (*Message.select(_MESSAGES).selected_columns, _BODY)
+_BODY = sa.cast(_MESSAGES.c.message_data, sa.LargeBinary).label("body")
+_HISTORY = Message.select().add_columns(_BODY)
 
 
 class MessageModel(Model):
@@ -140,7 +139,7 @@ class MessageModel(Model):
             if new_boxes:
                 self._deliver(connection, new_boxes, from_user_id, message_id, date)
             sent = self._of(from_user_id).where(_MESSAGES.c.id == message_id).limit(1)
-            return _records(connection.execute(sent))[0]
+            return Message.read(connection, sent)[0]
 
         return self._write("send_message", work)
 
@@ -203,13 +202,13 @@ class MessageModel(Model):
 
     def get_messages_by_id_list(self, user_id: int, message_ids: Collection[int]) -> list[Message]:
         """Return a user's messages of these ids, in this order, without those that have no box."""
-        return self._listed(self._of(user_id), message_ids)
+        return self._read_ids(Message, self._of(user_id), message_ids)
 
     def get_messages_by_peer_and_message_id_list(
         self, user_id: int, peer: Peer, message_ids: Collection[int]
     ) -> list[Message]:
         """Return the same as `get_messages_by_id_list`, from the conversation with one peer."""
-        return self._listed(self._of(user_id, peer), message_ids)
+        return self._read_ids(Message, self._of(user_id, peer), message_ids)
 
     def get_messages_by_user_id_peer_offset_limit(
         self, user_id: int, peer: Peer, offset: int = 0, limit: int = 100
@@ -220,7 +219,7 @@ class MessageModel(Model):
         )
         if check_int("offset", offset) > 0:
             statement = statement.where(_BOXES.c.message_id < offset)
-        return self._found(statement)
+        return self._read(Message, statement)
 
     def get_messages_by_gt_pts(
         self, user_id: int, pts: int, limit: int | None = None
@@ -229,7 +228,9 @@ class MessageModel(Model):
         statement = (
             self._of(user_id).where(_BOXES.c.pts > check_int("pts", pts)).order_by(_BOXES.c.pts)
         )
-        return self._found(statement if limit is None else statement.limit(check_limit(limit)))
+        if limit is not None:
+            statement = statement.limit(check_limit(limit))
+        return self._read(Message, statement)
 
     def get_last_pts_by_user_id(self, user_id: int) -> int:
         """Return the pts of a user's newest box; 0 if there is none."""
@@ -274,14 +275,13 @@ class MessageModel(Model):
         # Plain, and safe as such: the sender's row is locked, and this is the transaction's first
         # plain read.
         here = at(_MESSAGES, **{name: new[name] for name in ("sender_user_id", "random_id")})
-        messages = sa.select(*_HISTORY).where(here).order_by(_MESSAGES.c.id)
-        first = connection.execute(messages).first()
+        first = connection.execute(_HISTORY.where(here).order_by(_MESSAGES.c.id)).first()
         if first and not (
             all(
                 first._mapping[name] == new[name]
                 for name in ("peer_type", "peer_id", "message_type")
             )
-            and is_same_body(bytes(first.message_data), new["message_data"])
+            and is_same_body(bytes(first.body), new["message_data"])
         ):
             raise InvalidValueError(
                 f"random_id {first.random_id} is message {first.id}'s, which has another peer or "
@@ -319,37 +319,10 @@ class MessageModel(Model):
         return pts
 
     def _of(self, user_id: int, peer: Peer | None = None) -> sa.Select[Any]:
-        mine = (_BOXES.c.message_id == _MESSAGES.c.id) & at(_BOXES, user_id=user_id)
-        messages = sa.select(*_HISTORY, _BOXES.c.user_id, _BOXES.c.pts, _BOXES.c.media_unread)
-        messages = messages.join_from(_MESSAGES, _BOXES, mine)
-        return (
-            messages if peer is None else messages.where(at(_BOXES, **check_peer(peer).columns()))
-        )
-
-    def _listed(self, statement: sa.Select[Any], message_ids: Collection[int]) -> list[Message]:
-        with self._reading() as connection:
-            return _records(by_ids(connection, statement, _MESSAGES.c.id, message_ids))
-
-    def _found(self, statement: sa.Select[Any]) -> list[Message]:
-        with self._reading() as connection:
-            return _records(connection.execute(statement))
-
-
-def _records(rows: Iterable[sa.Row[Any]]) -> list[Message]:
-    messages = []
-    for row in rows:
-        body, problem = decode_body(bytes(row.message_data))
-        # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
-        out = row.sender_user_id == row.user_id
-        messages.append(
-            Message.from_row(
-                row,
-                body=body,
-                body_problem=problem,
-                out=out,
-            )
-        )
-    return messages
+        messages = _HISTORY.add_columns(_BOXES.c.user_id, _BOXES.c.pts, _BOXES.c.media_unread)
+        conversation = {} if peer is None else check_peer(peer).columns()
+        mine = at(_BOXES, user_id=user_id, **conversation)
+        return messages.join(_BOXES, (_BOXES.c.message_id == _MESSAGES.c.id) & mine)
 
 
 def _row(

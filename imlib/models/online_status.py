@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ImlibError, InvalidValueError, WrongTypeError, shortened
@@ -69,7 +69,8 @@ class OnlineStatusModel:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._script = _script(context.lease, context.server.field_lease)
+        by_field = context.lease is Lease.FIELD
+        self._script = _SCRIPT % _WRITES[context.server.field_lease if by_field else None]
 
     def set_online(self, status: SessionStatus) -> None:
         """Lease a session, or extend its lease, in one atomic command.
@@ -107,10 +108,9 @@ class OnlineStatusModel:
             left anything behind.
         """
         self._context.check_writable("set_online")
-        every = list(statuses)
-        for given in cast(
-            "list[object]", every
-        ):  # who does not check types gets a sentence, before anything is sent
+        every: list[Any] = list(statuses)
+        for given in every:
+            # Who does not check types gets a sentence, before anything is sent.
             if not isinstance(given, SessionStatus):
                 raise InvalidValueError(
                     f"{shortened(given)} is no SessionStatus: nothing was written"
@@ -313,6 +313,10 @@ _WRITES = {
     redis.call('HEXPIRE', key, ARGV[2], 'FIELDS', 1, ARGV[field])
   end""",
 }
+# The script writes entries, and gives them and their keys their times to live. KEYS are users'
+# keys; ARGV are the two times to live, then for each key how many words follow and the words:
+# field, value, field, value. It returns which keys could not be written, each with the server's
+# refusal.
 # A user may lack what must follow the first write. So rights are asked for before it, without
 # doing anything: Redis 6, which cannot be asked, refuses a time that is no number.
 _SCRIPT = """local function denied(...)
@@ -332,16 +336,6 @@ for i, key in ipairs(KEYS) do
   at = last + 1
 end
 return refused"""
-
-
-def _script(lease: Lease, field_lease: str | None) -> str:
-    """Return the script that writes entries and gives them and their keys their times to live.
-
-    KEYS are users' keys; ARGV are the two times to live, then for each key how many words follow
-    and the words: field, value, field, value. It returns which keys could not be written, each
-    with the server's refusal.
-    """
-    return _SCRIPT % _WRITES[field_lease if lease is Lease.FIELD else None]
 
 
 # ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.

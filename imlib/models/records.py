@@ -8,16 +8,20 @@ people wrote) and the moments that the database's own clock sets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from functools import cache
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from imlib.constants import ParticipantType, PeerType
+from imlib.constants import PeerType
+from imlib.errors import InvalidValueError, shortened
+from imlib.message_body import decode_body
+from imlib.models.base import Record
+from imlib.schema import tables
+from imlib.validation import check_int, check_member
 
 
 class DeviceState(IntEnum):
@@ -62,53 +66,16 @@ class Peer:
         return {"peer_type": int(self.peer_type), "peer_id": self.peer_id}
 
 
-class Record:
-    """The base of the records that are read from rows."""
-
-    __slots__ = ()
-
-    @classmethod
-    def select(cls, table: sa.Table) -> sa.Select[Any]:
-        """Return the statement that reads the record's columns and no others."""
-        return sa.select(*(table.c[name] for name in cls.__annotations__ if name in table.c))
-
-    @classmethod
-    def read(cls, connection: sa.Connection, statement: sa.Select[Any]) -> list[Self]:
-        """Return the records that a statement finds."""
-        return [cls.from_row(row) for row in connection.execute(statement)]
-
-    @classmethod
-    def from_row(cls, row: sa.Row[Any], **extra: Any) -> Self:
-        """Build the record from a row with its columns; numbers become bools and enums."""
-        values: dict[str, Any] = {**row._mapping, **extra}
-        readers = _readers(cls)  # type: ignore[arg-type]  # a class is hashable
-        return cls(**{name: read(values[name]) for name, read in readers.items() if name in values})
+_TALKS = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
 
 
-def _as_stored(value: Any) -> Any:
-    return value
-
-
-@cache
-def _readers(record: type[Record]) -> dict[str, Callable[[Any], Any]]:
-    """Return a function per attribute that turns its column's value into a bool or an enum."""
-    return {
-        name: _READERS.get(kind if kind == "bool" else name, _as_stored)
-        for name, kind in record.__annotations__.items()
-    }
-
-
-def _member(kind: type[IntEnum]) -> Callable[[int], int]:
-    # A number that later servers added stays a number.
-    members: dict[Any, Any] = kind._value2member_map_
-    return lambda value: members.get(value, value)
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "bool": bool,
-    "peer_type": _member(PeerType),
-    "participant_type": _member(ParticipantType),
-}
+def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
+    """Return a peer if its type is one of `allowed`; else raise `InvalidValueError`."""
+    if not isinstance(peer, Peer):
+        raise InvalidValueError(f"peer is {shortened(peer)}; allowed is a Peer")
+    check_member("peer_type", peer.peer_type, allowed)
+    check_int("peer_id", peer.peer_id)
+    return peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +84,8 @@ class User(Record):
 
     Names have up to 255 characters, ``about`` 512, ``phone`` 32, ``country_code`` 2.
     """
+
+    table = tables["users"]
 
     id: int
     access_hash: int = field(repr=False)
@@ -148,6 +117,8 @@ class Link:
 class Contact(Record):
     """An entry of ``user_contacts``; ``date2`` is when it was made."""
 
+    table = tables["user_contacts"]
+
     owner_user_id: int
     contact_user_id: int
     is_blocked: bool
@@ -158,6 +129,8 @@ class Contact(Record):
 @dataclass(frozen=True, slots=True)
 class NotifySettings(Record):
     """A user's settings for a peer; ``is_empty``: no row, these are the columns' defaults."""
+
+    table = tables["user_notify_settings"]
 
     user_id: int
     peer_type: int
@@ -184,6 +157,8 @@ class UserFull:
 class Device(Record):
     """A push token (``devices``); ``token``, up to 255 characters, is a secret."""
 
+    table = tables["devices"]
+
     id: int
     auth_id: int
     user_id: int
@@ -206,6 +181,8 @@ class Privacy(Record):
     An account that is unused for ``ttl`` days is deleted; 0: unset.
     """
 
+    table = tables["user_privacys"]
+
     user_id: int
     status_timestamp: int
     chat_invite: int
@@ -221,6 +198,8 @@ class Chat(Record):
 
     Title and topic have up to 255 characters.
     """
+
+    table = tables["chats"]
 
     id: int
     creator_user_id: int
@@ -247,6 +226,8 @@ class Chat(Record):
 class ChatParticipant(Record):
     """A user in a chat (``chat_users``)."""
 
+    table = tables["chat_users"]
+
     chat_id: int
     user_id: int
     participant_type: int
@@ -267,6 +248,8 @@ class ChatFull:
 @dataclass(frozen=True, slots=True)
 class Dialog(Record):
     """A user's conversation (``user_dialogs``); ``top_message`` is its newest message's id."""
+
+    table = tables["user_dialogs"]
 
     user_id: int
     peer_type: int
@@ -289,6 +272,8 @@ class Message(Record):
     ``pts`` and ``media_unread``. ``out``: the owner is the sender.
     """
 
+    table = tables["messages"]
+
     id: int
     sender_user_id: int
     peer_type: int
@@ -302,6 +287,14 @@ class Message(Record):
     pts: int
     out: bool
     media_unread: bool
+
+    @classmethod
+    def derived(cls, row: sa.Row[Any]) -> dict[str, object]:
+        """Return the decoded body, and whether the owner is the sender."""
+        body, problem = decode_body(bytes(row.body))
+        # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
+        out = row.sender_user_id == row.user_id
+        return {"body": body, "body_problem": problem, "out": out}
 
     @property
     def text(self) -> str | None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
@@ -28,13 +28,13 @@ from imlib.validation import check_int
 if TYPE_CHECKING:
     from redis import Redis
 
-_MIRROR_TIMEOUT_S: Final = 0.25
-_NAME: Final = re.compile(r"[0-9a-z_.-]{1,255}")
-_LARGEST: Final = 2**63 - 1
-_log: Final = logging.getLogger("imlib")
+_MIRROR_TIMEOUT_S = 0.25
+_NAME = re.compile(r"[0-9a-z_.-]{1,255}")
+_LARGEST = 2**63 - 1
+_log = logging.getLogger("imlib")
 
 # Compared as digits: Lua's numbers are doubles. What is no number is somebody else's, and stays.
-_RAISE: Final = """
+_RAISE = """
 for i, key in ipairs(KEYS) do
   local held, new = redis.pcall('GET', key), ARGV[i]
   local lower = not held or type(held) == 'string' and (held:match('^%-%d+$')
@@ -73,7 +73,7 @@ class SequenceModel(Model):
 
     def __init__(self, context: Context, *, mirror: bool = True) -> None:
         super().__init__(context)
-        self._mirror = _Mirror(context) if mirror else None
+        self._mirror = mirror
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
@@ -134,25 +134,51 @@ class SequenceModel(Model):
         """
         self._context.check_writable("SequenceModel.advance")
         wanted = [_check_name(name) for name in names]
-        floors = self._mirror.read(wanted) if self._mirror else {}
+        floors = self._held(wanted) if self._mirror else None
         reached = {
             name: _advance(connection, name, n, (floors or {}).get(name, 0), largest - n)
             for name in wanted
         }
         options = connection.get_execution_options()
         # A Redis that did not answer when it was read is not waited for again.
-        if self._mirror and floors is not None and AFTER_COMMIT in options:
-            options[AFTER_COMMIT].append(
-                partial(self._follow, self._mirror, reached, options[STEERED])
-            )
+        if floors is not None and AFTER_COMMIT in options:
+            options[AFTER_COMMIT].append(partial(self._follow, reached, options[STEERED]))
         return reached
 
-    def _follow(self, mirror: _Mirror, reached: dict[str, int], steered: bool) -> None:
+    def _held(self, names: list[str]) -> dict[str, int] | None:
+        """Return the numbers that Redis holds, or None if it does not answer; raise a refusal."""
+        keys = [SEQUENCE_KEY_PREFIX + name for name in names]
         try:
-            # A caller may have rolled back, to a savepoint perhaps: then only the rows know.
-            mirror.raise_to({name: self.current(name) for name in reached} if steered else reached)
+            (reply,) = round_trip(self._client, [("MGET", *keys)])
+        except UnavailableError as problem:
+            _log.info("sequences go on without Redis: %s", problem)
+            return None
+        check_refusals(self._client, [reply])
+        numbers = [value and parse_int64(value) for value in reply]
+        return {name: number for name, number in zip(names, numbers, strict=True) if number}
+
+    def _follow(self, reached: dict[str, int], steered: bool) -> None:
+        """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
+        try:
+            if steered:
+                # A caller may have rolled back, to a savepoint perhaps: then only the rows know.
+                reached = {name: self.current(name) for name in reached}
+            keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
+            raising: Command = ("EVAL", _RAISE, len(keys), *keys, *reached.values())
+            check_refusals(self._client, round_trip(self._client, [raising]))
         except ImlibError as problem:
             _log.warning("a sequence in Redis stays behind its row: %s", problem)
+
+    @cached_property
+    def _client(self) -> Redis:
+        """A client of the same server that waits for a fraction of a second only."""
+        from redis import ConnectionPool, Redis
+
+        pool = self._context.redis.connection_pool
+        options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
+        own = ConnectionPool(pool.connection_class, **pool.connection_kwargs | options)
+        self._context.closing.callback(own.disconnect)
+        return Redis(connection_pool=own)
 
 
 def _check_name(name: object) -> str:
@@ -183,60 +209,17 @@ def _advance(connection: sa.Connection, name: str, n: int, floor: int, highest: 
 
 
 # Built once: put together anew for every number they would take longer than the database does.
-_ROWS: Final = tables["seq_updates_ngen"]
-_SEQ: Final = _ROWS.c.seq
-_FLOOR: Final = sa.bindparam("floor", type_=sa.BigInteger())
-_REACHED: Final = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam(
-    "n", type_=sa.BigInteger()
-)
-_FITS: Final = _ROWS.update().where(
+_ROWS = tables["seq_updates_ngen"]
+_SEQ = _ROWS.c.seq
+_FLOOR = sa.bindparam("floor", type_=sa.BigInteger())
+_REACHED = sa.case((_SEQ < _FLOOR, _FLOOR), else_=_SEQ) + sa.bindparam("n", type_=sa.BigInteger())
+_FITS = _ROWS.update().where(
     _ROWS.c.seq_name == sa.bindparam("name"), sa.bindparam("highest") >= _SEQ
 )
-_ADVANCE_LITE: Final = _FITS.values(seq=_REACHED)
+_ADVANCE_LITE = _FITS.values(seq=_REACHED)
 # LAST_INSERT_ID(x) hands x back with the UPDATE's own answer: a MyISAM row can change before a
 # SELECT.
-_ADVANCE: Final = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
-_BEGIN_LITE: Final = sqlite.insert(_ROWS).on_conflict_do_nothing()
-_BEGIN: Final = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
-_CURRENT: Final = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name"))
-
-
-class _Mirror:
-    """The Redis keys."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-
-    def read(self, names: list[str]) -> dict[str, int] | None:
-        """Return the numbers that Redis holds, or None if it does not answer; raise a refusal."""
-        try:
-            (reply,) = round_trip(
-                self._client, [("MGET", *(SEQUENCE_KEY_PREFIX + name for name in names))]
-            )
-        except UnavailableError as problem:
-            _log.info("sequences go on without Redis: %s", problem)
-            return None
-        check_refusals(self._client, [reply])
-        held = zip(names, reply, strict=True)
-        return {
-            name: number
-            for name, value in held
-            if value and (number := parse_int64(value)) is not None
-        }
-
-    def raise_to(self, reached: Mapping[str, int]) -> None:
-        """Raise keys to the numbers of their rows; one that is higher, or no number, stays."""
-        keys = [SEQUENCE_KEY_PREFIX + name for name in reached]
-        raising: Command = ("EVAL", _RAISE, len(keys), *keys, *reached.values())
-        check_refusals(self._client, round_trip(self._client, [raising]))
-
-    @cached_property
-    def _client(self) -> Redis:
-        """A client of the same server that waits for a fraction of a second only."""
-        from redis import ConnectionPool, Redis
-
-        pool = self._context.redis.connection_pool
-        options = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _MIRROR_TIMEOUT_S)
-        own = ConnectionPool(pool.connection_class, **pool.connection_kwargs | options)
-        self._context.closing.callback(own.disconnect)
-        return Redis(connection_pool=own)
+_ADVANCE = _FITS.values(seq=sa.func.last_insert_id(_REACHED))
+_BEGIN_LITE = sqlite.insert(_ROWS).on_conflict_do_nothing()
+_BEGIN = mysql.insert(_ROWS).on_duplicate_key_update(seq=_SEQ)
+_CURRENT = sa.select(_SEQ).where(_ROWS.c.seq_name == sa.bindparam("name"))

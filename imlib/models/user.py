@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from imlib.context import Context
 from imlib.errors import InvalidValueError
 from imlib.models.account import AccountModel
-from imlib.models.base import Model, absent, at, insert, new_random_id
+from imlib.models.base import Model, absent, insert, new_random_id
 from imlib.models.records import Contact, Link, Peer, User, UserFull
-from imlib.schema import tables
 
-_USERS, _CONTACTS = tables["users"], tables["user_contacts"]
+_USERS = User.table
 
 
 class UserModel(Model):
@@ -64,7 +63,7 @@ class UserModel(Model):
                     "phone is another user's; allowed is one that nobody has, nothing was written"
                 )
             user_id = insert(connection, _USERS, values)
-            return User.read(connection, User.select(_USERS).where(_USERS.c.id == user_id))[0]
+            return User.read(connection, User.select(id=user_id))[0]
 
         return self._write("create_user", work)
 
@@ -74,7 +73,7 @@ class UserModel(Model):
 
     def get_user_list(self, user_ids: Collection[int]) -> list[User]:
         """Return the users of these ids, in this order; an id without a user is left out."""
-        return self._read_ids(User, _USERS, user_ids)
+        return self._read_ids(User, User.select(), user_ids)
 
     def get_user_full(self, self_user_id: int, user_id: int) -> UserFull:
         """Return a user as another user sees them: link, notify settings, whether blocked.
@@ -107,5 +106,5 @@ class UserModel(Model):
         return next(iter(self._contacts(owner_user_id=owner_id, contact_user_id=contact_id)), None)
 
     def _contacts(self, **where: int) -> list[Contact]:
-        contacts = Contact.select(_CONTACTS).where(at(_CONTACTS, **where))
-        return self._read(Contact, contacts.order_by(_CONTACTS.c.contact_user_id))
+        contacts = Contact.select(**where).order_by(Contact.table.c.contact_user_id)
+        return self._read(Contact, contacts)

@@ -18,7 +18,7 @@ from numpydoc.docscrape import ClassDoc, FunctionDoc
 from sphinx.pycode import ModuleAnalyzer
 
 import imlib
-from imlib.models.records import Record
+from imlib.models.base import Record
 from tests.project.pages import Pages, committed
 from tests.project.test_site import Page
 

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from imlib.context import Context
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError, printable
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
-from imlib.servers.redis import NO_TOUCH, looking
+from imlib.servers.redis import NO_TOUCH, RedisServer, looking
 from imlib.servers.redis_pipeline import round_trip, server_address
 from imlib.servers.sql import masked_url, replication
 from imlib.snapshot.info import SnapshotInfo, TableFacts
@@ -47,13 +48,13 @@ def take_snapshot(
     client, engine = looking(context.redis), context.replica
     skew, redis_clock, untouched = math.nan, time.time(), None
     before: dict[str, int] | None = None
-    down, unfit = context.server.link == "down", dict[str, str]()
+    old: dict[str, str] = {}
+    unfit: dict[str, str] = {}
     with client, tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         try:
             skew, redis_clock = measure_skew(client)
             untouched, told = round_trip(client, [NO_TOUCH, ("INFO", "replication")])
-            if isinstance(told, bytes):  # else the user may not ask, and it stays what it was
-                down = b"master_link_status:down" in told
+            old = _old(told, context.server)
             before, _ = read_mirror(client, users)
         except AccessDeniedError as problem:
             # A user may have been given presence alone; if not, that is refused next.
@@ -66,9 +67,7 @@ def take_snapshot(
         presence = read_sessions(there, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
         after, of_mirror = (None, []) if unfit else read_mirror(client, users)
-    if down:
-        old = f"may be old: this is {context.server}"
-        unfit = {"sessions": old, "sequences": old} | unfit
+    unfit = old | unfit
     try:
         primary, lag = replication(engine)
     except ImlibError:
@@ -110,6 +109,14 @@ def take_snapshot(
         "duration_s": time.monotonic() - began,
     }
     return Snapshot(**frames, tables=read.frames, info=info)
+
+
+def _old(told: Any, server: RedisServer) -> dict[str, str]:
+    """Return which frames may be old, and why, by what a server says of its replication."""
+    # A user who may not ask knows what was so at `connect`.
+    down = b"master_link_status:down" in told if isinstance(told, bytes) else server.link == "down"
+    said = f"may be old: this is a replica with its link down, {server}"
+    return dict.fromkeys(("sessions", "sequences"), said) if down else {}
 
 
 def _whose_clock(*, turned: bool, skew: float) -> str:

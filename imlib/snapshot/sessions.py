@@ -156,12 +156,12 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     order = _order(found)
     for name in found:
         found[name] = found[name][order]
-    # Whether each row but the last is of another session than the next.
-    differs = np.zeros(max(len(order) - 1, 0), dtype=bool)
+    # Whether each row is the last of its session.
+    last = np.zeros(len(order), dtype=bool)
+    last[-1:] = True
     for name in _NAME:
-        differs |= found[name][1:] != found[name][:-1]
-    last = np.append(differs, [True] * bool(len(order)))
-    in_both = found["user_id"][1:][~differs & np.diff(found["deployed"])]
+        last[:-1] |= found[name][1:] != found[name][:-1]
+    in_both = found["user_id"][1:][~last[:-1] & np.diff(found["deployed"])]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
     deployed = pa.array(found.pop("deployed").astype(np.int8))

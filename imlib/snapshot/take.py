@@ -154,10 +154,10 @@ def _sequences(
 
 def _missing_indexes(engine: sa.Engine, facts: Mapping[str, TableFacts]) -> list[str] | None:
     """Return the indexes that tables of a snapshot lack; None if that cannot be found out."""
+    if not facts:
+        return None
     try:
-        missing = check_schema(engine).missing_indexes if facts else None
+        missing = check_schema(engine).missing_indexes
     except ImlibError:
-        missing = None
-    if missing is None:
         return None
     return [index for index in missing if index.partition("(")[0] in facts]

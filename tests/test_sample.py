@@ -274,7 +274,7 @@ def test_asks_the_sample_world(
     assert 0 == main(["who", "2", "6", "--sample", "--format", "json"])
     shown = capsys.readouterr()
     assert [(2, NOW - 9), (2, NOW - 5), (6, NOW - 3)] == [
-        (s["user_id"], s["now"]) for s in json.loads(shown.out)
+        (s["user_id"], int(s["now"])) for s in json.loads(shown.out)
     ]
     assert len([subject for subject in planted("malformed") if "online_6" in subject]) == len(
         shown.err.splitlines()

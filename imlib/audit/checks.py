@@ -23,6 +23,7 @@ _SESSION: Final = ("user_id", "auth_key_id", "session_id")
 
 Found = tuple[str, str, str]
 """Subject, what was found, a query that shows more of it."""
+_Run = Callable[["Snapshot"], Iterable[Found]]
 
 
 class Check(NamedTuple):
@@ -35,19 +36,19 @@ class Check(NamedTuple):
     needs: dict[str, tuple[str, ...]]
     """For each table that it reads, the columns; it needs all rows. ``sessions`` and ``sequences``
     are what Redis holds."""
-    run: Callable[[Snapshot], Iterable[Found]]
+    run: _Run
 
 
 CHECKS: Final[dict[str, Check]] = {}
 """Every check by name, in the order in which they run."""
 
 
-def _check(severity: str, **needs: str) -> Callable[[Callable[[Snapshot], Iterable[Found]]], None]:
+def _check(severity: str, **needs: str) -> Callable[[_Run], None]:
     """Register a check under its function's name; ``needs`` lists each table's columns."""
 
-    def register(run: Callable[[Snapshot], Iterable[Found]]) -> None:
+    def register(run: _Run) -> None:
         tables = {table: tuple(columns.split()) for table, columns in needs.items()}
-        CHECKS[run.__name__.lstrip("_")] = Check(severity, (run.__doc__ or "").strip(), tables, run)
+        CHECKS[run.__name__.lstrip("_")] = Check(severity, run.__doc__ or "", tables, run)
 
     return register
 
@@ -112,9 +113,8 @@ def _malformed(snapshot: Snapshot) -> Iterator[Found]:
         subject = row.key if pd.isna(row.field) else f"{row.key} {row.field}"
         yield subject, row.reason, _same(row, "malformed", "key")
     if more := snapshot.info.get("malformed_not_kept"):
-        what = f"{more} more were counted and not kept"
         query = "SELECT reason, count(*) FROM malformed GROUP BY reason"
-        yield "more", what, query
+        yield "more", f"{more} more were counted and not kept", query
 
 
 @_check("info", sessions="")
@@ -140,12 +140,7 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check(
-    "warning",
-    sessions="",
-    users="id",
-    auth_keys="auth_id",
-    auth_users="auth_id",
-    auths="auth_id",
+    "warning", sessions="", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id"
 )
 def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session of no user in users, or of no auth key in auth_keys, auth_users or auths."""
@@ -154,14 +149,12 @@ def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     known: set[int] = set()
     for name in ("auth_keys", "auth_users", "auths"):
         known.update(map(int, tables[name]["auth_id"].dropna()))
-    no_user = ~sessions["user_id"].isin(tables["users"]["id"])
-    no_key = ~sessions["auth_key_id"].map(known.__contains__).astype(bool)
-    for row in _each(sessions.assign(no_user=no_user, no_key=no_key)[no_user | no_key]):
+    user = sessions["user_id"].isin(tables["users"]["id"])
+    key = sessions["auth_key_id"].map(known.__contains__).astype(bool)
+    for row in _each(sessions.assign(user=user, key=key)[~(user & key)]):
         what = "its user and auth key are in no table"
-        if not row.no_key:
-            what = "its user is in no table"
-        elif not row.no_user:
-            what = "its auth key is in no table"
+        if row.user or row.key:
+            what = f"its {'auth key' if row.user else 'user'} is in no table"
         yield _entry(row), what, _same(row, "sessions", *_SESSION)
 
 
@@ -169,14 +162,10 @@ def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
 def _pts_gap(snapshot: Snapshot) -> Iterator[Found]:
     """A pts missing between two boxes of a user: clients ask for it again and again."""
     boxes = _read(snapshot, "message_boxes", "user_id", "pts").astype("int64")
-    boxes = boxes.drop_duplicates().sort_values(["user_id", "pts"], ignore_index=True)
-    before = boxes.shift(fill_value=0)
-    gaps = (
-        (boxes["user_id"] == before["user_id"])
-        & (boxes["pts"] - before["pts"] > 1)
-        & (boxes.index > 0)
-    )
-    for row in _each(boxes.assign(before=before["pts"])[gaps]):
+    boxes = boxes.drop_duplicates().sort_values(["user_id", "pts"])
+    # Before the oldest box that there is nothing is missing.
+    before = boxes.groupby("user_id")["pts"].shift(fill_value=2**63 - 1)
+    for row in _each(boxes.assign(before=before)[before < boxes["pts"] - 1]):
         first, last = row.before + 1, row.pts - 1
         missing = f"{first}" if first == last else f"{first} to {last}"
         between = f"pts BETWEEN {row.before} AND {row.pts}"
@@ -225,32 +214,27 @@ def _sequence_ahead(snapshot: Snapshot) -> Iterator[Found]:
 def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     """A dialog whose newest message or unread count is not what its boxes say."""
     key = ["user_id", "peer_type", "peer_id"]
-    # Without the unique index a dialog can be there twice; its boxes are counted once.
     dialogs = _read(
         snapshot, "user_dialogs", *key, "top_message", "unread_count", "read_inbox_max_id"
     )
-    first = dialogs.drop_duplicates(key)
-    boxes = _read(snapshot, "message_boxes", *key, "message_id", "message_box_type").merge(
-        first, on=key
+    boxes = _read(snapshot, "message_boxes", *key, "message_id", "message_box_type")
+    # Without the unique index a dialog can be there twice; its boxes are counted once.
+    boxes = boxes.merge(dialogs.drop_duplicates(key), on=key)
+    boxes["unread"] = (boxes["message_box_type"] == int(MessageBoxType.INCOMING)) & (
+        boxes["message_id"] > boxes["read_inbox_max_id"]
     )
-    incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
-    boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
-    counted = boxes.groupby(key).agg(
-        newest=("message_id", "max"),
-        unread=("unread", "sum"),
-    )
-    both = dialogs.join(counted, on=key).fillna(0)
-    both = both.astype({"newest": "int64", "unread": "int64"})
+    counted = boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum"))
+    both = dialogs.join(counted, on=key).fillna(0).astype({"newest": "int64", "unread": "int64"})
     wrong = (both["top_message"] != both["newest"]) | (both["unread_count"] != both["unread"])
     for row in _each(both[wrong]):
         what = []
         if row.top_message != row.newest:
             what.append(f"top_message is {row.top_message}, its newest box has {row.newest}")
         if row.unread_count != row.unread:
-            counted_too = f"{row.unread} of its boxes are unread"
-            what.append(f"unread_count is {row.unread_count}, and {counted_too}")
-        where = "message_boxes" if row.newest else "user_dialogs"
-        query = _same(row, where, *key)
+            what.append(
+                f"unread_count is {row.unread_count}, and {row.unread} of its boxes are unread"
+            )
+        query = _same(row, "message_boxes" if row.newest else "user_dialogs", *key)
         yield f"user {row.user_id} peer {_peer(row)}", "; ".join(what), query
 
 
@@ -259,27 +243,17 @@ def _peer(row: Any) -> str:
     return f"{PeerType(row.peer_type).name.lower() if known else row.peer_type} {row.peer_id}"
 
 
-@_check(
-    "error",
-    message_boxes="user_id message_id",
-    messages="id",
-)
+@_check("error", message_boxes="user_id message_id", messages="id")
 def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     """A box whose message does not exist."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
     for row in _each(boxes[~boxes["message_id"].isin(snapshot.tables["messages"]["id"])]):
         query = _same(row, "message_boxes", "user_id", "message_id")
-        subject = f"user {row.user_id} message {row.message_id}"
         what = "its box is there, and the message in no table"
-        yield subject, what, query
+        yield f"user {row.user_id} message {row.message_id}", what, query
 
 
-@_check(
-    "error",
-    chat_users="chat_id user_id",
-    chats="id",
-    users="id",
-)
+@_check("error", chat_users="chat_id user_id", chats="id", users="id")
 def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     """A chat_users row whose user or chat does not exist."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables
@@ -304,12 +278,11 @@ def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
 def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
     """A body that is no JSON: an older server wrote it, or it is damaged. Judged before masking."""
     facts = snapshot.info["tables"]["messages"]
-    what = "its body is no JSON"
-    for message_id in facts["not_json"]:
-        yield f"message {message_id}", what, _select("messages", id=message_id)
+    for number in facts["not_json"]:
+        yield f"message {number}", "its body is no JSON", _select("messages", id=number)
     if more := facts.get("not_json_more"):
-        what = f"{more} more were counted and not kept"
-        yield "more", what, "take a snapshot with a where-clause on messages.id"
+        query = "take a snapshot with a where-clause on messages.id"
+        yield "more", f"{more} more were counted and not kept", query
 
 
 @_check("info")

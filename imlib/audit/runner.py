@@ -104,7 +104,7 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
         return "the snapshot does not say which indexes there are"
     states = snapshot.sequences["state"]
     unread = states.empty and "seq_updates_ngen" not in facts
-    if check.startswith("sequence_") and (unread or (states == "not read").any()):
+    if "sequences" in needs and (unread or (states == "not read").any()):
         return "not read, or not as integers: seq_updates_ngen"
     if missing := [name for name in needs if needs[name] and name not in snapshot.tables]:
         why = f" ({info['incomplete']})" if info.get("incomplete") else ""

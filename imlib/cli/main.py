@@ -1,5 +1,27 @@
-"""The command line: quick looks at a deployment, by people or scripts."""
+"""Look at an IM server's state: who is online, what it holds, what is wrong in it, what changed.
 
+Servers are named by environment variables, so that no password stands in a list of processes:
+  IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
+  IMLIB_DATABASE_URL  mysql+pymysql://user:password@host/database, sqlite:///file
+  IMLIB_REPLICA_URL   a replica of the database, for reads
+Without any: --sample asks a small made-up world on a private server, at its one instant.
+
+exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,
+something wrong, some difference; 2 it could not be told, the reason is on stderr
+
+for example:
+  imlib servers
+  imlib who 7 8 9
+  imlib who 7 --format json | jq '.[].server_id'
+  imlib who 1 5 --sample
+  imlib snapshot monday
+  imlib audit monday
+  imlib audit --sample
+  imlib diff monday tuesday
+  imlib decode -9223372036854775808_9223372036854775807 1512270533_1_42
+"""
+
+# The docstrings of this module and of the commands are what --help prints.
 from __future__ import annotations
 
 import argparse
@@ -10,13 +32,14 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from inspect import getdoc
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import imlib
 from imlib.cli.output import (
@@ -37,33 +60,6 @@ from imlib.cli.snapshots import add_commands
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
 from imlib.session_status import PATTERNS, WIDTHS, check_width
 
-_DESCRIPTION = """\
-Look at an IM server's state: who is online, what Redis and the tables hold, what is wrong in it,
-what changed.
-
-Servers are named by environment variables, so that no password stands in a list of processes:
-  IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
-  IMLIB_DATABASE_URL  mysql+pymysql://user:password@host/database, sqlite:///file
-  IMLIB_REPLICA_URL   a replica of the database, for reads
-Without any: --sample asks a small made-up world on a private server, at its one instant.
-"""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPILOG = """\
-exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,
-something wrong, some difference; 2 it could not be told, the reason is on stderr
-
-examples:
-  imlib servers
-  imlib who 7 8 9
-  imlib who 7 --format json | jq '.[].server_id'
-  imlib who 1 5 --sample
-  imlib snapshot monday
-  imlib audit monday
-  imlib audit --sample
-  imlib diff monday tuesday
-  imlib decode -9223372036854775808_9223372036854775807 1512270533_1_42
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -77,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A library's warnings are for who calls it; imlib's own are told in one line.
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", FallbackWarning)
-        warnings.showwarning = _warned
+        warnings.showwarning = lambda message, *_, **__: complain(
+            str(message).removeprefix("imlib: ")
+        )
         # A driver leaves its socket to the garbage collector where nobody answers.
         atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
         try:
@@ -100,84 +98,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return FAILED
 
 
-def _warned(message: Warning | str, *_: object, **__: object) -> None:
-    complain(str(message).removeprefix("imlib: "))
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
 
 def _parser() -> argparse.ArgumentParser:
-    def command(name: str, run: Any, summary: str, detail: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+        says = getdoc(run) or ""
         added = commands.add_parser(
-            name,
-            help=summary,
-            description=detail,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=says.partition("\n")[0], description=says, formatter_class=as_written
         )
         added.set_defaults(run=run)
         return added
 
-    parser = _Parser(
-        prog="imlib",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="imlib", description=__doc__, formatter_class=as_written)
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
-    parser.set_defaults(run=lambda _: _parser().parse_args(["--help"]))
+    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    asked = command(
-        "servers",
-        servers,
-        "what the variables lead to: kinds, versions, roles, lag, memory, schema, lease, skew",
-        "Connect to the servers that the variables name and say what was found there.\n\n"
-        "Exit code 0: all of it was told; 2: something was not, because a server is gone, refuses "
-        "or may be behind.\n\n"
-        "example:\n  imlib servers",
-    )
-    who = command(
-        "who",
-        _who,
-        "by which sessions users are online, and what under their keys is malformed",
-        "Say by which sessions users are online now, by Redis's own clock.\n\n"
-        "JSON and CSV have a row a session, and none for who is offline. The database is not "
-        "asked.\n\n"
-        "Exit code 0: every one is online; 1: somebody is not; 2: it could not be told.\n\n"
-        "example:\n  imlib who 7 8 --format csv",
-    )
+    add_sample(command("servers", servers))
+
+    who = command("who", _who)
     who.add_argument(
         "users", metavar="USER", type=to_user_id, nargs="+", help="a user id, an int32"
     )
     add_format(who)
-    for asking in (asked, who):
-        add_sample(asking)
+    add_sample(who)
 
     add_commands(command)
 
-    sample = command(
-        "sample",
-        _sample,
-        "write a small made-up world, with its planted faults, into empty servers or into files",
-        "Write the sample world into the servers that the variables name; refused unless Redis "
-        "and all 20 tables\n"
-        "are empty. Presence is a lease: most of it lapses after 15 s, as it would in life.\n\n"
-        "examples:\n  imlib sample\n  imlib sample --export folder",
-    )
+    sample = command("sample", _sample)
     sample.add_argument(
         "--export", metavar="FOLDER", type=Path, help="write files instead; no server is needed"
     )
 
-    decode = command(
-        "decode",
-        _decode,
-        "what a hash field and value mean; needs no server",
-        "Decode one entry of a user's hash, in either layout.\n\nexample:\n"
-        "  imlib decode -5_6 1512270533_1_42",
-    )
+    decode = command("decode", _decode)
     # argparse would take -5_6 for an option, because it is no number.
     decode._negative_number_matcher = re.compile(r"-[\d_@]")
     decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
@@ -189,6 +146,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _who(options: argparse.Namespace) -> int:
+    """Say by which sessions users are online, and what under their keys is malformed.
+
+    Redis's own clock decides. JSON and CSV have a row a session, and none for who is offline. The
+    database is not asked.
+
+    Exit code 0: every one is online; 1: somebody is not; 2: it could not be told.
+
+    for example:
+      imlib who 7 8 --format csv
+    """
     with connected(options, database=False) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
@@ -218,16 +185,20 @@ def _exact(name: str, number: int) -> int | str:
 
 
 def _sample(options: argparse.Namespace) -> int:
+    """Write a small made-up world, with its planted faults, into empty servers or into files.
+
+    The servers are those that the variables name; refused unless Redis and all 20 tables are empty.
+    Presence is a lease: most of it lapses after 15 s, as it would in life.
+
+    for example:
+      imlib sample
+      imlib sample --export folder
+    """
     from imlib.sample import PLANTED, folder
 
     said = f"the sample world, with {len(PLANTED)} planted faults, is in"
-    if options.export is not None:
-        try:
-            shutil.copytree(folder(), options.export, dirs_exist_ok=True)
-        except OSError as problem:
-            raise ConfigurationError(
-                f"{options.export} cannot be written: {problem.strerror}"
-            ) from problem
+    if options.export:
+        shutil.copytree(folder(), options.export, dirs_exist_ok=True)
         say(f"{said} {options.export}")
         return YES
     absent = [
@@ -246,6 +217,13 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
+    """Say what a hash field and value mean; no server is needed.
+
+    They may be of either layout.
+
+    for example:
+      imlib decode -5_6 1512270533_1_42
+    """
     try:
         check_width("user_id", options.user)
     except CodecError as refusal:
@@ -257,11 +235,10 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         complain(refusal.reason)
         return NO
-    fields = {layout: field for layout, (field, _) in PATTERNS.items()}
-    layout = next(one for one in fields if re.fullmatch(fields[one], options.field))
+    layout = next(one for one, (field, _) in PATTERNS.items() if re.fullmatch(field, options.field))
     date = "beyond the calendar"
-    with suppress(OverflowError):
-        date = f"{_EPOCH + timedelta(seconds=status.now):%Y-%m-%d %H:%M:%S} UTC"
+    with suppress(OverflowError, ValueError, OSError):
+        date = f"{datetime.fromtimestamp(status.now, UTC):%Y-%m-%d %H:%M:%S} UTC"
     told = {"layout": layout} | asdict(status) | {"date": date}
     for name, value in told.items():
         say(f"{name:18}{value}")

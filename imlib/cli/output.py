@@ -11,23 +11,23 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from typing import Any, Final, TextIO
+from typing import Any, TextIO
 from unicodedata import category, east_asian_width
 
 import imlib
 from imlib.errors import ConfigurationError, printable
 from imlib.session_status import parse_int64
 
-YES: Final = 0
+YES = 0
 """Exit code: yes, whole, nothing wrong."""
-NO: Final = 1
+NO = 1
 """Exit code: no, incomplete; an audit or a comparison found something."""
-FAILED: Final = 2
+FAILED = 2
 """Exit code: an error, which is on stderr."""
 
-_NOTHING: Final = {"None", "NaT", "<NA>", "nan", "NaN", "inf", "-inf", "Infinity", "-Infinity"}
+_NOTHING = {"None", "NaT", "<NA>", "nan", "NaN", "inf", "-inf", "Infinity", "-Infinity"}
 # What a spreadsheet would run; a number, a phone or an entry of Redis it would not.
-_FORMULA: Final = re.compile(r"[=@\t\r\n＝＠＋－]|[+-](?![0-9_@. ]*\Z)")
+_FORMULA = re.compile(r"[=@\t\r\n＝＠＋－]|[+-](?![0-9_@. ]*\Z)")
 
 
 def add_format(command: argparse.ArgumentParser) -> None:
@@ -150,6 +150,9 @@ def standard_streams() -> Iterator[None]:
 def _stream(stream: TextIO | None, own: TextIO | None, number: int) -> TextIO:
     if stream is not own:
         return stream or io.StringIO()  # a caller's
+    if stream:
+        with suppress(OSError):
+            stream.flush()  # what was printed before comes first
     return io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(number, "w", closefd=False)),
         getattr(stream, "encoding", "utf-8"),

@@ -23,7 +23,14 @@ _Questions = dict[str, Callable[[], str]]
 
 
 def servers(options: argparse.Namespace) -> int:
-    """Say what the servers are; return `FAILED` if something cannot be told."""
+    """Say what the variables lead to: kinds, versions, roles, lag, memory, schema, lease, skew.
+
+    Exit code 0: all of it was told; 2: something was not, because a server is gone, refuses or may
+    be behind.
+
+    for example:
+      imlib servers
+    """
     code = YES
     with connected(options) as deployment:
         each: list[_Questions] = [
@@ -78,8 +85,7 @@ def _info(deployment: imlib.Deployment) -> dict[str, Any]:
     # Any: redis-py types each command for asynchronous clients as well.
     client: Any = deployment.redis
     with translate_errors(client):
-        facts: dict[str, Any] = client.info()
-    return facts
+        return dict(client.info())
 
 
 def _redis_role(deployment: imlib.Deployment) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,27 +26,12 @@ if TYPE_CHECKING:
     from imlib.snapshot.info import TableFacts
 
 _ROWS = 1_000_000
+_SESSION = ("user_id", "auth_key_id", "session_id")
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add ``snapshot``, ``audit`` and ``diff``, each by ``command(name, run, summary, detail)``."""
-    snapshot = command(
-        "snapshot",
-        _snapshot,
-        "read everything into frames, and keep them in a folder",
-        "Read Redis and all tables, print what was read, and keep it as a folder of Parquet files "
-        "if one is named.\n"
-        "Nothing is written to the servers. What is secret or personal is masked; with "
-        "IMLIB_MASK_KEY (16 bytes or\n"
-        "more) in the environment two snapshots mask alike, so that their masked columns can be "
-        "compared.\n\n"
-        "Exit code 0: whole; 1: incomplete (--keep-incomplete); 2: it failed, and nothing was "
-        "kept.\n\n"
-        "examples:\n  imlib snapshot\n  imlib snapshot monday\n"
-        "  imlib snapshot tuesday --limit 5000000\n"
-        "  imlib snapshot --user 7 --user 8 --format json\n"
-        "  imlib snapshot --tables users,devices --unmask users.phone\n  imlib snapshot --sample",
-    )
+    """Add ``snapshot``, ``audit`` and ``diff``, each by ``command(name, run)``."""
+    snapshot = command("snapshot", _snapshot)
     _add_choice(snapshot, "where to keep it; must not exist")
     snapshot.add_argument(
         "--user",
@@ -73,18 +58,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="keep what was read when a server is gone or fails, marked as such",
     )
 
-    audit = command(
-        "audit",
-        _audit,
-        "look for faults: ghosts, gaps, duplicates, orphans, what disagrees",
-        "Run checks over the servers as they are now, or over a snapshot that was kept.\n\n"
-        "Exit code 0: nothing of severity warning or error; 1: something; 2: it failed, or "
-        "nothing was found\n"
-        "and a check was skipped (which, and why, is in the output).\n\n"
-        "examples:\n  imlib audit\n  imlib audit monday --format csv\n"
-        "  imlib audit --check pts_gap --check pts_duplicate\n  imlib audit --list\n"
-        "  imlib audit --sample",
-    )
+    audit = command("audit", _audit)
     audit.add_argument(
         "--check", metavar="NAME", action="append", help="only this check; may come several times"
     )
@@ -93,18 +67,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     _add_choice(audit, "a snapshot that was kept")
 
-    diff = command(
-        "diff",
-        _diff,
-        "what changed between two snapshots that were kept",
-        "Compare two folders: sessions that came, went and moved, rows that were added, removed "
-        "and changed.\n"
-        "What cannot be compared is named on stderr.\n\n"
-        "Exit code 0: no difference; 1: some; 2: it failed, or no difference was found and "
-        "something besides\n"
-        "masked columns could not be compared.\n\n"
-        "examples:\n  imlib diff monday tuesday\n  imlib diff monday tuesday --format json",
-    )
+    diff = command("diff", _diff)
     diff.add_argument("earlier", metavar="EARLIER", type=Path)
     diff.add_argument("later", metavar="LATER", type=Path)
     add_format(diff)
@@ -140,22 +103,37 @@ def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
 
 
 def _snapshot(options: argparse.Namespace) -> int:
+    """Read everything into frames, and keep them in a folder if one is named.
+
+    What was read of Redis and all tables is printed, and kept as Parquet files. Nothing is written
+    to the servers. What is secret or personal is masked; with IMLIB_MASK_KEY (16 bytes or more) in
+    the environment two snapshots mask alike, so that their masked columns can be compared.
+
+    Exit code 0: whole; 1: incomplete (--keep-incomplete); 2: it failed, and nothing was kept.
+
+    for example:
+      imlib snapshot
+      imlib snapshot monday
+      imlib snapshot tuesday --limit 5000000
+      imlib snapshot --user 7 --user 8 --format json
+      imlib snapshot --tables users,devices --unmask users.phone
+      imlib snapshot --sample
+    """
     from imlib.snapshot.folder import check_new
 
     folder = options.folder
-    if folder is not None:
+    if folder:
         check_new(folder)  # before the work, not after it
-    mask_key = os.environ.get("IMLIB_MASK_KEY")
     snapshot = _take(
         options,
         user_ids=options.user,
         unmask=options.unmask,
-        mask_key=mask_key.encode() if mask_key else None,
+        mask_key=os.environ.get("IMLIB_MASK_KEY", "").encode() or None,
         keep_incomplete=options.keep_incomplete,
         unindexed=options.unindexed,
     )
     info = snapshot.info
-    if folder is not None:
+    if folder:
         snapshot.save(folder)
     rows: list[tuple[object, ...]] = []
     for frame, count in info["rows"].items():
@@ -165,7 +143,7 @@ def _snapshot(options: argparse.Namespace) -> int:
     show(["frame", "rows", "masked", "notes"], rows, options.format)
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
-    if folder is not None:
+    if folder:
         complain(f"kept in {folder}")
     if info["incomplete"]:
         complain(f"INCOMPLETE: {info['incomplete']}")
@@ -180,6 +158,20 @@ def _notes(facts: TableFacts) -> str:
 
 
 def _audit(options: argparse.Namespace) -> int:
+    """Look for faults: ghosts, gaps, duplicates, orphans, what disagrees.
+
+    Checks are run over the servers as they are now, or over a snapshot that was kept.
+
+    Exit code 0: nothing of severity warning or error; 1: something; 2: it failed, or nothing was
+    found and a check was skipped (which, and why, is in the output).
+
+    for example:
+      imlib audit
+      imlib audit monday --format csv
+      imlib audit --check pts_gap --check pts_duplicate
+      imlib audit --list
+      imlib audit --sample
+    """
     from imlib.audit import CHECKS, audit, known
     from imlib.snapshot import Snapshot
 
@@ -192,7 +184,7 @@ def _audit(options: argparse.Namespace) -> int:
         return YES
     known(options.check)  # before the work, not after it
     folder, whole = options.folder, options.tables is None and options.limit == _ROWS
-    if folder is not None and (options.sample or not whole):
+    if folder and (options.sample or not whole):
         raise ConfigurationError(
             f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
         )
@@ -202,7 +194,7 @@ def _audit(options: argparse.Namespace) -> int:
         # It is the same as one taken now, and needs no server.
         folder = kept_snapshot()
     # Half an outage: what needs the other half is answered, and the rest is skipped.
-    snapshot = _take(options, keep_incomplete=True) if folder is None else Snapshot.load(folder)
+    snapshot = Snapshot.load(folder) if folder else _take(options, keep_incomplete=True)
     found = audit(snapshot, options.check)
     skipped = found["severity"] == "skipped"
     columns = list(found.columns)
@@ -218,20 +210,32 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
+    """Say what changed between two snapshots that were kept.
+
+    That is sessions that came, went and moved, and rows that were added, removed and changed. What
+    cannot be compared is named on stderr.
+
+    Exit code 0: no difference; 1: some; 2: it failed, or no difference was found and something
+    besides masked columns could not be compared.
+
+    for example:
+      imlib diff monday tuesday
+      imlib diff monday tuesday --format json
+    """
     from imlib.snapshot import Snapshot
 
     rows: list[tuple[str, ...]] = []
     difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
     for change in ("came", "went", "moved"):
         frame = getattr(difference, change)
-        servers = frame.filter(like="server_").to_dict("records")
-        keys = frame[["user_id", "auth_key_id", "session_id"]].to_dict("records")
-        for key, its in zip(keys, servers, strict=True):
-            rows.append(("sessions", change, _words(key), _words(its)))
+        servers = frame.filter(like="server_")
+        for row in frame.to_dict("records"):
+            what = _words(row, servers)
+            rows.append(("sessions", change, _words(row, _SESSION), what))
     for table, frame in difference.tables.items():
         for row in frame.to_dict("records"):
             change, what = row.pop("change"), row.pop("columns")
-            rows.append((table, change, _words(row), what))
+            rows.append((table, change, _words(row, row), what))
     show(["frame", "change", "key", "what"], rows, options.format)
     for name, reason in difference.left_out.items():
         complain(f"{name} was not compared: {reason}")
@@ -241,5 +245,5 @@ def _diff(options: argparse.Namespace) -> int:
     return YES if difference.whole else FAILED
 
 
-def _words(values: dict[Any, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+def _words(row: dict[Any, Any], names: Iterable[Any]) -> str:
+    return ", ".join(f"{name} {row[name]}" for name in names)

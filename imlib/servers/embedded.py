@@ -27,7 +27,6 @@ from imlib.servers import watchdog
 from imlib.servers.redis import EMBEDDED, FAKEREDIS
 
 START_SECONDS = 20
-_END_SECONDS = 5
 _OPTIONS = "--port 0 --unixsocketperm 700 --appendonly no --daemonize no"
 # The kernel takes 107; this leaves some room.
 _SOCKET_PATH_BYTES = 100
@@ -64,14 +63,14 @@ class Embedded:
             self.socket = self.folder / "redis.sock"
             self.redis_url = f"unix://{quote(str(self.socket))}"
             self.database_url = f"sqlite:///{quote(str(self.folder / 'imlib.db'))}"
-            command = []
-            if server is not None:
-                command = [str(server), *_OPTIONS.split(), "--save", ""]
-                command += ["--unixsocket", str(self.socket), "--dir", str(self.folder)]
             # -I -S: neither the environment nor site-packages stop or slow the watchdog's start.
-            python = [sys.executable, "-I", "-S"]
+            command: list[str | Path] = [sys.executable, "-I", "-S", watchdog.__file__]
+            command += [str(os.getpid()), self.folder]
+            if server is not None:
+                command += [server, *_OPTIONS.split(), "--save", ""]
+                command += ["--unixsocket", self.socket, "--dir", self.folder]
             self._watchdog = subprocess.Popen(
-                [*python, watchdog.__file__, str(os.getpid()), str(self.folder), *command],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -98,9 +97,9 @@ class Embedded:
         deadline = time.monotonic() + START_SECONDS
         while not _answers(self.socket):
             if self._watchdog.poll() is not None:
-                output = self._watchdog.communicate()[0].decode(errors="replace").split("\n")
-                words = (line.strip(" \r.") for line in reversed(output) if line.strip())
-                raise ChildProcessError(next(words, "it ended without a word"))
+                said = self._watchdog.communicate()[0].decode(errors="replace")
+                last = said.strip(" \r\n.").rpartition("\n")[2].strip()
+                raise ChildProcessError(last or "it ended without a word")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no answer within {START_SECONDS} s")
             time.sleep(0.002)
@@ -189,6 +188,6 @@ def _end_watchdog(process: subprocess.Popen[bytes]) -> None:
         # Closing the pipe is not enough: a forked child may hold it too.
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_SECONDS)
+            process.wait(timeout=5)
         # For one that did not end, such as a stopped process.
         process.kill()

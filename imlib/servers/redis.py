@@ -6,7 +6,6 @@ import contextlib
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,12 +107,13 @@ def open_redis(
     """
     if url.startswith(FAKEREDIS):
         return _imitation(url)
-    client = _client(url, _log_in_to_look if read_only else None)
+    client = _client(url, read_only)
     try:
         server = _look_at(client, read_only=read_only)
         if server.link == "down":
-            said = f"imlib: what is read may be old: this is {server}."
-            warnings.warn(said, FallbackWarning, stacklevel=3)
+            warnings.warn(
+                f"imlib: what is read may be old: this is {server}.", FallbackWarning, stacklevel=3
+            )
         return client, server, url
     except BaseException as problem:
         if forgive and isinstance(problem, UnavailableError):
@@ -133,25 +133,22 @@ def looking(client: Redis) -> Redis:
 
 def choose_lease(server: RedisServer, asked: str, layout: Layout) -> Lease:
     """Return the lease that was asked for, or the one that the server and the layout allow."""
-    auto = asked == "auto"
-    if server.gone:
-        return Lease.KEY if auto else Lease(asked)
-    if (auto and layout is Layout.DEPLOYED) or asked == Lease.KEY:
+    auto, allowed = asked == "auto", server.field_lease
+    if asked == Lease.KEY or (auto and (layout is Layout.DEPLOYED or allowed is None)):
         return Lease.KEY
-    if server.field_lease:
+    if allowed or server.gone:
         return Lease.FIELD
     lacks = "this server has no time to live for hash fields (Redis 7.4 and Valkey 9 have)"
-    if server.field_lease == "":
+    if allowed is not None:
         lacks = "this user may use neither HSETEX nor HEXPIRE"
         if not auto:
             raise AccessDeniedError(f"{lacks}: grant one, or connect with lease='key'")
-    if server.field_lease == "" or not auto:
-        warnings.warn(
-            f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead "
-            "sessions stay longer.",
-            FallbackWarning,
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"imlib: {lacks}: the key lease is used instead; the answers are the same, dead sessions "
+        "stay longer.",
+        FallbackWarning,
+        stacklevel=3,
+    )
     return Lease.KEY
 
 
@@ -186,7 +183,7 @@ def _imitation(url: str) -> tuple[Redis, RedisServer, str]:
     return fakeredis.FakeRedis(server=store), server, url
 
 
-def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
+def _client(url: str, read_only: bool) -> Redis:
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -197,7 +194,7 @@ def _client(url: str, log_in: Callable[[Any], None] | None) -> Redis:
             protocol=2,
             # Nothing is sent twice: only the caller knows whether it may be.
             retry=Retry(NoBackoff(), 0),
-            redis_connect_func=log_in,
+            redis_connect_func=_log_in_to_look if read_only else None,
             **_arguments(url.reveal() if isinstance(url, ServerUrl) else url),
         )
     except (OSError, ValueError) as refusal:
@@ -237,8 +234,12 @@ def _arguments(whole: str) -> dict[str, Any]:
             *map(options.get, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")),
             password=options.get("ssl_password", ""),
         )
-    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), TIMEOUT_SECONDS)
-    return {"url": address} | limits | options
+    return {
+        "url": address,
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        **options,
+    }
 
 
 def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
@@ -253,16 +254,24 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
     if read_only:
         tries = {"HEXPIRE": ("HTTL", "online_", *of_field)}
     # Two keys of different slots, for a user who may not ask for INFO.
-    asked: list[Command] = [("INFO",), ("EXISTS", "online_1", "online_2"), *tries.values()]
-    told, keys, *tried = round_trip(client, asked)
-    denied = list(map(is_denial, tried))
+    of_slots = ("EXISTS", "online_1", "online_2")
+    told, keys, *tried = round_trip(client, [("INFO",), of_slots, *tries.values()])
+    field_lease = None
+    for command, reply in zip(tries, tried, strict=True):
+        if is_denial(reply):
+            field_lease = None if read_only else ""
+        elif "unknown command" not in str(reply):
+            field_lease = command
+            break
     text = told.decode(errors="replace") if isinstance(told, bytes) else ""
     facts = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
-    if text and "redis_version" not in facts:
-        raise UnsupportedServerError("what answers is no Redis: its INFO names no redis_version")
+    version = facts.get("redis_version", "unknown")
+    numbers = tuple(map(int, re.findall(r"\d+", version)))
     mode = facts.get("redis_mode", facts.get("server_mode"))
     problem = ""
-    if mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
+    if text and "redis_version" not in facts:
+        problem = "no Redis: its INFO names no redis_version"
+    elif mode == "cluster" or type(keys) in (ClusterCrossSlotError, ClusterDownError):
         problem = (
             "a node of a cluster and has a part of the keys, which would be taken for all: name a "
             "server that is no cluster's"
@@ -272,32 +281,14 @@ def _look_at(client: Redis, *, read_only: bool) -> RedisServer:
             "a Sentinel and has no keys: name the server that it calls the primary "
             "(SENTINEL GET-MASTER-ADDR-BY-NAME)"
         )
+    elif numbers and numbers < OLDEST_REDIS:
+        oldest = ".".join(map(str, OLDEST_REDIS))
+        problem = f"Redis {version} and too old: imlib needs {oldest} or newer, or any Valkey"
     if problem:
         address = server_address(client)
         raise UnsupportedServerError(f"{address} is {problem}", server=address)
-    name, version = "Redis", facts.get("redis_version", "unknown")
-    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
-    if numbers and numbers < OLDEST_REDIS:
-        raise UnsupportedServerError(
-            f"Redis {version} is too old: imlib needs {'.'.join(map(str, OLDEST_REDIS))} or "
-            "newer, or any Valkey"
-        )
-    if "valkey_version" in facts:
-        name, version = "Valkey", facts["valkey_version"]
     link = facts.get("master_link_status", "")
     primary = f"{facts['master_host']}:{facts['master_port']}" if link else ""
-    field_lease = _field_lease(tries, tried, denied, read_only)
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    version = facts.get("valkey_version") or version
     return RedisServer(name, version, field_lease, primary, link)
-
-
-def _field_lease(
-    tries: Iterable[str], replies: Iterable[Any], denied: Iterable[bool], read_only: bool
-) -> str | None:
-    """Return the first command that is known and allowed; without one ``""`` if it is denied."""
-    found = None
-    for command, reply, is_denied in zip(tries, replies, denied, strict=True):
-        if is_denied:
-            found = found or (None if read_only else "")
-        elif "unknown command" not in str(reply):
-            found = found or command
-    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imlib.errors import (
@@ -58,6 +58,7 @@ def encode_for_each_key(
 
 
 _PIECE_BYTES = 16_384
+"""How much is worth a system call."""
 
 
 def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> list[Any]:
@@ -82,13 +83,9 @@ def round_trip(client: Redis, commands: Iterable[Command | EncodedCommands]) -> 
     UnavailableError, AccessDeniedError, UnsupportedServerError
         The round trip itself failed. No command is sent twice.
     """
-    # Not by `translate_errors`: a context manager that is a generator costs a microsecond.
-    try:
-        with PipelinedConnection(client) as line:
-            line.ask(commands)
-            return line.answers()
-    except _failures() as problem:
-        raise translated_error(problem, client) from problem
+    with translate_errors(client), PipelinedConnection(client) as line:
+        line.ask(commands)
+        return line.answers()
 
 
 class PipelinedConnection:
@@ -108,9 +105,8 @@ class PipelinedConnection:
         self._asked: list[int] = []
 
     def __enter__(self) -> PipelinedConnection:
-        self._connection: Any = (
-            self._pool.get_connection()
-        )  # Any: redis-py does not type its connections' methods
+        # Any: redis-py does not type its connections' methods.
+        self._connection: Any = self._pool.get_connection()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,82 +117,64 @@ class PipelinedConnection:
 
     def ask(self, commands: Iterable[Command | EncodedCommands]) -> None:
         """Send commands and don't wait: the server works on them while the caller goes on."""
+        import hiredis
+
+        pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
         self._asked.append(0)
-        for packed, length in _pieces(commands):
-            self._connection.send_packed_command([packed])
-            self._asked[-1] += length
+        count, piece = 0, bytearray()
+        for command in commands:
+            data, number = (
+                command
+                if isinstance(command, EncodedCommands)
+                else (pack_command(tuple(command)), 1)
+            )
+            count += number
+            piece += data
+            if len(piece) >= _PIECE_BYTES:
+                self._connection.send_packed_command([piece])
+                piece = bytearray()
+        if piece:
+            self._connection.send_packed_command([piece])
+        self._asked[-1] = count
 
     def answers(self) -> list[Any]:
         """Return the replies to the oldest question that waits for them, as `round_trip` does."""
-        replies = _read(self._connection, self._asked[0])
+        from redis import exceptions
+        from redis._parsers.hiredis import NOT_ENOUGH_DATA
+
+        parser: Any = getattr(self._connection, "_parser", None)
+        reader: Any = getattr(parser, "_reader", None)
+        replies: list[Any] = []
+        count = self._asked[0]
+        if reader is None or self._connection.protocol != 2:
+            # A fake's connection, or a client that a caller made: redis-py's own way, at several
+            # times the cost.
+            while len(replies) < count:
+                try:
+                    replies.append(self._connection.read_response())
+                except exceptions.ResponseError as refusal:
+                    replies.append(refusal)
+        while len(replies) < count:
+            reply = reader.gets()
+            if reply is NOT_ENOUGH_DATA:
+                parser.read_from_socket()
+            elif isinstance(reply, exceptions.ConnectionError):
+                raise reply
+            else:
+                replies.append(reply)
         del self._asked[0]
         return replies
-
-
-def _pieces(commands: Iterable[Command | EncodedCommands]) -> Iterator[tuple[bytes, int]]:
-    """Pack commands into pieces worth a system call, each with the number of commands in it."""
-    import hiredis
-
-    pack_command: Any = hiredis.pack_command  # its stub knows tuples of one word only
-    piece: list[bytes] = []
-    size = count = 0
-    for command in commands:
-        data, number = (
-            command if isinstance(command, EncodedCommands) else (pack_command(tuple(command)), 1)
-        )
-        piece.append(data)
-        size += len(data)
-        count += number
-        if size >= _PIECE_BYTES:
-            yield b"".join(piece), count
-            piece, size, count = [], 0, 0
-    if count:
-        yield b"".join(piece), count
-
-
-def _read(connection: Any, count: int) -> list[Any]:
-    from redis import exceptions
-
-    parser: Any = getattr(connection, "_parser", None)
-    reader = getattr(parser, "_reader", None)
-    replies: list[Any] = []
-    if reader is None or connection.protocol != 2:
-        # A fake's connection, or a client that a caller made: redis-py's own way, at several times
-        # the cost.
-        for _ in range(count):
-            try:
-                replies.append(connection.read_response())
-            except exceptions.ResponseError as refusal:
-                replies.append(refusal)
-        return replies
-    from redis._parsers.hiredis import NOT_ENOUGH_DATA
-
-    gets, append = reader.gets, replies.append
-    while count:
-        reply = gets()
-        if reply is NOT_ENOUGH_DATA:
-            parser.read_from_socket()
-            continue
-        if isinstance(reply, exceptions.ConnectionError):
-            raise reply
-        append(reply)
-        count -= 1
-    return replies
 
 
 @contextmanager
 def translate_errors(client: Redis) -> Iterator[None]:
     """Re-raise redis-py's errors as `ImlibError`, with the original as the cause."""
-    try:
-        yield
-    except _failures() as problem:
-        raise translated_error(problem, client) from problem
-
-
-def _failures() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError
 
-    return RedisError, OSError, UnicodeError
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError) as problem:
+        raise translated_error(problem, client) from problem
 
 
 def translated_error(problem: Exception, client: Redis) -> ImlibError:
@@ -257,13 +235,11 @@ def is_denial(reply: object) -> bool:
 
 def _primary(client: Redis) -> str:
     """Name a replica's primary, if the user may ask for it."""
-    try:
+    with suppress(ImlibError):
         (role,) = round_trip(client, [("ROLE",)])
-    except ImlibError:
-        return ""
-    if not isinstance(role, list) or role[0] != b"slave":
-        return ""
-    return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
+        if isinstance(role, list) and role[0] == b"slave":
+            return f"; its primary is {role[1].decode(errors='replace')}:{role[2]}"
+    return ""
 
 
 def server_address(client: Redis) -> str:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 from weakref import WeakSet
 
@@ -46,188 +46,157 @@ from imlib.servers.urls import (
     refused,
 )
 
-WRITING: Final = "imlib_writing"
+WRITING = "imlib_writing"
 """The execution option that makes a SQLite transaction take the write lock when it begins."""
-CONTENDED: Final = frozenset({1020, 1205, 1213, 3101})
+CONTENDED = frozenset({1020, 1205, 1213, 3101})
 """MySQL's numbers for what others' locks or changes undid: worth another go."""
 
-ANSWER_S: Final = 10
+ANSWER_S = 10
 """Seconds that one of imlib's own statements waits for each part of its answer."""
-BULK_S: Final = 60
+BULK_S = 60
 """The same for snapshots, and where tables are made."""
-LOCK_WAIT_S: Final = 5
+LOCK_WAIT_S = 5
 """Seconds that it waits for a lock on a row or a table."""
-CONTENDED_S: Final = 15
+CONTENDED_S = 15
 """Seconds for which work is tried again when others' locks undid it."""
 
-_LOGGING_NAME: Final = "imlib"
+_LOGGING_NAME = "imlib"
 # At DEBUG SQLAlchemy logs each row.
 logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(
     lambda record: record.levelno > logging.DEBUG
 )
-_CONNECT_TIMEOUT_S: Final = 10
-_LAST_PORT: Final = 65_535
+_CONNECT_TIMEOUT_S = 10
+_LAST_PORT = 65_535
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
-_MYSQL_OPTIONS: Final = {
+_MYSQL_OPTIONS = {
     ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
     "a number of whole seconds": "connect_timeout read_timeout write_timeout",
     "utf8mb4": "charset",
     "true or false": "ssl_check_hostname",
     "true": "ssl_disabled",
 }
-_OLDEST: Final = {"sqlite": (3, 24), "mysql": (5, 6), "mariadb": (10, 2)}
-# Its own mode, not the server's: MySQL 8's default refuses the zero-date defaults that deployed
-# tables have.
-_SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
-# Our statements rely on these; a server may have other defaults.
-_SETTINGS: Final = (
-    f"SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = '{_SQL_MODE}', "
+_OLDEST = {"SQLite": (3, 24), "MySQL": (5, 6), "MariaDB": (10, 2)}
+# Our statements rely on these; a server may have other defaults. MySQL 8's own mode refuses the
+# zero-date defaults that deployed tables have.
+_SETTINGS = (
+    "SET NAMES utf8mb4, time_zone = '+00:00', "
+    "sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
     f"sql_select_limit = {2**64 - 1}"
 )
-_TABLE: Final = re.compile(r"(?:FROM|INTO|UPDATE) [`\"]?(\w+)")
-_OURS: Final = "imlib_ours"
+_TABLE = re.compile(r"(?:FROM|INTO|UPDATE) [`\"]?(\w+)")
+_OURS = "imlib_ours"
 """In a pooled connection's `info`: whether its settings are for imlib's own statements."""
-_limit: Final[ContextVar[float | None]] = ContextVar("imlib_limit", default=None)
+_limit: ContextVar[float | None] = ContextVar("imlib_limit", default=None)
 """The limit of the connection that is being taken; callers of an engine take theirs without."""
 
-_TABLES_ADVICE: Final = (
+_TABLES_ADVICE = (
     "imlib.schema_check.check_schema(engine) lists how this database differs from the 20 tables; "
     "is it the right one?"
 )
-_REFUSED: Final = "the database refused the value, nothing was written"
-_Rules = tuple[tuple[str, type[ImlibError], str], ...]
-# What errors of MySQL and MariaDB mean, and what to do then; each begins with its number.
-_CODES: Final[_Rules] = (
+_REFUSED = "the database refused the value, nothing was written"
+_Rules = tuple[tuple[type[ImlibError], dict[str, str]], ...]
+"""Classes of error, each with what to do, by how the driver's text begins; the first one counts."""
+# MySQL's and MariaDB's errors begin with their numbers.
+_CODES: _Rules = (
     (
-        "1820|1862",
         AccessDeniedError,
-        "the password has expired: set a new one (ALTER USER), and put it into the URL",
+        {
+            "1820|1862": "the password has expired: set a new one (ALTER USER), and put it into "
+            "the URL",
+            "3118|3955|4150|4151": "the account is locked: have it unlocked (ALTER USER … ACCOUNT "
+            "UNLOCK), or take another",
+            "1129|1130": "the server is there, and refuses this machine's address: have it "
+            "allowed, or unblocked (FLUSH HOSTS)",
+            "1044|1045|1131|1141|1142|1143|1147|1227|1370|1449|1698|1873": "check user, password "
+            "and grants",
+        },
     ),
     (
-        "3118|3955|4150|4151",
-        AccessDeniedError,
-        "the account is locked: have it unlocked (ALTER USER … ACCOUNT UNLOCK), or take another",
-    ),
-    (
-        "1129|1130",
-        AccessDeniedError,
-        "the server is there, and refuses this machine's address: have it allowed, or unblocked "
-        "(FLUSH HOSTS)",
-    ),
-    (
-        "1044|1045|1131|1141|1142|1143|1147|1227|1370|1449|1698|1873",
-        AccessDeniedError,
-        "check user, password and grants",
-    ),
-    (
-        "1251|1275|1524|2059|2061",
         UnsupportedServerError,
-        "pymysql has not this account's way of authentication: have it changed, or connect by TLS",
+        {
+            "1251|1275|1524|2059|2061": "pymysql has not this account's way of authentication: "
+            "have it changed, or connect by TLS",
+            "1064|1115|1128|1193|1235|1273|1289|1295|1298|1305": "the server does not know what "
+            "imlib asks of it: is it a new enough MySQL or MariaDB?",
+        },
     ),
     (
-        "2003.*SSL|2026|3159",
         ConfigurationError,
-        "TLS failed or is required: check the ssl_… options of the URL, and the certificates",
+        {
+            "2003.*SSL|2026|3159": "TLS failed or is required: check the ssl_… options of the URL, "
+            "and the certificates",
+            "1046|1049|1102": "create the database, or correct the URL",
+        },
     ),
-    ("1046|1049|1102", ConfigurationError, "create the database, or correct the URL"),
-    ("1792", ReadOnlyError, "this connection takes no writes"),
+    (ReadOnlyError, {"1792": "this connection takes no writes"}),
     (
-        "1036|1290|1836|1874",
-        UnavailableError,
-        "the server takes no writes now, nothing was written; if it is a replica, connect to its "
-        "primary",
-    ),
-    (
-        "1037|1038|1040|1041|1135|1203|1206|1226|1461|1637",
-        UnavailableError,
-        "a limit of the server or of this account is reached: wait and try again, close "
-        "connections, or have it raised",
-    ),
-    (
-        "1104|1317|1931|1969|3024",
-        UnavailableError,
-        "the server or somebody ended this one query: ask for less at once, or have the server's "
-        "limits on rows and time raised",
-    ),
-    (
-        "1153|1162|1301",
-        UnavailableError,
-        "it is longer than the server's max_allowed_packet: ask for less at once, or have that "
-        "raised",
-    ),
-    (
-        "1015|1016|1021|1030|1114|1180|1194|1195|1877",
-        UnavailableError,
-        "the server cannot read or store it: look at its disk and at its error log",
-    ),
-    (
-        "1051|1054|1109|1136|1146|1288|1347|1348|1356|1364|1412|1471|1906|1932|3105",
         SchemaError,
-        _TABLES_ADVICE,
+        {
+            "1051|1054|1109|1136|1146|1288|1347|1348|1356|1364|1412|1471|1906|1932|3105": (
+                _TABLES_ADVICE
+            )
+        },
     ),
     (
-        "10(22|48|62)|1169|12(16|17|64|65|92)|1300|13(66|67|69)|14(06|41|51|52)|1525|1526|1557|1586"
-        "|1644|1690|1761|1762|3140|3819|4025",
         InvalidValueError,
-        _REFUSED,
+        {
+            "10(22|48|62)|1169|12(16|17|64|65|92)|1300|13(66|67|69)|14(06|41|51|52)|1525|1526|1557"
+            "|1586|1644|1690|1761|1762|3140|3819|4025": _REFUSED
+        },
     ),
     (
-        "|".join(map(str, CONTENDED)),
         UnavailableError,
-        f"others hold the rows or tables: a lock is waited for up to {LOCK_WAIT_S} s, a write "
-        f"tried for {CONTENDED_S} s in all; nothing was written; try again",
+        {
+            "1036|1290|1836|1874": "the server takes no writes now, nothing was written; if it is "
+            "a replica, connect to its primary",
+            "1037|1038|1040|1041|1135|1203|1206|1226|1461|1637": "a limit of the server or of this "
+            "account is reached: wait and try again, close connections, or have it raised",
+            "1104|1317|1931|1969|3024": "the server or somebody ended this one query: ask for less "
+            "at once, or have the server's limits on rows and time raised",
+            "1153|1162|1301": "it is longer than the server's max_allowed_packet: ask for less at "
+            "once, or have that raised",
+            "1015|1016|1021|1030|1114|1180|1194|1195|1877": "the server cannot read or store it: "
+            "look at its disk and at its error log",
+            "|".join(map(str, CONTENDED)): "others hold the rows or tables: a lock is waited for "
+            f"up to {LOCK_WAIT_S} s, a write tried for {CONTENDED_S} s in all; nothing was "
+            "written; try again",
+            "1047|1053|1152|1184|1927|3032|3168|3169|4031": "the server ends or refuses "
+            "connections now: it shuts down, or is set aside; try again",
+            "2006": "is the server up? A statement longer than its max_allowed_packet ends a "
+            "connection too",
+            "0 |1043|115[6-9]|1160|1161|1835|2...": "is the server up, and is this its address?",
+            "": "the server's manual says what this number means, its error log more",
+        },
     ),
-    (
-        "1064|1115|1128|1193|1235|1273|1289|1295|1298|1305",
-        UnsupportedServerError,
-        "the server does not know what imlib asks of it: is it a new enough MySQL or MariaDB?",
-    ),
-    (
-        "1047|1053|1152|1184|1927|3032|3168|3169|4031",
-        UnavailableError,
-        "the server ends or refuses connections now: it shuts down, or is set aside; try again",
-    ),
-    (
-        "2006",
-        UnavailableError,
-        "is the server up? A statement longer than its max_allowed_packet ends a connection too",
-    ),
-    (
-        "0 |1043|115[6-9]|1160|1161|1835|2...",
-        UnavailableError,
-        "is the server up, and is this its address?",
-    ),
-    ("", UnavailableError, "the server's manual says what this number means, its error log more"),
 )
-# The same for SQLite, whose driver has words alone.
-_WORDS: Final[_Rules] = (
+# SQLite's driver has words alone.
+_WORDS: _Rules = (
     (
-        ".*READONLY_(ROLLBACK|RECOVERY)",
         UnavailableError,
-        "somebody who wrote into it died in the middle, and only a writer can undo that: open it "
-        "once with a program that may write, such as the sqlite3 shell",
+        {
+            ".*READONLY_(ROLLBACK|RECOVERY)": "somebody who wrote into it died in the middle, and "
+            "only a writer can undo that: open it once with a program that may write, such as the "
+            "sqlite3 shell",
+            ".*READONLY_(CANTINIT|CANTLOCK|DIRECTORY)|unable to open.*WAL": "its log (WAL) needs a "
+            "folder in which files can be made: make the folder writable, copy the database with "
+            "its -wal, or have a writer set PRAGMA journal_mode = DELETE",
+        },
     ),
+    (ReadOnlyError, {".*readonly": "this connection or file takes no writes"}),
+    (SchemaError, {"no such table|no such column|NOT NULL|.*has no column": _TABLES_ADVICE}),
+    (InvalidValueError, {".*constraint failed": _REFUSED}),
     (
-        ".*READONLY_(CANTINIT|CANTLOCK|DIRECTORY)|unable to open.*WAL",
-        UnavailableError,
-        "its log (WAL) needs a folder in which files can be made: make the folder writable, copy "
-        "the database with its -wal, or have a writer set PRAGMA journal_mode = DELETE",
-    ),
-    (".*readonly", ReadOnlyError, "this connection or file takes no writes"),
-    ("no such table|no such column|NOT NULL|.*has no column", SchemaError, _TABLES_ADVICE),
-    (".*constraint failed", InvalidValueError, _REFUSED),
-    (
-        ".*(not a database|malformed)",
         UnsupportedServerError,
-        "the file is no SQLite database, or a damaged one",
+        {".*(not a database|malformed)": "the file is no SQLite database, or a damaged one"},
     ),
     (
-        ".*(locked|busy)",
         UnavailableError,
-        f"another process was writing, and was waited for up to {CONTENDED_S} s; nothing was "
-        "written here; try again",
+        {
+            ".*(locked|busy)": "another process was writing, and was waited for up to "
+            f"{CONTENDED_S} s; nothing was written here; try again",
+            "": "is the path right, and is there room on the disk?",
+        },
     ),
-    ("", UnavailableError, "is the path right, and is there room on the disk?"),
 )
 
 
@@ -292,8 +261,9 @@ def open_engines(
             raise UnavailableError(f"{without_redis}; {gone[0]}")
         gone.append(without_redis)
     for why in gone:
-        said = f"imlib: only what does without it is answered: {why}"
-        warnings.warn(said, FallbackWarning, stacklevel=3)
+        warnings.warn(
+            f"imlib: only what does without it is answered: {why}", FallbackWarning, stacklevel=3
+        )
     return engines[0], engines[-1]
 
 
@@ -309,15 +279,15 @@ def connect(engine: sa.Engine, *, limit_s: float | None = None, **options: Any) 
     **options
         SQLAlchemy's execution options.
     """
-    token = _limit.set(ANSWER_S if limit_s is None else limit_s)
+    token = _limit.set(limit_s or ANSWER_S)
     try:
         return engine.connect().execution_options(**options)
     finally:
         _limit.reset(token)
 
 
-_engines: Final[WeakSet[sa.Engine]] = WeakSet()
-_drivers: Final[WeakSet[Any]] = WeakSet()
+_engines: WeakSet[sa.Engine] = WeakSet()
+_drivers: WeakSet[Any] = WeakSet()
 
 
 def _before_fork() -> None:
@@ -383,28 +353,25 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
         raise ValueError("SQLite in memory would be another for each connection")
     if read_only and not Path(url.database).exists():
         raise UnavailableError(f"there is no SQLite file {url.database!r} to read; check the path")
-    timeout, more = options.get("timeout", CONTENDED_S), {}
-    if read_only:
-        # mode=ro: the last connection that may write would change the file when it closes.
-        place = f"{Path(url.database).resolve().as_uri()}?mode=ro"
-        more["creator"] = lambda: sqlite3.connect(
-            place, timeout=timeout, check_same_thread=False, uri=True
+    # mode=ro: the last connection that may write would change the file when it closes.
+    mode = "ro" if read_only else "rwc"
+    place = f"{Path(url.database).absolute().as_uri()}?mode={mode}"
+
+    def opened() -> sqlite3.Connection:
+        driver = sqlite3.connect(
+            place,
+            options.get("timeout", CONTENDED_S),
+            # The driver would begin on its own, deferred and late; `begun` decides instead.
+            isolation_level=None,
+            check_same_thread=False,
+            uri=True,
         )
-    engine = sa.create_engine(
-        url,
-        hide_parameters=True,
-        connect_args={"timeout": timeout},
-        logging_name=_LOGGING_NAME,
-        **more,
-    )
+        driver.execute(f"PRAGMA query_only = {read_only}")
+        return driver
+
+    engine = sa.create_engine(url, creator=opened, hide_parameters=True, logging_name=_LOGGING_NAME)
     if read_only:
         _tidy(engine, Path(f"{url.database}-wal"))
-
-    def connected(dbapi_connection: Any, _record: Any) -> None:
-        # The driver would begin on its own, deferred and late; `begun` decides instead.
-        dbapi_connection.isolation_level = None
-        if read_only:
-            dbapi_connection.execute("PRAGMA query_only = ON")
 
     def begun(connection: sa.Connection) -> None:
         # A deferred BEGIN that writes after it has read fails at once when another process wrote in
@@ -412,7 +379,6 @@ def _sqlite_engine(url: sa.URL, options: dict[str, Any], read_only: bool) -> sa.
         writing = connection.get_execution_options().get(WRITING) and not read_only
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
-    event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     _engines.add(engine)
     return engine
@@ -520,12 +486,14 @@ def ping(engine: sa.Engine) -> str:
                 connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
     except (sa.exc.SQLAlchemyError, RuntimeError) as error:
         raise translate(error, engine) from error
-    kind = "mariadb" if getattr(engine.dialect, "is_mariadb", False) else engine.dialect.name
-    name = {"sqlite": "SQLite", "mysql": "MySQL", "mariadb": "MariaDB"}[kind]
+    server: Any = engine.dialect
+    name = "SQLite"
+    if server.name != "sqlite":
+        name = "MariaDB" if server.is_mariadb else "MySQL"
     # MariaDB's version has a word among its numbers.
-    numbers = tuple(map(int, re.findall(r"\d+", str(engine.dialect.server_version_info))))
-    version, oldest = ".".join(map(str, numbers)), ".".join(map(str, _OLDEST[kind]))
-    if numbers < _OLDEST[kind]:
+    numbers = tuple(map(int, re.findall(r"\d+", str(server.server_version_info))))
+    version, oldest = ".".join(map(str, numbers)), ".".join(map(str, _OLDEST[name]))
+    if numbers < _OLDEST[name]:
         raise UnsupportedServerError(
             f"{masked_url(engine)} is {name} {version}; imlib needs {oldest} or later"
         )
@@ -573,14 +541,14 @@ def driver_said(error: BaseException) -> tuple[int | None, str]:
     return (code, str(rest[0]) if rest else "") if isinstance(code, int) else (None, str(original))
 
 
-def _log_of(engine: sa.Engine | sa.URL | str) -> str:
-    """Return "WAL" for a SQLite file that has, or had, a write-ahead log."""
-    url = engine.url if isinstance(engine, sa.Engine) else sa.make_url(engine)
+def _log_of(url: sa.URL) -> str:
+    """Return " WAL" for a SQLite file that has, or had, a write-ahead log."""
     with (
         contextlib.suppress(OSError, ValueError, TypeError),
         open(url.database or "", "rb") as file,
     ):
-        return " WAL" if file.read(20)[18:] == b"\2\2" else ""
+        if file.read(20)[18:] == b"\2\2":
+            return " WAL"
     return ""
 
 
@@ -600,7 +568,7 @@ def translate(
     """
     if isinstance(error, ImlibError):
         return error
-    where = masked_url(engine)
+    url = engine.url if isinstance(engine, sa.Engine) else sa.make_url(engine)
     original = getattr(error, "orig", None) or error
     code, text = driver_said(error)
     kind: type[ImlibError] = UnavailableError
@@ -608,29 +576,32 @@ def translate(
     if isinstance(error, sa.exc.TimeoutError):
         advice = "every connection of the pool is in use: close some"
     elif code is not None or type(original).__module__ == "sqlite3":
-        rules, told = (_CODES, f"{code} {text}") if code is not None else (_WORDS, text)
-        if code is None:
-            told += f" {getattr(original, 'sqlite_errorname', '')}{_log_of(engine)}"
-        kind, advice = next((kind, advice) for form, kind, advice in rules if re.match(form, told))
         if code is not None:
+            rules, told = _CODES, f"{code} {text}"
             said = f"{said if text else 'the connection is gone'} (error {code})"
+        else:
+            name = getattr(original, "sqlite_errorname", "")
+            rules, told = _WORDS, f"{text} {name}{_log_of(url)}"
+        kind, advice = next(
+            (kind, advice)
+            for kind, cases in rules
+            for form, advice in cases.items()
+            if re.match(form, told)
+        )
         if (code or 0) > 2000 and "timed out" in text:
             name, limit = "read_timeout", limit_s or ANSWER_S
             if code == CR.CR_CONN_HOST_ERROR:
                 name, limit = "connect_timeout", _CONNECT_TIMEOUT_S
-            url = engine.url if isinstance(engine, sa.Engine) else sa.make_url(engine)
-            given = url.query.get(name, f"{limit:g}")
-            said = f"the server gave no answer within {given} s: {said}"
+            said = f"the server gave no answer within {url.query.get(name, f'{limit:g}')} s: {said}"
             advice = f"it is stopped, busy or cut off; try again, or set {name} in the URL"
         names = _TABLE.search(getattr(error, "statement", None) or "")
         if kind is SchemaError and names and names[1] not in text:
             said = f"table {names[1]}: {said}"
     elif isinstance(original, RuntimeError) and "cryptography" in text:
-        kind, said = (
-            UnsupportedServerError,
-            "this account's way of authentication needs the package cryptography",
-        )
+        kind = UnsupportedServerError
+        said = "this account's way of authentication needs the package cryptography"
         advice = "install it"
     else:
         said, advice = f"{type(original).__name__}: {said}", "please report this"
+    where = masked_url(url)
     return kind(f"{where}: {said}; {advice}", server=where)

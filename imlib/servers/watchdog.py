@@ -29,7 +29,8 @@ LOOK_SECONDS = 0.5
 
 def main() -> None:
     """Start the command, wait for the owner's end, then end the server and remove the folder."""
-    owner, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    _, owner, folder, *command = sys.argv
+    log = os.path.join(folder, "server.log")
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     # SIGTERM becomes an exception, so that the finally below runs.
@@ -37,14 +38,14 @@ def main() -> None:
     server = None
     try:
         if command:
-            with open(os.path.join(folder, "server.log"), "wb") as log:
+            with open(log, "wb") as said:
                 server = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_tie()
+                    command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, preexec_fn=_tie()
                 )
         _sweep(os.path.dirname(folder))
-        _watch(owner, folder, server)
+        _watch(int(owner), log, server)
     finally:
-        if server is not None:
+        if server:
             server.kill()  # it has nothing to save
             server.wait()
         shutil.rmtree(folder, ignore_errors=True)
@@ -80,7 +81,7 @@ def _sweep(parent: str) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _watch(owner: int, folder: str, server: subprocess.Popen[bytes] | None) -> None:
+def _watch(owner: int, log: str, server: subprocess.Popen[bytes] | None) -> None:
     started = server is None
     while os.getppid() == owner:
         readable, _, _ = select.select([sys.stdin], [], [], LOOK_SECONDS if started else 0.01)
@@ -88,9 +89,9 @@ def _watch(owner: int, folder: str, server: subprocess.Popen[bytes] | None) -> N
             if not os.read(sys.stdin.fileno(), 1):
                 return
             started = True
-        if server is not None and server.poll() is not None and not started:
-            with open(os.path.join(folder, "server.log"), errors="replace") as log:
-                print(log.read()[-1000:], flush=True)
+        if server and not started and server.poll() is not None:
+            with open(log, errors="replace") as said:
+                print(said.read()[-1000:], flush=True)
             return
 
 

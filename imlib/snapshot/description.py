@@ -117,12 +117,12 @@ def held_by_arrow(dtype: pa.DataType) -> pd.ArrowDtype | None:
     return pd.ArrowDtype(dtype) if pa.types.is_decimal(dtype) or dtype == BYTES else None
 
 
-def series(field: Field, chunks: pa.ChunkedArray) -> pd.Series[Any]:
+def series(chunks: pa.ChunkedArray, *, nullable: bool) -> pd.Series[Any]:
     """Return a column for pandas, with the dtype that follows from its definition."""
-    dtype: Any = held_by_arrow(field.dtype)
-    if field.dtype in NUMBERS and (field.nullable or chunks.null_count):
-        dtype = NUMBERS[field.dtype]
-    elif field.dtype == TEXT:
+    dtype: Any = held_by_arrow(chunks.type)
+    if chunks.type in NUMBERS and (nullable or chunks.null_count):
+        dtype = NUMBERS[chunks.type]
+    elif chunks.type == TEXT:
         dtype = pd.StringDtype(na_value=np.nan)
     column: pd.Series[Any] = chunks.to_pandas(types_mapper={chunks.type: dtype}.get)
     return column

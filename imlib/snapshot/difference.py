@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,6 @@ import pandas as pd
 from imlib.errors import printable
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from imlib.snapshot.snapshot import Snapshot
 
 _SESSION = ["user_id", "auth_key_id", "session_id"]
@@ -43,8 +41,8 @@ class Difference:
     came: pd.DataFrame
     went: pd.DataFrame
     moved: pd.DataFrame
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame]
+    left_out: dict[str, str]
 
     @property
     def whole(self) -> bool:
@@ -65,15 +63,18 @@ class Difference:
 def compare(later: Snapshot, earlier: Snapshot) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
-    same_users = _same_users(later, earlier)
+    # They may have been asked for in another order.
+    asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
+    ours, theirs = (None if ids is None else set(ids) for ids in asked)
+    same_users = ours == theirs
     if not same_users:
         left_out["sessions"] = "the two are of different users"
     for snapshot in (later, earlier):
         if reason := snapshot.info.get("redis_unfit", {}).get("sessions"):
             left_out["sessions"] = reason
-    sessions = (later.sessions, earlier.sessions)
     now, then = (
-        one[one["online"] & ("sessions" not in left_out)].set_index(_SESSION) for one in sessions
+        one[one["online"] & ("sessions" not in left_out)].set_index(_SESSION)
+        for one in (later.sessions, earlier.sessions)
     )
     names = {"server_before": then["server_id"], "server_after": now["server_id"]}
     servers = pd.concat(names, axis=1, join="inner")
@@ -105,13 +106,6 @@ def _only_in(frame: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return frame[~frame.index.isin(other.index)]
 
 
-def _same_users(later: Snapshot, earlier: Snapshot) -> bool:
-    """Return whether both are of the same users, asked for in any order."""
-    asked = (snapshot.info.get("user_ids") for snapshot in (later, earlier))
-    ours, theirs = (None if ids is None else set(ids) for ids in asked)
-    return ours == theirs
-
-
 def _incomparable(
     later: Snapshot, earlier: Snapshot, name: str, hidden: dict[str, str], same_users: bool
 ) -> str:
@@ -134,8 +128,10 @@ def _incomparable(
         # SQLite allows NULL in a key, in several rows.
         if frame.duplicated(key).any():
             return f"its primary key is not unique in the {which} snapshot"
-    unknown = [reason for column, reason in hidden.items() if column in key]
-    return f"its primary key is {unknown[0]}" if unknown else ""
+    for column in key:
+        if column in hidden:
+            return f"its primary key is {hidden[column]}"
+    return ""
 
 
 _MASKED = "masked, and not under one key"
@@ -175,32 +171,25 @@ def _rows(
     differs = np.zeros((len(both), len(shared)), dtype=bool)
     for at, column in enumerate(shared):
         left, right = (frame.loc[both, column].reset_index(drop=True) for frame in (now, then))
-        differs[:, at] = _differs(left, right)
-    changed: NDArray[np.bool_] = np.any(differs, axis=1)
+        if left.dtype != right.dtype:
+            # As Python objects: pandas would compare a BIGINT that became a DOUBLE as two floats.
+            left, right = left.astype(object), right.astype(object)
+        unequal = (left != right).to_numpy(bool, na_value=True)
+        # Missing is equal to missing and to nothing else.
+        differs[:, at] = unequal & ~(left.isna() & right.isna())
+    changed = np.flatnonzero(differs.any(axis=1))
     names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
-    parts = [
-        _change(_only_in(now, then).index, "added", ""),
-        _change(_only_in(then, now).index, "removed", ""),
-        _change(both[changed], "changed", names),
-    ]
+    parts = []
+    for change, index, columns in (
+        ("added", _only_in(now, then).index, ""),
+        ("removed", _only_in(then, now).index, ""),
+        ("changed", both[changed], names),
+    ):
+        part = index.to_frame(index=False).assign(change=change, columns=columns)
+        parts.append(part.astype({"change": "str", "columns": "str"}))
     rows, order = pd.concat(parts), [*key, "change"]
     try:
         return rows.sort_values(order, ignore_index=True)
     except TypeError:
         # The key was altered: its values of then and now have no order among them.
         return rows.sort_values(order, ignore_index=True, key=lambda values: values.map(repr))
-
-
-def _differs(left: pd.Series[Any], right: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Return where two columns differ; missing is equal to missing and to nothing else."""
-    if left.dtype != right.dtype:
-        # As Python objects: pandas would compare a BIGINT that became a DOUBLE as two floats.
-        left, right = left.astype(object), right.astype(object)
-    gone, missing = left.isna().to_numpy(bool), right.isna().to_numpy(bool)
-    unequal = (left != right).to_numpy(bool, na_value=True)
-    return np.where(gone | missing, gone != missing, unequal)
-
-
-def _change(index: pd.Index[Any], change: str, columns: str | list[str]) -> pd.DataFrame:
-    frame = index.to_frame(index=False).assign(change=change, columns=columns)
-    return frame.astype({"change": "str", "columns": "str"})

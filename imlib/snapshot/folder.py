@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import pandas as pd
@@ -23,9 +23,6 @@ import pyarrow.parquet as pq
 
 from imlib.errors import FallbackWarning, SnapshotError, shortened
 from imlib.snapshot.info import SnapshotInfo, misfit
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 FORMAT: Final = 1
 _KEY: Final = b"imlib"
@@ -36,7 +33,7 @@ _LONGEST_LINE: Final = 300
 _NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
 
 
-def check_new(folder: str | PathLike[str]) -> Path:
+def check_new(folder: str | os.PathLike[str]) -> Path:
     """Return where to write a new folder; raise `SnapshotError` if something is there."""
     target = Path(folder)
     if os.path.lexists(target):
@@ -45,8 +42,8 @@ def check_new(folder: str | PathLike[str]) -> Path:
 
 
 def write_folder(
-    folder: str | PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo
-) -> Path:
+    folder: str | os.PathLike[str], frames: dict[str, pd.DataFrame], info: SnapshotInfo
+) -> None:
     """Write frames, one of them ``sessions``, and info (as JSON) as a folder private to its owner.
 
     The folder gets its name at the very end, when it is complete: a process that is killed before
@@ -74,7 +71,6 @@ def write_folder(
     if unsure:
         said = "is saved; this file system cannot promise to keep it if the power fails now"
         warnings.warn(f"imlib: {target} {said}: {unsure[0]}", FallbackWarning, stacklevel=3)
-    return target
 
 
 @contextlib.contextmanager
@@ -117,14 +113,13 @@ def _locked(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 def _write_files(building: Path, frames: dict[str, pd.DataFrame], info: SnapshotInfo) -> None:
     files, snapshot = _files(frames), secrets.token_hex(8)
     for name, frame in frames.items():
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        of_pandas = table.schema.metadata or {}
-        table, as_text = _readable(table)
+        whole = pa.Table.from_pandas(frame, preserve_index=False)
+        table, as_text = _readable(whole)
         note: dict[str, Any] = {"format": FORMAT, "frame": name, "snapshot": snapshot}
         note["as_text"] = as_text
         if files[name] == _FIRST:
             note |= {"info": info, "files": files}
-        metadata = {**of_pandas, _KEY: json.dumps(note).encode()}
+        metadata = {**whole.schema.metadata, _KEY: json.dumps(note).encode()}
         table = table.replace_schema_metadata(metadata)
         path = building / files[name]
         pq.write_table(table, path, compression="zstd", write_page_checksum=True)
@@ -170,7 +165,7 @@ def _restored(table: pa.Table, as_text: dict[str, str]) -> pa.Table:
     return table
 
 
-def read_folder(folder: str | PathLike[str]) -> tuple[dict[str, pd.DataFrame], SnapshotInfo]:
+def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, pd.DataFrame], SnapshotInfo]:
     """Read what `write_folder` wrote.
 
     Raises

@@ -6,7 +6,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -75,20 +75,18 @@ class Masking:
     ['masked:ea7d62b4710ddc43f24a', None, 'masked:ea7d62b4710ddc43f24a']
     """
 
-    __slots__ = ("_keyed", "_unmask", "key_id")
-
     def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
-        if not isinstance(key, bytes | None):
+        key = secrets.token_bytes() if key is None else key
+        if not isinstance(key, bytes):
             raise InvalidValueError(
                 f"mask_key is {type(key).__name__}: allowed is bytes, {_SHORTEST_KEY} or more"
             )
-        if key is not None and len(key) < _SHORTEST_KEY:
+        if len(key) < _SHORTEST_KEY:
             raise InvalidValueError(
                 f"mask_key has {len(key)} bytes: allowed are {_SHORTEST_KEY} or more, kept secret"
             )
         # Hashed first: a caller's key may be longer than a keyed hash takes.
-        given = secrets.token_bytes(32) if key is None else key
-        key = hashlib.blake2b(given, digest_size=64).digest()
+        key = hashlib.blake2b(key).digest()
         self._keyed = hashlib.blake2b(key=key)
         self.key_id = hashlib.blake2b(
             key=key, digest_size=_TOKEN_BYTES, person=b"imlib key id 2"
@@ -125,7 +123,11 @@ class Masking:
         keyed.update(token_group(table, column).encode())
         empty = hashlib.blake2b(key=keyed.digest(), digest_size=_TOKEN_BYTES)
         encoded = values.dictionary_encode()
-        tokens = [_token(empty.copy(), value) for value in encoded.dictionary.to_pylist()]
+        tokens = []
+        for value in encoded.dictionary.to_pylist():
+            token = empty.copy()
+            token.update(value if isinstance(value, bytes) else str(value).encode())
+            tokens.append(PREFIX + token.hexdigest())
         return pa.array(tokens, pa.large_string()).take(encoded.indices)
 
 
@@ -142,8 +144,3 @@ def token_group(table: str, column: str) -> str:
     name = f"{table}.{column}".lower()
     joins = (group for group, pattern in _GROUPS.items() if pattern.fullmatch(name))
     return next(joins, f"{table!r} {column!r}")
-
-
-def _token(keyed: hashlib.blake2b, value: Any) -> str:
-    keyed.update(value if isinstance(value, bytes) else str(value).encode())
-    return PREFIX + keyed.hexdigest()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -15,38 +16,33 @@ from pymysql.constants import CR
 from imlib.servers.sql import driver_said
 from imlib.snapshot.description import Carrier, Field, Listing, Problem, TableDescription
 from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
-from imlib.snapshot.mysql_protocol import BinaryCursor, Rows
+from imlib.snapshot.mysql_protocol import BinaryCursor
 from imlib.snapshot.mysql_text import TextCursor, text_arrays
 
 _VALUE_BYTES: Final = 48
 """Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
-_BEGIN: Final = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-    "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-)
 # Shutdown, killed query, killed connection, idle too long: the whole reading was ended on purpose.
 _ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
 _TOO_MANY_PREPARED: Final = 1461
 _CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
-_TRANSACTIONAL: Final = "SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'"
 _TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE()"""
 _COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"""
-_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX = 1
+_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX
 FROM information_schema.STATISTICS
 WHERE TABLE_SCHEMA = DATABASE() AND INDEX_TYPE IN ('BTREE', 'HASH') ORDER BY SEQ_IN_INDEX"""
 # These two views show a user's own rights to that user.
-_SEES_ALL: Final = """SELECT COUNT(*) FROM (
-SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'SELECT'
-UNION ALL SELECT 1 FROM information_schema.SCHEMA_PRIVILEGES
-WHERE PRIVILEGE_TYPE = 'SELECT' AND DATABASE() LIKE TABLE_SCHEMA) AS granted"""
+_RIGHTS: Final = """SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES
+UNION SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES
+WHERE DATABASE() LIKE TABLE_SCHEMA"""
 
 
 def mysql_tables(connection: sa.Connection) -> Listing:
     """Return the tables of MySQL or MariaDB by name, and why others cannot be read."""
     ask = connection.exec_driver_sql
-    transactional = set(ask(_TRANSACTIONAL).scalars())
+    engines = ask("SELECT ENGINE FROM information_schema.ENGINES WHERE TRANSACTIONS = 'YES'")
+    transactional = set(engines.scalars())
     listed, left_out = {}, {}
     for name, kind, engine, rows in ask(_TABLES):
         is_table = kind in (None, "BASE TABLE", "SYSTEM VERSIONED")
@@ -59,11 +55,11 @@ def mysql_tables(connection: sa.Connection) -> Listing:
     for name, column, declared in ask(_COLUMNS):
         if name in listed:
             listed[name].columns[column] = declared
-    for name, column, primary, first in ask(_INDEXES):
+    for name, column, primary, place in ask(_INDEXES):
         if name in listed and column is not None:
             if primary:
                 listed[name].key.append(column)
-            if first:
+            if place == 1:
                 listed[name].indexed.add(column)
     for name, one in list(listed.items()):
         if not one.columns or not set(one.key) <= one.columns.keys():
@@ -106,7 +102,10 @@ class MySQLSource:
         packet = self.connection.exec_driver_sql("SELECT @@max_allowed_packet").scalar_one()
         self.most = max(1, packet // _VALUE_BYTES)
         listing = mysql_tables(self.connection)
-        for statement in _BEGIN:
+        for statement in (
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ):
             self.connection.exec_driver_sql(statement)
         return listing
 
@@ -119,64 +118,55 @@ class MySQLSource:
 
     @contextmanager
     def rows(
-        self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
-        with ExitStack() as stack:
-            try:
-                answer = stack.enter_context(self._answer(statement))
-            except sa.exc.DBAPIError as error:
-                if driver_said(error)[0] != _TOO_MANY_PREPARED:
-                    raise
-                self._cursor = TextCursor
-                statement = statement.with_only_columns(*self.select(table, carriers))
-                answer = stack.enter_context(self._answer(statement))
-            fields = mysql_fields(answer.fields, carriers)
+        self,
+        statement: sa.Select[Any],
+        table: TableDescription,
+        carriers: Mapping[str, Carrier],
+        problems: dict[str, Problem],
+    ) -> Iterator[tuple[list[Field], Iterator[list[pa.Array]]]]:
+        """Give a SELECT's fields and batches, decoded. SQLAlchemy only binds and quotes."""
+        try:
+            result = self._execute(statement, table, carriers)
+        except sa.exc.DBAPIError as error:
+            if driver_said(error)[0] != _TOO_MANY_PREPARED:
+                raise
+            self._cursor = TextCursor
+            result = self._execute(statement, table, carriers)
+        with result:
+            cursor: Any = result.cursor
+            fields = mysql_fields(cursor.fields, carriers)
             for at, one in enumerate(fields):
-                if self._is_text_float(table, one.name, one.carrier):
+                if one.dtype == pa.float64() and self._is_text_float(table.columns[one.name]):
                     fields[at] = replace(one, dtype=pa.float32())
-            yield fields, answer.batches()
+            arrays: Any = mysql_arrays if self._cursor is BinaryCursor else text_arrays
+            yield fields, map(partial(arrays, fields, problems=problems), cursor.batches())
 
-    def decode(
-        self, fields: Sequence[Field], batch: Any, problems: dict[str, Problem]
-    ) -> list[pa.Array]:
-        """Decode a batch, whichever way it came."""
-        arrays = mysql_arrays if isinstance(batch, Rows) else text_arrays
-        return arrays(fields, batch, problems)
-
-    def select(
-        self, table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> list[sa.ColumnElement[Any]]:
-        """Return a table's columns, each as it is carried."""
+    def _execute(
+        self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
+    ) -> sa.CursorResult[Any]:
+        """Execute a SELECT, each column as it is carried."""
         selected: list[sa.ColumnElement[Any]] = []
         for name, carrier in carriers.items():
             column: sa.ColumnElement[Any] = table.clause.c[name]
             if carrier:
                 column = sa.cast(column, _CASTS[carrier]).label(name)
-            elif self._is_text_float(table, name, carrier):
+            elif self._is_text_float(table.columns[name]):
                 # As a DOUBLE: of a FLOAT only six digits become text.
                 column = (column * sa.literal_column("1e0")).label(name)
             selected.append(column)
-        return selected
-
-    def sees_all(self) -> bool:
-        """Return whether the user may see every table that there is."""
-        return bool(self.connection.exec_driver_sql(_SEES_ALL).scalar_one())
-
-    @contextmanager
-    def _answer(self, statement: sa.Select[Any]) -> Iterator[Any]:
         driver: Any = self.connection.connection.dbapi_connection
         usual, driver.cursorclass = driver.cursorclass, self._cursor
         try:
-            result = self.connection.execute(statement)
+            return self.connection.execute(statement.with_only_columns(*selected))
         finally:
             driver.cursorclass = usual
-        with result:
-            yield result.cursor
 
-    def _is_text_float(self, table: TableDescription, name: str, carrier: Carrier) -> bool:
-        declared = table.columns[name]
-        return self._cursor is TextCursor and not carrier and declared.startswith("float")
+    def sees_all(self) -> bool:
+        """Return whether the user may see every table that there is."""
+        return "SELECT" in self.connection.exec_driver_sql(_RIGHTS).scalars().all()
+
+    def _is_text_float(self, declared: str) -> bool:
+        return self._cursor is TextCursor and declared.startswith("float")
 
     @staticmethod
     def ended(code: int | None, text: str) -> bool:

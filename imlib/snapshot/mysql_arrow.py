@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pymysql.constants import FIELD_TYPE, FLAG
 
 from imlib.snapshot.description import (
@@ -31,9 +32,6 @@ from imlib.snapshot.description import (
     Problem,
 )
 from imlib.snapshot.mysql_protocol import Rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _WIDTHS: Final = {
     FIELD_TYPE.TINY: 1,
@@ -152,11 +150,8 @@ class _Walk:
     def _advance(self, width: int | NDArray[np.int64]) -> None:
         self._at = self._at + (np.where(self._null, 0, width) if self._null.any() else width)
 
-    def _array(
-        self, values: NDArray[Any], dtype: pa.DataType, never: NDArray[np.bool_] | None = None
-    ) -> pa.Array:
-        missing = self._null if never is None else never
-        return pa.array(values, mask=missing if missing.any() else None).cast(dtype)
+    def _array(self, values: NDArray[Any], dtype: pa.DataType) -> pa.Array:
+        return pa.array(values, mask=self._null if self._null.any() else None).cast(dtype)
 
     def _lengths(self) -> NDArray[np.int64]:
         return self._part(~self._null, "u1", 0)
@@ -181,26 +176,19 @@ class _Walk:
         begins = self._at + heads
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        valid = None
-        if self._null.any():
-            valid = pa.py_buffer(np.packbits(~self._null, bitorder="little"))
-        content = pa.py_buffer(self._gathered(begins, lengths, offsets))
-        self._advance(heads + lengths)
-        return pa.Array.from_buffers(BYTES, len(lengths), [valid, pa.py_buffer(offsets), content])
-
-    def _gathered(
-        self, begins: NDArray[np.int64], lengths: NDArray[np.int64], offsets: NDArray[np.int64]
-    ) -> Any:
-        total = int(offsets[-1])
-        if total > _GATHERED_BYTES * len(lengths):
-            view = self._buffer.data
+        valid = np.packbits(~self._null, bitorder="little")
+        if offsets[-1] > _GATHERED_BYTES * len(lengths):
             slices = map(slice, begins.tolist(), (begins + lengths).tolist())
-            return b"".join(map(view.__getitem__, slices))
-        # The place in the buffer of each byte of the result: how far its value was moved, and the
-        # byte's own number. 32 bits are enough for a batch.
-        index = np.repeat((begins - offsets[:-1]).astype(np.int32), lengths)
-        index += np.arange(total, dtype=np.int32)
-        return self._buffer[index]
+            content: Any = b"".join(map(self._buffer.data.__getitem__, slices))
+        else:
+            # The place in the buffer of each byte of the result: how far its value was moved, and
+            # the byte's own number. 32 bits are enough for a batch.
+            index = np.repeat((begins - offsets[:-1]).astype(np.int32), lengths)
+            index += np.arange(len(index), dtype=np.int32)
+            content = self._buffer[index]
+        self._advance(heads + lengths)
+        buffers = list(map(pa.py_buffer, (valid, offsets, content)))
+        return pa.Array.from_buffers(BYTES, len(lengths), buffers)
 
     def _bits(self, dtype: pa.DataType) -> pa.Array:
         # A BIT is 1 to 8 bytes, the highest first: of 8 bytes those after it are shifted out.
@@ -229,27 +217,26 @@ class _Walk:
             )
         elif field.nullable and (~dated & ~self._null).any():
             problems.setdefault(field.name, ZERO_DATE)
-        clock = self._part(lengths > 4, "<u4", 5)
-        micros = self._part(lengths > 7, "<u4", 8)
-        seconds = (first.astype(np.int64) + day - 1) * 86_400 + _seconds(clock)
+        whole = self._micros(first.astype(np.int64) + day - 1, lengths, 5)
         self._advance(1 + lengths)
-        return self._array(seconds * 1_000_000 + micros, field.dtype, ~dated)
+        self._null = ~dated
+        return self._array(whole, field.dtype)
 
     def _durations(self) -> pa.Array:
         # A sign, 4 bytes of days, 3 of a time of day, 4 of microseconds; nothing at all for zero.
         lengths = self._lengths()
         some = lengths > 0
-        days = self._part(some, "<u4", 2)
-        clock = self._part(some, "<u4", 6)
-        micros = self._part(lengths > 8, "<u4", 9)
-        whole = (days * 86_400 + _seconds(clock)) * 1_000_000 + micros
+        whole = self._micros(self._part(some, "<u4", 2), lengths, 6)
         negative = some & (self._here("u1", 1) != 0)
         self._advance(1 + lengths)
         return self._array(np.where(negative, -whole, whole), pa.duration("us"))
 
+    def _micros(self, days: NDArray[np.int64], lengths: NDArray[np.int64], at: int) -> Any:
+        """Return the microseconds in days and in the time of day that begins ``at`` a byte.
 
-def _seconds(clock: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the seconds in a time of day whose hour, minute and second are one byte each."""
-    seconds: NDArray[np.int64] = (clock & 255) * 3600
-    seconds += (clock >> 8 & 255) * 60
-    return seconds + (clock >> 16 & 255)
+        Hour, minute and second are one byte each.
+        """
+        clock = self._part(lengths >= at, "<u4", at)
+        minutes = (days * 24 + (clock & 255)) * 60 + (clock >> 8 & 255)
+        seconds = minutes * 60 + (clock >> 16 & 255)
+        return seconds * 1_000_000 + self._part(lengths > at + 2, "<u4", at + 3)

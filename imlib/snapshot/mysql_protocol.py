@@ -10,16 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pymysql import err
 from pymysql.constants import COMMAND, CR
 from pymysql.cursors import Cursor
 from pymysql.protocol import FieldDescriptorPacket
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PADDING: Final = 16
 """Zero bytes after the last row: a decoder may read this far beyond a value's first byte."""

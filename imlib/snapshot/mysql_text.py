@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, Final
 
 import pandas as pd
@@ -43,8 +44,7 @@ def text_arrays(
     fields: Sequence[Field], rows: Sequence[tuple[Any, ...]], problems: dict[str, Problem]
 ) -> list[pa.Array]:
     """Decode a batch; a column that can't be carried is noted in ``problems``, as NULLs."""
-    columns = zip(fields, zip(*rows, strict=True), strict=True)
-    return [_text_array(field, values, problems) for field, values in columns]
+    return list(map(_text_array, fields, zip(*rows, strict=True), repeat(problems)))
 
 
 def _text_array(field: Field, values: tuple[Any, ...], problems: dict[str, Problem]) -> pa.Array:

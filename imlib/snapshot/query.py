@@ -65,10 +65,10 @@ _NULLABLE: Final = {
 def select(
     frames: Mapping[str, pd.DataFrame],
     query: str,
-    parameters: Sequence[Any] | None = None,
+    parameters: Sequence[Any] | None,
     *,
-    masked: Mapping[str, Collection[str]] | None = None,
-    timeout: float | None = None,
+    masked: Mapping[str, Collection[str]],
+    timeout: float | None,
 ) -> pd.DataFrame:
     """Run one SELECT over frames, by their names; see `imlib.Snapshot.sql`.
 
@@ -78,10 +78,10 @@ def select(
     ----------
     frames : mapping of str to DataFrame
     query : str
-    parameters : sequence, optional
-    masked : mapping of str to collection of str, optional
+    parameters : sequence or None
+    masked : mapping of str to collection of str
         The masked columns of each frame.
-    timeout : float, optional
+    timeout : float or None
         Seconds.
 
     Returns
@@ -113,14 +113,14 @@ def select(
 
     def run() -> None:
         try:
-            statement = _checked(connection, query)
+            statement = Statement(connection, query)
             given = [one for one in parameters or () if one is not None]
-            statement.refuse_masked(masked or {}, given)
+            statement.refuse_masked(masked, given)
             for name in statement.named(frames):
                 connection.register(name, _table(frames[name]))
             for line in _LOCKS:
                 connection.execute(line.format(limit=LIMIT_BYTES))
-            running.set_result(_answer(connection.sql(query, params=parameters)))
+            running.set_result(_frame(_answer(connection.sql(query, params=parameters))))
         except BaseException as problem:
             running.set_exception(problem)
 
@@ -158,21 +158,6 @@ def _wait(
             wait([running], _STEP_S)
 
 
-def _checked(connection: DuckDBPyConnection, query: str) -> Statement:
-    kinds = [one.type.name for one in connection.extract_statements(query)]
-    if kinds != ["SELECT"]:
-        told = ", ".join(kinds) or "nothing"
-        raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {told}")
-    return Statement(connection, query)
-
-
-def _answer(relation: DuckDBPyRelation) -> pd.DataFrame:
-    # Arrow would carry half of these numbers as negative ones.
-    if "UHUGEINT" in str(relation.types):
-        raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
-    return _frame(_bounded(relation.to_arrow_reader()))
-
-
 def _table(frame: pd.DataFrame) -> pa.Table:
     table = pa.Table.from_pandas(frame, preserve_index=False)
     schema = table.schema
@@ -196,8 +181,12 @@ def _frame(found: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _bounded(batches: pa.RecordBatchReader) -> pa.Table:
-    """Return all batches as a table up to a size that fits; DuckDB's limit doesn't count them."""
+def _answer(relation: DuckDBPyRelation) -> pa.Table:
+    """Return all rows up to a size that fits; DuckDB's own limit doesn't count them."""
+    # Arrow would carry half of these numbers as negative ones.
+    if "UHUGEINT" in str(relation.types):
+        raise InvalidValueError("no frame holds a UHUGEINT exactly: cast it to VARCHAR")
+    batches = relation.to_arrow_reader()
     kept: list[pa.RecordBatch] = []
     left = LIMIT_BYTES
     for batch in batches:
@@ -215,16 +204,15 @@ def _too_large(what: str) -> InvalidValueError:
     )
 
 
-def _spans(column: pa.ChunkedArray) -> pd.Series[Any] | None:
-    """Return intervals as spans of time; None if one has months, which differ in length."""
+def _spans(column: pa.ChunkedArray) -> Any:
+    """Return intervals as a series of spans; None if one has months, which differ in length."""
     spans = column.to_pylist()
     if any(span is not None and span.months for span in spans):
         return None
     micros = [
         None if span is None else span.days * _DAY_US + span.nanoseconds // 1000 for span in spans
     ]
-    found: pd.Series[Any] = pa.array(micros, pa.duration("us")).to_pandas()
-    return found
+    return pa.array(micros, pa.duration("us")).to_pandas()
 
 
 def _dtype(arrow: pa.DataType) -> Any:

@@ -16,9 +16,6 @@ from imlib.errors import InvalidValueError, shortened
 from imlib.snapshot.description import TableDescription
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
-Chosen = dict[str, list[str]]
-"""The columns to read, by table."""
-
 
 _SCANNED_ROWS: Final = 2_000_000
 """From about so many rows on, a table is not searched by a column without an index."""
@@ -91,19 +88,17 @@ class SnapshotRequest:
 
 def choose(
     request: SnapshotRequest, listed: Mapping[str, TableDescription], left_out: Mapping[str, str]
-) -> Chosen:
+) -> dict[str, list[str]]:
     """Return each table's columns to read; a name is refused unless it exists or is left out."""
     tables = request.tables
-    columns: set[str] = set()
-    for one in listed.values():
-        columns.update(map(f"{one.name}.".__add__, one.columns))
+    columns = {f"{one.name}.{column}" for one in listed.values() for column in one.columns}
     every = [name for name, one in listed.items() if not one.kind]
     names = [name for name in (every if tables is None else tables) if name not in left_out]
     _check_names("where", [name for name in request.where if name not in left_out], listed)
     unmask = [name for name in request.unmask if name.partition(".")[0] not in left_out]
     _check_names("unmask", unmask, columns)
     _check_names("tables", names, listed)
-    chosen: Chosen = {}
+    chosen = {}
     for name in names:
         wanted = tables[name] if isinstance(tables, Mapping) else listed[name].columns
         if not wanted:
@@ -167,15 +162,15 @@ class About(NamedTuple):
     ----------
     conditions : list
         Each row about users meets one or more of them.
-    values : int
-        How many values they hold together.
     not_asked : list of str
         The columns that lead to users and are not asked, for want of an index.
+    why : str
+        Why there is no condition, if there is none.
     """
 
     conditions: list[sa.ColumnElement[bool]]
-    values: int
     not_asked: list[str]
+    why: str
 
 
 def about_users(
@@ -206,7 +201,7 @@ def about_users(
         elif link and full_name != "users.phone":  # users.id is enough there
             values = found[link]
         elif name == "seq_name":
-            values = [str(user_id) for user_id in user_ids]
+            values = list(map(str, user_ids))
         elif not by_peer:
             continue
         if values is None or not (unindexed or can_be_asked(table, name)):
@@ -216,7 +211,14 @@ def about_users(
         is_user = columns["peer_type"] == int(PeerType.USER) if by_peer else sa.true()
         pieces = among(column, values, most, personal=link is _PHONES)
         conditions += [is_user & piece for piece in pieces]
-    return About(conditions, held, not_asked)
+    why = "nothing in it names a user"
+    if not_asked:
+        why = "no index leads to a user's rows: see not_asked"
+    if len(conditions) > 1 and not table.key:
+        # Only a key tells a row that meets two conditions from two rows.
+        conditions = [sa.or_(*conditions)] if held <= most else []
+        why = "the values that lead to it need several statements, and its rows a key"
+    return About(conditions, not_asked, why)
 
 
 def can_be_asked(table: TableDescription, column: str) -> bool:

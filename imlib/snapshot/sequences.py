@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
+from redis import Redis
 
 from imlib.presence import BATCH_KEYS, Malformed, scan_keys
 from imlib.schema import SEQUENCE_KEY_PREFIX
 from imlib.servers.redis_pipeline import check_refusals, round_trip
 from imlib.session_status import parse_int64
 
-if TYPE_CHECKING:
-    from redis import Redis
-
 
 def read_mirror(
-    client: Redis, user_ids: Collection[int] | None = None
+    client: Redis, user_ids: Collection[int] | None
 ) -> tuple[dict[str, int], list[Malformed]]:
     """Read the sequences that Redis holds: all, or those of some users' message boxes.
 
@@ -40,9 +37,8 @@ def read_mirror(
             if isinstance(reply, bytes):
                 number = parse_int64(reply)
                 if number is None:
-                    malformed.append(
-                        Malformed(key, None, reply, "a sequence must be an int64 in plain decimal")
-                    )
+                    reason = "a sequence must be an int64 in plain decimal"
+                    malformed.append(Malformed(key, None, reply, reason))
                 else:
                     numbers[name] = number
             elif reply is not None:  # None: it expired or was deleted after SCAN

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
+from redis import Redis
 
 from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import PARTS, Layout
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from redis import Redis
 
 MALFORMED_KEPT: Final = 10_000
 """The most rows of `malformed`; those beyond are counted."""
@@ -80,9 +78,8 @@ def read_sessions(
     never_expire: set[int] = set()
     malformed: list[Malformed] = []
     seen: set[int] = set()  # hashes, because SCAN may return a key twice
-    batches: Iterable[Batch] = ()
     if client is None:
-        pass
+        batches: Iterable[Batch] = ()
     elif user_ids is None:
         batches = scan_batches(client, clock, ttl=True)
     else:
@@ -90,11 +87,9 @@ def read_sessions(
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
         parts.append(_columns(batch, columns))
-        if -1 in batch.ttls_ms:
-            of_keys = zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True)
-            never_expire.update(
-                user_id for user_id, size, ttl_ms in of_keys if size and ttl_ms == -1
-            )
+        for user_id, size, ttl_ms in zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True):
+            if size and ttl_ms == -1:
+                never_expire.add(user_id)
         for bad in malformed_in(batch, columns):
             if (place := hash((bad.key, bad.field))) not in seen:
                 seen.add(place)
@@ -127,13 +122,10 @@ def _cut(bad: Malformed) -> Malformed:
     return replace(bad, reason=reason, **kept)
 
 
-_TYPES: Final[dict[str, str]] = {
+_TYPES: Final = {
     "user_id": "int32",
-    "auth_key_id": "int64",
-    "session_id": "int64",
+    **dict.fromkeys(PARTS, "int64"),
     "server_id": "int32",
-    "netlib_session_id": "int64",
-    "now": "int64",
     "age_s": "float64",
     "online": "bool",
     "deployed": "bool",
@@ -174,8 +166,12 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
         found = {name: column[last] for name, column in found.items()}
     deployed = pa.array(found.pop("deployed").astype(np.int8))
     layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    now = found["now"]
+    reported = now.astype("datetime64[s]")
+    reported[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
+    instants = pd.Series(reported.astype("datetime64[us]")).dt.tz_localize("UTC")
     sessions = pd.DataFrame(found, copy=False)
-    sessions.insert(6, "reported_at", _datetimes(sessions["now"].to_numpy()))
+    sessions.insert(6, "reported_at", instants)
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
     return sessions, np.unique(in_both).tolist()
 
@@ -197,13 +193,6 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     keys = [*_NAME, "now", "documented"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
-
-
-def _datetimes(now: NDArray[np.int64]) -> pd.Series[pd.Timestamp]:
-    within = (now >= _FIRST_SECOND) & (now <= _LAST_SECOND)
-    times = np.where(within, now, 0).astype("datetime64[s]").astype("datetime64[us]")
-    times[~within] = np.datetime64("NaT")
-    return pd.Series(times).dt.tz_localize("UTC")
 
 
 def malformed_frame(malformed: Sequence[Malformed]) -> pd.DataFrame:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import repeat
 from operator import methodcaller
 from typing import Any, Final
 
@@ -31,7 +33,8 @@ from imlib.snapshot.moments import moments
 
 _BATCH_ROWS: Final = 20_000
 _ODD_NAME: Final = "its name is no UTF-8"
-_TABLES: Final = r"""SELECT name, type FROM sqlite_master
+# The kind of a table is empty.
+_TABLES: Final = r"""SELECT name, replace(type, 'table', '') FROM sqlite_master
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"""
 _COLUMNS: Final = """SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)
 WHERE hidden <> 1"""
@@ -49,8 +52,8 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
     """Return the tables of SQLite by name, and why others cannot be read."""
     listed, left_out = {}, {}
     for name, kind in connection.exec_driver_sql(_TABLES).all():
-        if _is_odd(name):
-            left_out[_shown(name)] = _ODD_NAME
+        if (shown := _shown(name)) != name:
+            left_out[shown] = _ODD_NAME
             continue
         try:
             columns = connection.exec_driver_sql(_COLUMNS, (name,)).all()
@@ -58,39 +61,29 @@ def sqlite_tables(connection: sa.Connection) -> Listing:
             # A virtual table whose module isn't there, a view of a table that is gone.
             left_out[name] = str(error.orig)
             continue
-        odd = [column for column, *_ in columns if _is_odd(column)]
-        left_out.update({f"{name}.{_shown(column)}": _ODD_NAME for column in odd})
-        columns = [one for one in columns if one[0] not in odd]
-        keyed = sorted((place, column) for column, _, _, place in columns if place)
-        listed[name] = TableDescription(
-            name,
-            {column: declared for column, declared, _, _ in columns},
-            {
-                column
-                for column, declared, required, place in columns
-                if required or (place and declared == "INTEGER")
-            },
-            [column for _, column in keyed],
-            kind="view" if kind == "view" else "",
-        )
+        listed[name] = table = TableDescription(name, kind=kind)
+        keyed = {}
+        for column, declared, required, place in columns:
+            if (shown := _shown(column)) != column:
+                left_out[f"{name}.{shown}"] = _ODD_NAME
+                continue
+            table.columns[column] = declared
+            if place:
+                keyed[place] = column
+            if required or (place and declared == "INTEGER"):
+                table.required.add(column)
+        table.key.extend(map(keyed.__getitem__, sorted(keyed)))
     return listed, left_out
 
 
-def _is_odd(name: str) -> bool:
-    """Return whether a name is no UTF-8: its other bytes became lone surrogates."""
-    return name.encode(errors="replace").decode() != name
-
-
 def _shown(name: str) -> str:
+    """Return a name; of one that is no UTF-8, its lone surrogates as the bytes that they were."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def sqlite_field(
-    table: TableDescription, name: str, carrier: Carrier, declared: str | None = None
-) -> Field:
+def sqlite_field(table: TableDescription, name: str, carrier: Carrier, declared: str) -> Field:
     """Return how a column is carried: as it is declared, or as a `Problem` asks for."""
-    declared, nullable = (declared or table.columns[name]).upper(), name not in table.required
-    dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared))
+    dtype = next(dtype for pattern, dtype in _DECLARED if re.search(pattern, declared.upper()))
     if carrier == Carrier.LITERAL:
         dtype = TEXT
     elif dtype == pa.int64() and not carrier and table.name in our_tables:
@@ -98,15 +91,14 @@ def sqlite_field(
         ours = our_tables[table.name].c.get(name)
         if ours is not None and isinstance(ours.type, sa.Integer):
             dtype = pa.from_numpy_dtype(f"i{bits(ours) // 8}")
-    return Field(name, dtype, nullable, carrier)
+    return Field(name, dtype, name not in table.required, carrier)
 
 
 def sqlite_arrays(
     fields: Sequence[Field], rows: Sequence[tuple[Any, ...]], problems: dict[str, Problem]
 ) -> list[pa.Array]:
     """Decode a batch of rows; a column that can't be carried is noted in ``problems``, as NULLs."""
-    columns = zip(fields, zip(*rows, strict=True), strict=True)
-    return [_sqlite_array(field, values, problems) for field, values in columns]
+    return list(map(_sqlite_array, fields, zip(*rows, strict=True), repeat(problems)))
 
 
 def _sqlite_array(field: Field, values: tuple[Any, ...], problems: dict[str, Problem]) -> pa.Array:
@@ -145,9 +137,10 @@ def _expected(dtype: pa.DataType) -> set[type]:
 class SQLiteSource:
     """A SQLite file, read through one connection that nobody else uses."""
 
-    decode = staticmethod(sqlite_arrays)
     most = 10_000_000
     """How many values a statement can hold."""
+    locks = staticmethod(nullcontext)
+    """SQLite locks no table."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
@@ -165,38 +158,29 @@ class SQLiteSource:
         return sqlite_tables(self.connection)
 
     @contextmanager
-    def locks(self) -> Iterator[None]:
-        """Do nothing: SQLite locks no table."""
-        yield
-
-    @contextmanager
     def rows(
-        self, statement: sa.Select[Any], table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> Iterator[tuple[list[Field], Iterator[Any]]]:
-        """Give a SELECT's fields and batches. SQLAlchemy only binds and quotes."""
-        fields = [
-            sqlite_field(table, name, carrier, self._untyped(statement, table, name))
-            for name, carrier in carriers.items()
-        ]
+        self,
+        statement: sa.Select[Any],
+        table: TableDescription,
+        carriers: Mapping[str, Carrier],
+        problems: dict[str, Problem],
+    ) -> Iterator[tuple[list[Field], Iterator[list[pa.Array]]]]:
+        """Give a SELECT's fields and batches, decoded. SQLAlchemy only binds and quotes."""
+        fields = []
+        for name, carrier in carriers.items():
+            declared = table.columns[name] or self._untyped(statement, table, name)
+            fields.append(sqlite_field(table, name, carrier, declared))
         with self.connection.execute(statement) as result:
             cursor: Any = result.cursor
-            yield fields, iter(lambda: cursor.fetchmany(_BATCH_ROWS), [])
+            batches = iter(partial(cursor.fetchmany, _BATCH_ROWS), [])
+            yield fields, map(partial(sqlite_arrays, fields, problems=problems), batches)
 
-    @staticmethod
-    def select(
-        table: TableDescription, carriers: Mapping[str, Carrier]
-    ) -> list[sa.ColumnElement[Any]]:
-        """Return a table's columns as they are: Python sees every value's own type."""
-        return [table.clause.c[name] for name in carriers]
-
-    def _untyped(self, statement: sa.Select[Any], table: TableDescription, name: str) -> str | None:
+    def _untyped(self, statement: sa.Select[Any], table: TableDescription, name: str) -> str:
         """Return the one type that the values of a column without a declared type have."""
-        if table.columns[name]:
-            return None
         values = statement.with_only_columns(table.clause.c[name]).subquery()
         kinds = sa.select(sa.func.typeof(values.c[0])).distinct()
         found = set(self.connection.scalars(kinds)) - {"null"}
-        return found.pop() if len(found) == 1 else None
+        return found.pop() if len(found) == 1 else ""
 
     @staticmethod
     def sees_all() -> bool:

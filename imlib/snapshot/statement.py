@@ -34,9 +34,18 @@ class Statement:
     ----------
     connection : duckdb.DuckDBPyConnection
     query : str
+
+    Raises
+    ------
+    InvalidValueError
+        It is another statement, or there are several.
     """
 
     def __init__(self, connection: DuckDBPyConnection, query: str) -> None:
+        kinds = [one.type.name for one in connection.extract_statements(query)]
+        if kinds != ["SELECT"]:
+            told = ", ".join(kinds) or "nothing"
+            raise InvalidValueError(f"sql() runs one SELECT and nothing else; this is {told}")
         serialised: Any = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query])
         try:
             tree = json.loads(serialised.fetchall()[0][0].casefold())

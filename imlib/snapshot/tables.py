@@ -12,7 +12,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -37,7 +36,6 @@ from imlib.snapshot.masking import Masking
 from imlib.snapshot.mysql import MySQLSource
 from imlib.snapshot.selection import (
     LINKS,
-    Chosen,
     Link,
     SnapshotRequest,
     about_users,
@@ -89,9 +87,8 @@ def read_tables(engine: sa.Engine, request: SnapshotRequest, progress: Progress)
         raise ConfigurationError(
             f"snapshots read MySQL through pymysql, not {engine.driver}: use mysql+pymysql://…"
         )
-    reading = _Reading(engine, request, Masking(request.mask_key, request.unmask), progress)
-    info = reading.info
-    chosen: Chosen = {}
+    reading = _Reading(engine, request, progress)
+    info, chosen = reading.info, {}
     try:
         info["database"] = sql.ping(engine)
         with reading.connected():
@@ -114,14 +111,9 @@ class _Pass(NamedTuple):
 
     fields: list[Field]
     hidden: list[str]
-    columns: list[list[pa.Array]]
+    columns: dict[str, list[pa.Array]]
     """For each field its values, batch by batch; tokens where it is hidden."""
-    problems: dict[str, Problem]
     bodies: TableFacts
-
-    def unfit(self) -> dict[str, Carrier]:
-        """Return the columns that need another carrier, and which."""
-        return {name: problem.carrier for name, problem in self.problems.items() if problem.carrier}
 
 
 class _Reading:
@@ -131,20 +123,18 @@ class _Reading:
     source: MySQLSource | SQLiteSource
     listed: dict[str, TableDescription]
 
-    def __init__(
-        self, engine: sa.Engine, request: SnapshotRequest, masking: Masking, progress: Progress
-    ) -> None:
-        self.engine, self.request, self.masking, self.progress = engine, request, masking, progress
+    def __init__(self, engine: sa.Engine, request: SnapshotRequest, progress: Progress) -> None:
+        self.engine, self.request, self.progress = engine, request, progress
+        self.masking = Masking(request.mask_key, request.unmask)
         self.frames: dict[str, pd.DataFrame] = {}
         self.failed: set[str] = set()
         self.info: TablesInfo = {
             "database": None,
             "limit": request.limit,
-            "mask_key_id": masking.key_id,
+            "mask_key_id": self.masking.key_id,
             "tables": {},
             "left_out": {},
             "not_asked": {},
-            "incomplete": None,
         }
 
     @contextmanager
@@ -170,7 +160,7 @@ class _Reading:
         except _DRIVER_ERRORS as error:
             raise sql.translate(error, self.engine, limit_s=self.request.timeout) from error
 
-    def read(self, chosen: Chosen) -> None:
+    def read(self, chosen: Mapping[str, Sequence[str]]) -> None:
         """Read the tables one after the other; if one is refused, note it and read the next."""
         users, where = self.request.user_ids, self.request.where
         found = {} if users is None else {link: self._linked(link, users) for link in LINKS}
@@ -180,7 +170,13 @@ class _Reading:
                 asked = [condition(table, where[name])] if name in where else []
                 parts = [asked]
                 if users is not None:
-                    parts = [[one, *asked] for one in self._about(table, users, found)]
+                    unindexed = self.request.unindexed
+                    about = about_users(table, users, found, self.source.most, unindexed=unindexed)
+                    parts = [[one, *asked] for one in about.conditions]
+                    if about.not_asked:
+                        self.info["not_asked"][name] = about.not_asked
+                    if not parts:
+                        self.info["left_out"][name] = about.why
                 if parts:
                     self._read_table(table, columns, parts)
         for name, one in self.listed.items():
@@ -205,26 +201,6 @@ class _Reading:
         if wanted is None and unseen and not self.source.sees_all():
             return f"the user may not see every table; not there, or hidden: {sorted(unseen)}"
         return None
-
-    def _about(
-        self, table: TableDescription, users: Collection[int], found: Mapping[Link, Any]
-    ) -> list[sa.ColumnElement[bool]]:
-        """Return what each row about users meets one of; note what cannot be asked."""
-        source, unindexed = self.source, self.request.unindexed
-        about = about_users(table, users, found, source.most, unindexed=unindexed)
-        if about.not_asked:
-            self.info["not_asked"][table.name] = about.not_asked
-        conditions = about.conditions
-        why = "nothing in it names a user"
-        if about.not_asked:
-            why = "no index leads to a user's rows: see not_asked"
-        if len(conditions) > 1 and not table.key:
-            # Only a key tells a row that meets two conditions from two rows.
-            conditions = [sa.or_(*conditions)] if about.values <= source.most else []
-            why = "the values that lead to it need several statements, and its rows a key"
-        if not conditions:
-            self.info["left_out"][table.name] = why
-        return conditions
 
     def _linked(self, link: Link, users: Collection[int]) -> list[Any] | None:
         """Return the values of a link's column in users' rows; None where they are not asked."""
@@ -280,19 +256,23 @@ class _Reading:
         # A row may meet several parts: its key tells.
         read_too = table.key if several else []
         carriers = dict.fromkeys([*columns, *read_too], Carrier.DECLARED)
-        read = self._read_once(table, carriers, parts, self.progress)
-        problems = read.problems
-        while unfit := read.unfit():
+        problems: dict[str, Problem] = {}
+        read = self._read_once(table, carriers, parts, problems, self.progress)
+        while unfit := {
+            name: problem.carrier
+            for name, problem in problems.items()
+            if problem.carrier not in (Carrier.DECLARED, carriers[name])
+        }:
             # Again, with these columns in a form that can hold them; progress has counted the rows.
             carriers |= unfit
-            read = self._read_once(table, carriers, parts, lambda *_: None)
-            problems |= read.problems
-        frame, rows = {}, sum(map(len, read.columns[0]))
+            read = self._read_once(table, carriers, parts, problems, lambda *_: None)
+        frame, rows = {}, sum(map(len, read.columns[columns[0]]))
         for one in read.fields:
-            shown = replace(one, dtype=TEXT) if one.name in read.hidden else one
+            dtype = TEXT if one.name in read.hidden else one.dtype
             # Popped, so that the whole table is never held twice.
-            whole = pa.chunked_array(read.columns.pop(0), shown.dtype)
-            frame[one.name] = series(shown, whole.slice(0, None if several else limit))
+            whole = pa.chunked_array(read.columns.pop(one.name), dtype)
+            kept = whole.slice(0, None if several else limit)
+            frame[one.name] = series(kept, nullable=one.nullable)
         found = pd.DataFrame(frame, copy=False)
         if several:
             found = found.drop_duplicates(table.key)
@@ -316,38 +296,40 @@ class _Reading:
         table: TableDescription,
         carriers: Mapping[str, Carrier],
         parts: Sequence[Sequence[Any]],
+        problems: dict[str, Problem],
         progress: Progress,
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
-        gathered: list[list[pa.Array]] = [[] for _ in carriers]
-        source, masking, columns = self.source, self.masking, table.clause.c
+        read = _Pass([], [], {name: [] for name in carriers}, {})
+        columns = table.clause.c
+        selected = sa.select(*map(columns.__getitem__, carriers))
         # One row more than is kept tells whether there are more.
-        limited = sa.select(*source.select(table, carriers)).limit(self.request.limit + 1)
+        limited = selected.limit(self.request.limit + 1)
         # Where rows don't lie in the key's order, the server would sort them all, on its disk.
         key = table.key if table.at_same_instant else []
         ordered = limited.order_by(*map(columns.__getitem__, key))
-        read = _Pass([], [], gathered, {}, {})
         for conditions in parts:
-            statement = ordered.select_from(table.clause).where(*conditions)
-            with source.rows(statement, table, carriers) as (fields, batches):
-                read = read._replace(fields=fields, hidden=masking.hidden(table.name, fields))
-                by_name = dict(zip(carriers, fields, strict=True))
+            statement = ordered.where(*conditions)
+            with self.source.rows(statement, table, carriers, problems) as (fields, batches):
+                hidden = self.masking.hidden(table.name, fields)
+                read = read._replace(fields=fields, hidden=hidden)
+                types = {one.name: one.dtype for one in fields}
                 judged = (
                     table.name == "messages"
-                    and {"id", "message_data"} <= by_name.keys()
-                    and pa.types.is_integer(by_name["id"].dtype)
+                    and {"id", "message_data"} <= types.keys()
+                    and pa.types.is_integer(types["id"])
                 )
                 if judged and not read.bodies:
                     read.bodies.update({"not_json": [], "not_json_more": 0})
                 for batch in batches:
-                    arrays = source.decode(fields, batch, read.problems)
-                    progress(table.name, len(arrays[0]))
+                    progress(table.name, len(batch[0]))
+                    arrays = dict(zip(carriers, batch, strict=True))
                     if judged:
-                        _judge(read.bodies, dict(zip(carriers, arrays, strict=True)), carriers)
-                    for name, array, chunks in zip(carriers, arrays, gathered, strict=True):
-                        if name in read.hidden:
-                            array = masking.tokens(table.name, name, array)
-                        chunks.append(array)
+                        _judge(read.bodies, arrays, carriers)
+                    for name, array in arrays.items():
+                        if name in hidden:
+                            array = self.masking.tokens(table.name, name, array)
+                        read.columns[name].append(array)
         return read
 
 

@@ -34,7 +34,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tqdm.auto import tqdm
 
-_LARGEST = (1 << 63) - 1
 _NAMED = 1000
 """The most users that info names."""
 
@@ -48,19 +47,26 @@ def take_snapshot(
     client, engine = looking(context.redis), context.replica
     skew, redis_clock, untouched = math.nan, time.time(), None
     before: dict[str, int] | None = None
-    unfit: dict[str, str] = {}
+    down, unfit = context.server.link == "down", dict[str, str]()
     with client, tqdm(disable=None if progress else True, unit="row", leave=False) as bar:
         try:
             skew, redis_clock = measure_skew(client)
-            (untouched,) = round_trip(client, [NO_TOUCH])
+            untouched, told = round_trip(client, [NO_TOUCH, ("INFO", "replication")])
+            if isinstance(told, bytes):  # else the user may not ask, and it stays what it was
+                down = b"master_link_status:down" in told
             before, _ = read_mirror(client, users)
-        except (AccessDeniedError, UnavailableError) as problem:
-            unfit = _missed(problem, request)
+        except AccessDeniedError as problem:
+            # A user may have been given presence alone; if not, that is refused next.
+            unfit = {"sequences": str(problem)}
+        except UnavailableError as problem:
+            if not request.keep_incomplete:
+                raise
+            unfit = dict.fromkeys(("sessions", "sequences"), str(problem))
         there = None if "sessions" in unfit else client
         presence = read_sessions(there, clock, users, bar.update)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
         after, of_mirror = (None, []) if unfit else read_mirror(client, users)
-    if context.server.link == "down":
+    if down:
         old = f"may be old: this is {context.server}"
         unfit = {"sessions": old, "sequences": old} | unfit
     try:
@@ -78,7 +84,7 @@ def take_snapshot(
         "malformed": malformed_frame(malformed[:MALFORMED_KEPT]),
     }
     table_of = frame_names(read.frames)
-    tables = {name: read.frames[table] for name, table in table_of.items()}
+    shown = frames | {name: read.frames[table] for name, table in table_of.items()}
     info: SnapshotInfo = {
         "taken_at": redis_clock if clock is None else clock(),
         "clock": _whose_clock(turned=clock is not None, skew=skew),
@@ -99,21 +105,11 @@ def take_snapshot(
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
         "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),
-        "rows": {name: len(frame) for name, frame in (frames | tables).items()},
+        "rows": {name: len(frame) for name, frame in shown.items()},
         "table_of": table_of,
         "duration_s": time.monotonic() - began,
     }
     return Snapshot(**frames, tables=read.frames, info=info)
-
-
-def _missed(problem: ImlibError, request: SnapshotRequest) -> dict[str, str]:
-    """Return which frames of Redis a snapshot goes without, or raise the problem."""
-    if isinstance(problem, AccessDeniedError):
-        # A user may have been given presence alone; if not, that is refused next.
-        return {"sequences": str(problem)}
-    if not request.keep_incomplete:
-        raise problem
-    return dict.fromkeys(("sessions", "sequences"), str(problem))
 
 
 def _whose_clock(*, turned: bool, skew: float) -> str:
@@ -137,7 +133,7 @@ def _sequences(
         or not {"seq_name", "seq"} <= set(table)
         or "seq_name" in facts["masked"]
         or not is_integer_dtype(table["seq"])
-        or (table["seq"] > _LARGEST).any()
+        or (table["seq"] > (1 << 63) - 1).any()
     ):
         return compare_sequences(before, None, after)
     known = table.dropna(subset=["seq"])

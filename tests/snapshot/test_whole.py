@@ -292,6 +292,17 @@ class TestRedis:
         assert "sequences: " in str(snapshot.info["incomplete"])
         assert "hush" not in str(snapshot.info)
 
+    def test_a_primary_that_goes_while_connected(self, server: PrivateRedis) -> None:
+        """A server that became a replica and lost its primary since is said to be old."""
+        server.command("HSET", "online_7", "5_6", f"{int(time.time())}_1_42")
+        with imlib.connect(server.url, read_only=True) as deployment:
+            assert deployment.snapshot(tables=[]).info["incomplete"] is None
+            server.command("REPLICAOF", "127.0.0.1", 1)
+            snapshot = deployment.snapshot(tables=[])
+        assert 1 == len(snapshot.sessions)
+        assert "may be old" in snapshot.info["redis_unfit"]["sessions"]
+        assert "may be old" in str(snapshot.info["incomplete"])
+
     @pytest.mark.parametrize("length", [1023, 1024, 1025, 5_000_000])
     def test_a_long_malformed_entry(self, server: PrivateRedis, length: int) -> None:
         """A malformed entry is kept as its first kilobyte and its length."""

@@ -169,7 +169,7 @@ class Deployment(Context):
         users = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
         request = SnapshotRequest(
             tables=tables,
-            where={} if where is None else where,
+            where=where or {},
             limit=limit,
             user_ids=None if users is None else distinct_users(users),
             unmask=unmask,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, islice, repeat
@@ -204,23 +203,22 @@ def _batches(
     Each key's size is asked two rounds before its contents: one HGETALL of 100,000 fields holds a
     server for 30 ms, so large hashes are read in parts.
     """
-    rounds: deque[tuple[_Wanted | None, _Wanted | None]] = deque()
-    sized = being_sized = None
+    read = sized = measured = None
     with translate_errors(client), PipelinedConnection(client) as line:
+        # Nothing is awaited in the first round.
+        line.ask(())
+        line.ask(())
         # Three rounds more than there are batches: nothing is left to be sized, then to be read,
         # then to be awaited.
         for wanted in chain(every, (None, None, None)):
             line.ask(sized.reading(ttl=ttl) if sized else ())
             line.ask([encode_for_each_key(b"HLEN", wanted.encoded)] if wanted else ())
-            rounds.append((sized, wanted))
-            sized, being_sized = being_sized, wanted
-            if len(rounds) == 2:
-                read, measured = rounds.popleft()
-                contents, sizes = line.answers(), line.answers()
-                if measured:
-                    measured.note_sizes(sizes)
-                if read:
-                    yield _batch(client, read, contents, clock)
+            contents, sizes = line.answers(), line.answers()
+            if measured:
+                measured.note_sizes(sizes)
+            if read:
+                yield _batch(client, read, contents, clock)
+            read, sized, measured = sized, measured, wanted
         line.answers()
         line.answers()
 

@@ -117,7 +117,7 @@ users: the accounts with names, phone and state
 _COLUMN = re.compile(
     r"""(?P<name>\w+)
     (\ (?P<type>i|I|t|text|v(?P<width>\d+)))?
-    (='?(?P<default>\w+)'?)?
+    (=(?P<default>'?\w+'?))?
     (?P<null>\ null)?""",
     re.VERBOSE,
 )
@@ -193,12 +193,11 @@ def _column(table: str, text: str) -> sa.Column[Any]:
         "t": sa.SmallInteger().with_variant(mysql.TINYINT(), "mysql", "mariadb"),
         "text": sa.Text(),
     }
-    number = default is not None and default.isdigit()
     return sa.Column(
         name,
         sa.String(int(width)) if width else kinds[kind],
         nullable=bool(null),
-        server_default=sa.text(default) if number else default,
+        server_default=sa.text(default) if default else None,
     )
 
 

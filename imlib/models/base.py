@@ -274,29 +274,24 @@ def check_values(connection: sa.Connection, table: sa.Table, values: Mapping[str
 def _check_text(connection: sa.Connection, what: str, length: int | None, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidValueError(f"{what} is {type(value).__name__}; allowed is str")
-    if length is not None and len(value) > length:
-        raise InvalidValueError(
-            f"{what} has {len(value)} characters; allowed are {length}: shorten it"
-        )
     try:
-        size = len(value.encode())
+        size, most, unit = len(value.encode()), _TEXT_BYTES, "bytes in UTF-8"
     except UnicodeEncodeError as error:
         why = f"{what} holds half a surrogate pair at {error.start}; allowed is valid Unicode"
         raise InvalidValueError(why) from None
-    if length is None and size > _TEXT_BYTES:
-        raise InvalidValueError(
-            f"{what} takes {size} bytes in UTF-8; allowed are {_TEXT_BYTES}: shorten it"
-        )
-    wide = next((character for character in value if character > "\uffff"), None)
+    if length is not None:
+        size, most, unit = len(value), length, "characters"
+    if size > most:
+        raise InvalidValueError(f"{what} has {size} {unit}; allowed are {most}: shorten it")
+    wide = max(value, default="")
     if (
-        wide is not None
+        wide > "\uffff"
         and connection.dialect.name != "sqlite"
         and not _four_bytes(connection, *what.split("."))
     ):
         raise InvalidValueError(
             f"{what} holds {wide!r} (U+{ord(wide):X}), which this column's character set of at "
-            "most 3 bytes cannot; "
-            "leave it out, or convert the table to utf8mb4"
+            "most 3 bytes cannot; leave it out, or convert the table to utf8mb4"
         )
 
 

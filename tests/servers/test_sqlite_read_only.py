@@ -14,6 +14,7 @@ import pytest
 
 import imlib
 from imlib.servers.sql import make_engine, ping
+from tests.private_servers.process import private_folder
 
 ROWS = 20_000
 
@@ -137,29 +138,29 @@ def test_a_change_that_was_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody who may not write")
-def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
+def test_a_folder_that_takes_no_files() -> None:
     """A database with a log, in a folder that takes no files, says so and what to do."""
-    path = tmp_path / "im.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("CREATE TABLE t (a int)")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    with private_folder() as folder:
+        path = folder / "im.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE t (a int)")
         folder.chmod(0o755)
-    read, write = os.pipe()
-    if not (child := os.fork()):
-        answer = "nothing"
-        try:
-            os.setuid(65_534)
-            ping(make_engine(url_of(path), read_only=True))
-        except BaseException as problem:
-            answer = f"{type(problem).__name__}: {problem}"
-        finally:
-            os.write(write, answer.encode())
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(write)
-    with open(read, encoding="utf-8") as pipe:
-        said = pipe.read()
-    assert said.startswith("UnavailableError")
-    assert "PRAGMA journal_mode = DELETE" in said
-    assert ["im.db"] == os.listdir(tmp_path)
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            answer = "nothing"
+            try:
+                os.setuid(65_534)
+                ping(make_engine(url_of(path), read_only=True))
+            except BaseException as problem:
+                answer = f"{type(problem).__name__}: {problem}"
+            finally:
+                os.write(write, answer.encode())
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(write)
+        with open(read, encoding="utf-8") as pipe:
+            said = pipe.read()
+        assert said.startswith("UnavailableError")
+        assert "PRAGMA journal_mode = DELETE" in said
+        assert ["im.db"] == os.listdir(folder)

@@ -110,7 +110,8 @@ def _role(engine: sa.Engine) -> str:
     """Return whether a database follows another, and how far it is behind."""
     primary, lag = sql.replication(engine)
     if not primary:
-        return "a file" if engine.dialect.name == "sqlite" else "primary"
+        kind = "a file" if engine.dialect.name == "sqlite" else "primary"
+        return f"{kind}: it follows nobody"
     if lag is None:
         raise UnavailableError(
             f"replica of {primary}, which it does not follow now: what it holds may be old"

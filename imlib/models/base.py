@@ -179,8 +179,12 @@ def upsert(
         "updated_at": sa.func.current_timestamp()
     }  # an upsert's update knows nothing of `onupdate`
     if connection.dialect.name == "sqlite":
+        # Named, because SQLite before 3.35 asks for it.
+        (unique,) = (key for key in table.constraints if isinstance(key, sa.UniqueConstraint))
         lite = sqlite.insert(table)
-        statement: Any = lite.on_conflict_do_update(set_=update(lite.excluded) | touched)
+        statement: Any = lite.on_conflict_do_update(
+            unique.columns, set_=update(lite.excluded) | touched
+        )
     else:
         my = mysql.insert(table)
         statement = my.on_duplicate_key_update(update(my.inserted) | touched)

@@ -140,7 +140,12 @@ def _future_session(snapshot: Snapshot) -> Iterator[Found]:
 
 
 @_check(
-    "warning", sessions="", users="id", auth_keys="auth_id", auth_users="auth_id", auths="auth_id"
+    "warning",
+    sessions="",
+    users="id",
+    auth_keys="auth_id",
+    auth_users="auth_id",
+    auths="auth_id",
 )
 def _orphan_session(snapshot: Snapshot) -> Iterator[Found]:
     """A session of no user in users, or of no auth key in auth_keys, auth_users or auths."""
@@ -220,11 +225,14 @@ def _dialog_disagrees(snapshot: Snapshot) -> Iterator[Found]:
     boxes = _read(snapshot, "message_boxes", *key, "message_id", "message_box_type")
     # Without the unique index a dialog can be there twice; its boxes are counted once.
     boxes = boxes.merge(dialogs.drop_duplicates(key), on=key)
-    boxes["unread"] = (boxes["message_box_type"] == int(MessageBoxType.INCOMING)) & (
-        boxes["message_id"] > boxes["read_inbox_max_id"]
+    incoming = boxes["message_box_type"] == int(MessageBoxType.INCOMING)
+    boxes["unread"] = incoming & (boxes["message_id"] > boxes["read_inbox_max_id"])
+    counted = boxes.groupby(key).agg(
+        newest=("message_id", "max"),
+        unread=("unread", "sum"),
     )
-    counted = boxes.groupby(key).agg(newest=("message_id", "max"), unread=("unread", "sum"))
-    both = dialogs.join(counted, on=key).fillna(0).astype({"newest": "int64", "unread": "int64"})
+    both = dialogs.join(counted, on=key).fillna(0)
+    both = both.astype({"newest": "int64", "unread": "int64"})
     wrong = (both["top_message"] != both["newest"]) | (both["unread_count"] != both["unread"])
     for row in _each(both[wrong]):
         what = []
@@ -243,7 +251,11 @@ def _peer(row: Any) -> str:
     return f"{PeerType(row.peer_type).name.lower() if known else row.peer_type} {row.peer_id}"
 
 
-@_check("error", message_boxes="user_id message_id", messages="id")
+@_check(
+    "error",
+    message_boxes="user_id message_id",
+    messages="id",
+)
 def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
     """A box whose message does not exist."""
     boxes = _read(snapshot, "message_boxes", "user_id", "message_id")
@@ -253,7 +265,12 @@ def _orphan_box(snapshot: Snapshot) -> Iterator[Found]:
         yield f"user {row.user_id} message {row.message_id}", what, query
 
 
-@_check("error", chat_users="chat_id user_id", chats="id", users="id")
+@_check(
+    "error",
+    chat_users="chat_id user_id",
+    chats="id",
+    users="id",
+)
 def _orphan_participant(snapshot: Snapshot) -> Iterator[Found]:
     """A chat_users row whose user or chat does not exist."""
     participants, tables = _read(snapshot, "chat_users", "chat_id", "user_id"), snapshot.tables

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,15 +153,21 @@ def test_presence_is_moved_to_the_servers_clock() -> None:
 
 def test_a_turned_clock_finds_deadlines_where_the_files_say() -> None:
     """A key with 13 s left is there after 12 s of the turned clock, and gone after 13."""
-    with imlib.connect(
-        EMBEDDED, EMBEDDED, scratch=True, clock=imlib.ManualClock(NOW)
-    ) as deployment:
-        deployment.load_sample()
-        deployment.advance(12)
-        assert 1 == deployment.redis.exists("online_1")
-        deployment.advance(1)
-        assert 0 == deployment.redis.exists("online_1")
-        assert 1 == deployment.redis.exists("online_4")
+    stood_still = True
+    while stood_still:
+        with imlib.connect(
+            EMBEDDED, EMBEDDED, scratch=True, clock=imlib.ManualClock(NOW)
+        ) as deployment:
+            deployment.load_sample()
+            begun = time.monotonic()
+            deployment.advance(12)
+            there = deployment.redis.exists("online_1")
+            # A machine that stands still for the last second tells nothing: Redis's clock goes on.
+            stood_still = time.monotonic() - begun > 0.9
+            deployment.advance(1)
+            assert 0 == deployment.redis.exists("online_1")
+            assert 1 == deployment.redis.exists("online_4")
+    assert 1 == there
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,12 @@ def _sample(options: argparse.Namespace) -> int:
 
     said = f"the sample world, with {len(PLANTED)} planted faults, is in"
     if options.export:
-        shutil.copytree(folder(), options.export, dirs_exist_ok=True)
+        try:
+            shutil.copytree(folder(), options.export, dirs_exist_ok=True)
+        except OSError as problem:
+            raise ConfigurationError(
+                f"{options.export} cannot be written: {problem.strerror}"
+            ) from problem
         say(f"{said} {options.export}")
         return YES
     absent = [

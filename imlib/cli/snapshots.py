@@ -109,7 +109,7 @@ def _snapshot(options: argparse.Namespace) -> int:
     to the servers. What is secret or personal is masked; with IMLIB_MASK_KEY (16 bytes or more) in
     the environment two snapshots mask alike, so that their masked columns can be compared.
 
-    Exit code 0: whole; 1: incomplete (--keep-incomplete); 2: it failed, and nothing was kept.
+    Exit code 0: whole; 1: incomplete, and what is missing is named; 2: it failed, nothing was kept.
 
     for example:
       imlib snapshot

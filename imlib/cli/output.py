@@ -101,7 +101,8 @@ def _known(value: object) -> object:
 
 
 def _for_people(value: object) -> str:
-    return "" if value is None else printable(value)
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else printable(text)
 
 
 def _for_spreadsheet(value: object) -> object:

@@ -163,7 +163,7 @@ def _misfit(name: str, value: Any, hint: Any) -> str:
         return f"{name} lacks {min(missing)}"
     for one in value if kind is list or type(value) is dict else ():
         its = fields.get(one) if fields else inner[-1]
-        told = its and _misfit(f"{name} {shortened(one)}", one if kind is list else value[one], its)
+        told = its and _misfit("", one if kind is list else value[one], its)
         if told:
-            return told
+            return f"{name} {shortened(one)}{told}"
     return ""

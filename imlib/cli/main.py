@@ -91,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(f"reading or writing failed: {problem}")
         except KeyboardInterrupt:
             return 130
-        except Exception:
-            # A fault in imlib: shown whole, and with another exit code than a finding's.
+        except Exception:  # a fault in imlib: shown whole, with another exit code than a finding's
             for line in traceback.format_exc().splitlines():
                 complain(line)
     return FAILED

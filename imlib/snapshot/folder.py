@@ -217,8 +217,7 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
             table = file.read()
     except SnapshotError:
         raise
-    # At bytes that nobody of theirs wrote, json, Arrow and pandas raise anything.
-    except Exception as problem:
+    except Exception as problem:  # at bytes that they didn't write, json and Arrow raise anything
         raise refusal(path, f"is damaged, or no Parquet file: {_line(problem)}") from problem
     if note.get("frame") != frame:
         held = f"holds the frame {shortened(note.get('frame'))}, not {shortened(frame)}"
@@ -231,7 +230,7 @@ def _read(path: Path, frame: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         )
         if [*read.columns] != table.column_names or not read.columns.is_unique:
             raise ValueError("its columns are other ones")
-    except Exception as problem:
+    except Exception as problem:  # and so does pandas at a note that it didn't write
         raise refusal(
             path, f"is damaged: what pandas noted in it cannot be used ({_line(problem)})"
         ) from problem

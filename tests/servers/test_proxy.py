@@ -30,7 +30,7 @@ def test_a_client_that_comes_as_it_ends_is_cut_off(tmp_path: Path) -> None:
         ending = threading.Thread(target=proxy.close)
         ending.start()
         while proxy._todo is wait:
-            time.sleep(0.001)
+            time.sleep(0.001)  # nothing tells when another thread has said what is to be done
         client.connect(unquote(urlsplit(proxy.url).path))
         come.set()
         upstream.accept()[0].close()

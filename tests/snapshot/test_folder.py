@@ -545,7 +545,7 @@ def test_every_fact_of_a_wrong_kind(tmp_path: Path) -> None:
             except imlib.SnapshotError as error:
                 refused += 1
                 assert "\n" not in str(error)  # noqa: PT017 - both are allowed
-                assert len(str(error)) < 1_000 + len(str(tmp_path))  # noqa: PT017
+                assert len(str(error)) < 1_000 + len(str(tmp_path))  # noqa: PT017 - both are allowed
                 continue
             assert "<Snapshot" in repr(loaded)
             assert "<table>" in loaded._repr_html_()
@@ -634,7 +634,7 @@ def test_the_line_ends_of_windows(tmp_path: Path) -> None:
     """A clone that would translate line ends has every file as it was committed, byte for byte."""
     root = Path(imlib.__file__).parents[1]
     if not (root / ".git").exists():
-        pytest.skip("no git checkout")
+        pytest.skip("no git checkout: what is committed is asked of git")
 
     def git(*words: str, given: str | None = None, at: Path = tmp_path) -> str:
         command = ["git", "-c", "core.quotePath=off", *words]

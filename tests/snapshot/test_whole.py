@@ -142,16 +142,21 @@ class TestAServerThatPreparesNothing:
         assert found.info["incomplete"] is None
 
 
+def two_tables(server: PrivateMariaDB) -> tuple[str, Path]:
+    """Make tables a and b; return the database's URL, and the folder of the files."""
+    url = server.new_database()
+    name = database_of(url)
+    server.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
+    server.run("FLUSH TABLES")
+    return url, Path(str(server.ask("SELECT @@datadir AS folder")["folder"])) / name
+
+
 class TestTablesThatCannotBeRead:
     """What cannot be read is named with the server's own reason, and the snapshot is incomplete."""
 
     def test_a_damaged_description(self, mariadb: PrivateMariaDB) -> None:
         """A .frm file that is damaged."""
-        url = mariadb.new_database()
-        name = database_of(url)
-        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
-        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
-        mariadb.run("FLUSH TABLES")
+        url, folder = two_tables(mariadb)
         (folder / "b.frm").write_bytes(b"no description")
         info = read(url).info
         assert f"b: {info['left_out']['b']}" == info["incomplete"]
@@ -159,11 +164,7 @@ class TestTablesThatCannotBeRead:
 
     def test_files_that_are_gone(self, mariadb: PrivateMariaDB) -> None:
         """A table whose data are gone from the disk."""
-        url = mariadb.new_database()
-        name = database_of(url)
-        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
-        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
-        mariadb.run("FLUSH TABLES")
+        url, folder = two_tables(mariadb)
         (folder / "b.MYD").unlink()
         found = read(url)
         assert ["a"] == list(found.frames)
@@ -172,11 +173,7 @@ class TestTablesThatCannotBeRead:
 
     def test_not_asked_for(self, mariadb: PrivateMariaDB) -> None:
         """A table that was not asked for makes nothing incomplete."""
-        url = mariadb.new_database()
-        name = database_of(url)
-        mariadb.run("CREATE TABLE a (n int);\nCREATE TABLE b (n int) ENGINE=MyISAM", name)
-        folder = Path(str(mariadb.ask("SELECT @@datadir AS folder")["folder"])) / name
-        mariadb.run("FLUSH TABLES")
+        url, folder = two_tables(mariadb)
         (folder / "b.frm").write_bytes(b"no description")
         assert read(url, tables=["a"]).info["incomplete"] is None
 

@@ -180,9 +180,15 @@ class Deployment(Context):
         )
         return take_snapshot(self, request, progress=progress)
 
-    def load_sample(self) -> None:
+    def load_sample(self, world: str = "sample") -> None:
         """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the
         clock's time.
+
+        Parameters
+        ----------
+        world : str
+            ``sample``; or what telegramd's own servers left, ``deployed/4b393bf`` or
+            ``deployed/d9af017``, whose bodies need a column that keeps bytes, as SQLite's.
 
         Raises
         ------
@@ -190,12 +196,12 @@ class Deployment(Context):
             Redis or one of the 20 tables holds something: nothing was written.
         ReadOnlyError, UnavailableError, SchemaError
         """
-        from imlib.sample import write
+        from imlib.sample import folder, write
 
         self.check_writable("load_sample")
         # Advanced by nothing: deadlines that are set now count from now.
         settle = (lambda: None) if self.shifter is None else partial(self.shifter.advance, 0)
-        write(self, settle)
+        write(self, settle, folder(world))
 
     def advance(self, seconds: float) -> None:
         """Advance the clock of a scratch deployment; Redis's deadlines move along, and what is past

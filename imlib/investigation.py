@@ -64,14 +64,17 @@ def look(
 
 
 def sample_world(
-    redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: ManualClock | None = None
+    redis_url: str = EMBEDDED,
+    database_url: str = EMBEDDED,
+    clock: ManualClock | None = None,
+    world: str = "sample",
 ) -> Deployment:
     """Write the sample world into empty servers, by default private ones; `close` removes it."""
     clock = clock or ManualClock(NOW)
-    world = connect(redis_url, database_url, scratch=True, clock=clock)
-    world.load_sample()
-    if world.shifter:
+    deployment = connect(redis_url, database_url, scratch=True, clock=clock)
+    deployment.load_sample(world)
+    if deployment.shifter:
         # Redis's clock goes on while a person reads, and the world's does not.
-        world.shifter.advance(-_HELD_S)
+        deployment.shifter.advance(-_HELD_S)
         clock.advance(_HELD_S)
-    return world
+    return deployment

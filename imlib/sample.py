@@ -1,6 +1,7 @@
 """The sample world: made-up users at one instant, read from files and written into empty servers.
 
-The files are the repository's ``data/sample``; ``data/README.md`` describes them.
+The files are the repository's ``data/sample``, and ``data/deployed`` for worlds as telegramd's own
+servers left them; ``data/README.md`` describes both.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _INSTALLED = Path(__file__).with_name("_data")
 _DATA = _INSTALLED if _INSTALLED.exists() else Path(__file__).parents[1] / "data"
 
 
-def folder() -> Path:
-    """Return the folder of the files: the wheel's own or, in a checkout, the repository's."""
-    return _DATA / "sample"
+def folder(world: str = "sample") -> Path:
+    """Return the folder of a world: the wheel's own or, in a checkout, the repository's."""
+    return _DATA / world
 
 
 def kept_snapshot() -> Path:
@@ -47,17 +48,17 @@ def kept_snapshot() -> Path:
     return _DATA / "sample-snapshot"
 
 
-def _read(name: str) -> list[dict[str, str]]:
-    with (folder() / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-PLANTED: Final = tuple(Planted(**row) for row in _read("planted"))
-"""All faults of the world; key and field name an entry of a hash."""
+PLANTED: Final = tuple(Planted(**row) for row in _read(folder() / "planted.csv"))
+"""All faults of the sample world; key and field name an entry of a hash."""
 
 
-def write(context: Context, before_redis: Callable[[], object]) -> None:
-    """Write the world into an empty Redis and an empty database: all of it, or nothing.
+def write(context: Context, before_redis: Callable[[], object], files: Path) -> None:
+    """Write a world into an empty Redis and an empty database: all of it, or nothing.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
         date.
     before_redis : callable
         Called just before Redis is written; its deadlines count from then.
+    files : Path
+        The world's folder.
 
     Raises
     ------
@@ -85,9 +88,10 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
         for name, table in tables.items():
             if connection.execute(sa.select(table.c.id).limit(1)).first():
                 raise _refusal(f"the table {name} holds rows")
-        for name in tables:
-            _write_table(connection, name, _read(name))
-        _write_redis(context, before_redis)
+        for path in sorted(files.glob("*.csv")):
+            if rows := _read(path):
+                _write_table(connection, path.stem, rows)
+        _write_redis(context, before_redis, files)
 
 
 def _refusal(what: str) -> NotEmptyError:
@@ -96,15 +100,27 @@ def _refusal(what: str) -> NotEmptyError:
 
 
 def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]]) -> None:
+    if name == "planted":
+        return
+    if name == "chat_participants":
+        later = tables["chat_users"].to_metadata(sa.MetaData(), name=name)
+        later.indexes.clear()
+        later.create(connection, checkfirst=True)
     columns = sa.inspect(connection).get_columns(name)
     never = {one["name"]: None if one["nullable"] else "0000-00-00 00:00:00" for one in columns}
-    values = [{c: never.get(c) if v == r"\N" else v for c, v in row.items()} for row in rows]
+    values = [{c: _cell(v, never.get(c)) for c, v in row.items()} for row in rows]
     # Without types, which allow no zero date: the database itself reads numbers from text.
     connection.execute(sa.table(name, *map(sa.column, rows[0])).insert(), values)
 
 
-def _write_redis(context: Context, before: Callable[[], object]) -> None:
-    text = (folder() / "redis.json").read_text(encoding="ascii")
+def _cell(text: str, never: str | None) -> str | bytes | None:
+    if text.startswith(r"\x"):
+        return bytes.fromhex(text[2:])
+    return never if text == r"\N" else text
+
+
+def _write_redis(context: Context, before: Callable[[], object], files: Path) -> None:
+    text = (files / "redis.json").read_text(encoding="ascii")
     # The file has a byte that is not ASCII as \xNN.
     keys = json.loads(text.replace(r"\\x", r"\u00"))
     # Any: redis-py types each command for asynchronous clients as well.

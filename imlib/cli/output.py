@@ -42,10 +42,18 @@ def add_format(command: argparse.ArgumentParser) -> None:
 
 
 def add_sample(command: argparse.ArgumentParser) -> None:
-    """Add ``--sample``."""
-    command.add_argument(
-        "--sample", action="store_true", help="ask the sample world; no server is needed"
-    )
+    """Add ``--sample`` and ``--sample-deployed``: the name of a world."""
+    for flag, world, about in (
+        ("--sample", "sample", "ask the sample world; no server is needed"),
+        (
+            "--sample-deployed",
+            "deployed/4b393bf",
+            "the same for a world as telegramd's own servers left it",
+        ),
+    ):
+        command.add_argument(
+            flag, dest="sample", action="store_const", const=world, default="", help=about
+        )
 
 
 def to_user_id(text: str) -> int:
@@ -66,7 +74,7 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
     if options.sample:
         from imlib.investigation import sample_world
 
-        return sample_world()
+        return sample_world(world=options.sample)
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "

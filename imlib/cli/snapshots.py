@@ -188,7 +188,7 @@ def _audit(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
         )
-    if options.sample and whole:
+    if options.sample == "sample" and whole:
         from imlib.sample import kept_snapshot
 
         # It is the same as one taken now, and needs no server.

@@ -115,7 +115,7 @@ class Deployment(Context):
         limit: int = 1_000_000,
         user_ids: int | Collection[int] | None = None,
         unmask: Collection[str] = (),
-        mask_key: bytes | None = None,
+        mask_key: bytes | str | None = None,
         keep_incomplete: bool = False,
         unindexed: bool = False,
         timeout: float = 60,
@@ -139,9 +139,11 @@ class Deployment(Context):
         unmask : collection of str
             Masked columns to show as they are, each by name: ``devices.token``. A column's tokens
             don't join with another's, but for ids of users and of auth keys.
-        mask_key : bytes, optional
+        mask_key : bytes or str, optional
             Makes the tokens of masked values comparable between snapshots that are given the same;
-            by default each has a random key, which is never kept.
+            ``"fresh"`` is a random one. By default it is made from the database's place and a
+            secret of your own (`imlib.snapshot.mask_key`), so that your snapshots of one database
+            compare; ``info["mask_key"]`` says which. It is never in a snapshot.
         keep_incomplete : bool
             Keep what was read of Redis when the database fails, or of the database when Redis does
             not answer; ``info["incomplete"]`` then says why.

@@ -6,7 +6,10 @@ A test that stops one of them makes its own, by the function that the fixture ca
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,10 @@ from tests.private_servers.redis_sentinel import WatchedRedis, private_sentinel
 # Hypothesis would fail an example that takes 200 ms, which on a busy machine any may.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+# A person's own configuration is neither read nor written.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="imlib-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"])
 
 _ran: set[str] = set()
 _skipped: set[str] = set()

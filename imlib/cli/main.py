@@ -18,6 +18,7 @@ for example:
   imlib audit monday
   imlib audit --sample
   imlib diff monday tuesday
+  imlib sql monday "SELECT server_id, count(*) FROM sessions GROUP BY server_id"
   imlib decode -9223372036854775808_9223372036854775807 1512270533_1_42
 """
 

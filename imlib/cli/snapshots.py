@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from imlib.cli.output import (
     add_sample,
     complain,
     connected,
+    say,
     show,
     to_user_id,
 )
@@ -48,6 +50,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="show this one; may come several times",
     )
     snapshot.add_argument(
+        "--fresh-mask-key",
+        action="store_true",
+        help="mask by a random key: tokens compare with no other snapshot's",
+    )
+    snapshot.add_argument(
         "--unindexed",
         action="store_true",
         help="with --user: search large tables by columns without an index too",
@@ -70,7 +77,16 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     diff = command("diff", _diff)
     diff.add_argument("earlier", metavar="EARLIER", type=Path)
     diff.add_argument("later", metavar="LATER", type=Path)
+    diff.add_argument(
+        "--values", action="store_true", help="say what each changed column held before and after"
+    )
     add_format(diff)
+
+    sql = command("sql", _sql)
+    sql.add_argument("folder", metavar="FOLDER", type=Path, help="a snapshot that was kept")
+    sql.add_argument("query", metavar="SELECT", help="one SELECT, in DuckDB's dialect")
+    sql.add_argument("--timeout", metavar="SECONDS", type=float, help="give up after that")
+    add_format(sql)
 
 
 def _add_choice(command: argparse.ArgumentParser, folder: str) -> None:
@@ -106,8 +122,9 @@ def _snapshot(options: argparse.Namespace) -> int:
     """Read everything into frames, and keep them in a folder if one is named.
 
     What was read of Redis and all tables is printed, and kept as Parquet files. Nothing is written
-    to the servers. What is secret or personal is masked; with IMLIB_MASK_KEY (16 bytes or more) in
-    the environment two snapshots mask alike, so that their masked columns can be compared.
+    to the servers. What is secret or personal is masked. Your snapshots of one database mask alike,
+    by a key in your configuration folder, so that their masked columns can be compared; with
+    IMLIB_MASK_KEY (16 bytes or more) in the environment, so do those of other people.
 
     Exit code 0: whole; 1: incomplete, and what is missing is named; 2: it failed, nothing was kept.
 
@@ -121,14 +138,14 @@ def _snapshot(options: argparse.Namespace) -> int:
     """
     from imlib.snapshot.folder import check_new
 
-    folder = options.folder
+    folder, given = options.folder, os.environ.get("IMLIB_MASK_KEY", "").encode() or None
     if folder:
         check_new(folder)  # before the work, not after it
     snapshot = _take(
         options,
         user_ids=options.user,
         unmask=options.unmask,
-        mask_key=os.environ.get("IMLIB_MASK_KEY", "").encode() or None,
+        mask_key="fresh" if options.fresh_mask_key else given,
         keep_incomplete=options.keep_incomplete,
         unindexed=options.unindexed,
     )
@@ -212,37 +229,84 @@ def _audit(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     """Say what changed between two snapshots that were kept.
 
-    That is sessions that came, went and moved, and rows that were added, removed and changed. What
-    cannot be compared is named on stderr.
+    First how many per table, and in which columns; then each: sessions that came, went and moved,
+    rows that were added, removed and changed. What cannot be compared is named on stderr.
 
     Exit code 0: no difference; 1: some; 2: it failed, or no difference was found and something
     besides masked columns could not be compared.
 
     for example:
       imlib diff monday tuesday
-      imlib diff monday tuesday --format json
+      imlib diff monday tuesday --values --format json
     """
     from imlib.snapshot import Snapshot
+    from imlib.snapshot.difference import MASKED
 
-    rows: list[tuple[str, ...]] = []
-    difference = Snapshot.load(options.later).diff(Snapshot.load(options.earlier))
+    difference = Snapshot.load(options.later).diff(
+        Snapshot.load(options.earlier), values=options.values
+    )
+    rows: list[tuple[object, ...]] = []
     for change in ("came", "went", "moved"):
         frame = getattr(difference, change)
         servers = frame.filter(like="server_")
-        for row in frame.to_dict("records"):
-            what = _words(row, servers)
-            rows.append(("sessions", change, _words(row, _SESSION), what))
+        rows += [
+            ("sessions", change, _words(row, _SESSION), _words(row, servers))
+            for row in frame.to_dict("records")
+        ]
     for table, frame in difference.tables.items():
         for row in frame.to_dict("records"):
-            change, what = row.pop("change"), row.pop("columns")
-            rows.append((table, change, _words(row, row), what))
-    show(["frame", "change", "key", "what"], rows, options.format)
-    for name, reason in difference.left_out.items():
-        complain(f"{name} was not compared: {reason}")
+            what = [row.pop(name) for name in frame.columns[-4 if options.values else -2 :]]
+            rows.append((table, what[0], _words(row, row), *map(_narrow, what[1:])))
+    names = ["frame", "change", "key", "what", *(["before", "after"] * options.values)]
+    rows = [row + ("",) * (len(names) - len(row)) for row in rows]
+    if options.format == "table":
+        counts = Counter((row[0], row[1], row[3] if row[1] == "changed" else "") for row in rows)
+        told = [(*what, how_many) for what, how_many in counts.items()]
+        show(["frame", "change", "columns", "how many"], told, "table")
+        say("")
+    show(names, rows, options.format)
+    masked = [name for name, reason in difference.left_out.items() if reason == MASKED]
+    if masked:
+        complain(f"not compared, {MASKED}: {', '.join(masked)}")
+    for name in difference.left_out.keys() - {*masked}:
+        complain(f"{name} was not compared: {difference.left_out[name]}")
     if difference:
         return NO
     complain(f"no difference{'' if difference.whole else ' in what could be compared'}")
     return YES if difference.whole else FAILED
+
+
+def _sql(options: argparse.Namespace) -> int:
+    """Ask a snapshot that was kept, in SQL: sessions, sequences, malformed and all its tables.
+
+    The query reaches nothing else. It takes half of the machine's memory at the most.
+
+    for example:
+      imlib sql monday "SELECT server_id, count(*) AS sessions FROM sessions GROUP BY ALL"
+      imlib sql monday "SELECT * FROM user_dialogs WHERE user_id = 7" --format json
+    """
+    from pandas.api.types import is_integer_dtype
+
+    from imlib.snapshot import Snapshot
+
+    frame = Snapshot.load(options.folder).sql(options.query, timeout=options.timeout)
+    names = list(map(str, frame))
+    columns = []
+    for at, name in enumerate(names):
+        column = frame.iloc[:, at]
+        # Readers of JSON would round numbers of 64 bits.
+        wide = is_integer_dtype(column.dtype) and column.dtype.name.endswith("64")
+        shown = column.map(str, na_action="ignore") if wide else map(_narrow, column)
+        columns.append(shown)
+        if name in names[:at]:
+            names[at] = f"{name}_{at + 1}"
+    show(names, zip(*columns, strict=True), options.format)
+    return YES
+
+
+def _narrow(value: Any) -> object:
+    """Return a number of fewer than 64 bits as Python's own, which JSON has as a number."""
+    return value.item() if getattr(value, "itemsize", 8) < 8 else value
 
 
 def _words(row: dict[Any, Any], names: Iterable[Any]) -> str:

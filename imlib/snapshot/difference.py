@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -31,8 +31,9 @@ class Difference:
         server_before, server_after.
     tables : dict of str to DataFrame
         For each table that both hold: its primary key, ``change`` (``added``, ``removed``,
-        ``changed``) and ``columns``, the names of those that differ. A table without a difference
-        has an empty frame.
+        ``changed``) and ``columns``, the names of those that differ. Where values were asked for
+        there is a row per changed column, with ``before`` and ``after``. A table without a
+        difference has an empty frame.
     left_out : dict of str to str
         ``sessions``, tables (``users``) and columns (``users.phone``) that could not be compared,
         each with the reason.
@@ -47,7 +48,7 @@ class Difference:
     @property
     def whole(self) -> bool:
         """Whether everything was compared, apart from columns that are masked under two keys."""
-        return set(self.left_out.values()) <= {_MASKED}
+        return set(self.left_out.values()) <= {MASKED}
 
     def __bool__(self) -> bool:
         return any(map(len, (self.came, self.went, self.moved, *self.tables.values())))
@@ -60,7 +61,7 @@ class Difference:
         return printable(f"<Difference: {sessions}; {rows or 'no row'}>")
 
 
-def compare(later: Snapshot, earlier: Snapshot) -> Difference:
+def compare(later: Snapshot, earlier: Snapshot, *, values: bool = False) -> Difference:
     """Compare two snapshots; see `imlib.Snapshot.diff`."""
     left_out: dict[str, str] = {}
     # They may have been asked for in another order.
@@ -91,7 +92,7 @@ def compare(later: Snapshot, earlier: Snapshot) -> Difference:
             continue
         left_out |= {f"{name}.{column}": reason for column, reason in hidden.items()}
         key = later.info["tables"][name]["primary_key"]
-        tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden)
+        tables[name] = _rows(later.tables[name], earlier.tables[name], key, hidden, values)
     return Difference(
         _only_in(now, then).reset_index(),
         _only_in(then, now).reset_index(),
@@ -115,8 +116,8 @@ def _incomparable(
         return "it has no primary key to tell its rows by"
     if key != earlier.info["tables"][name]["primary_key"]:
         return "its primary key is another one now"
-    if {"change", "columns"} & set(key):
-        return "its primary key has a column named change or columns"
+    if own := {"change", "columns", "before", "after"} & set(key):
+        return f"its primary key has a column named {min(own)}"
     for which, snapshot in (("later", later), ("earlier", earlier)):
         facts, frame = snapshot.info["tables"][name], snapshot.tables[name]
         # Two filters by the same users give the same rows. Two conditions can be different ones.
@@ -134,7 +135,7 @@ def _incomparable(
     return ""
 
 
-_MASKED = "masked, and not under one key"
+MASKED: Final = "masked, and not under one key"
 
 
 def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
@@ -149,7 +150,7 @@ def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
     hidden = {}
     for column in dict.fromkeys([*now.columns, *then.columns]):
         if column in masked and column in now:
-            hidden[column] = _MASKED
+            hidden[column] = MASKED
         elif column not in now or column not in then:
             hidden[column] = "only in one of the two"
         elif column in carried and now[column].dtype != then[column].dtype:
@@ -158,7 +159,11 @@ def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:
 
 
 def _rows(
-    later: pd.DataFrame, earlier: pd.DataFrame, key: list[str], hidden: Collection[str]
+    later: pd.DataFrame,
+    earlier: pd.DataFrame,
+    key: list[str],
+    hidden: Collection[str],
+    values: bool,
 ) -> pd.DataFrame:
     # Keys become Python objects in two cases. If their types differ: pandas would compare signed
     # with unsigned as floats. If one is NULL, which SQLite allows: an index of numbers finds none.
@@ -177,15 +182,25 @@ def _rows(
         unequal = (left != right).to_numpy(bool, na_value=True)
         # Missing is equal to missing and to nothing else.
         differs[:, at] = unequal & ~(left.isna() & right.isna())
-    changed = np.flatnonzero(differs.any(axis=1))
-    names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
+    told: dict[str, pd.Series] = {}
+    if values:
+        changed, which = differs.nonzero()
+        names = [shared[column] for column in which]
+        for title, frame in (("before", then), ("after", now)):
+            places = frame.index.get_indexer(both[changed])
+            found = [frame[name].iloc[at] for name, at in zip(names, places, strict=True)]
+            told[title] = pd.Series(found, dtype=object)
+    else:
+        changed = np.flatnonzero(differs.any(axis=1))
+        names = [", ".join(np.array(shared)[row]) for row in differs[changed]]
     parts = []
-    for change, index, columns in (
-        ("added", _only_in(now, then).index, ""),
-        ("removed", _only_in(then, now).index, ""),
-        ("changed", both[changed], names),
+    nothing = dict.fromkeys(told)
+    for change, index, columns, more in (
+        ("added", _only_in(now, then).index, "", nothing),
+        ("removed", _only_in(then, now).index, "", nothing),
+        ("changed", both[changed], names, told),
     ):
-        part = index.to_frame(index=False).assign(change=change, columns=columns)
+        part = index.to_frame(index=False).assign(change=change, columns=columns, **more)
         parts.append(part.astype({"change": "str", "columns": "str"}))
     rows, order = pd.concat(parts), [*key, "change"]
     try:

@@ -102,6 +102,9 @@ class SnapshotInfo(TablesInfo, total=False):
         The users who were asked for; None: all.
     where : list of str
         The tables that have a condition.
+    mask_key : str
+        Where the key of the tokens comes from: ``given``, ``kept for this database``, or
+        ``random`` with the reason.
     missing_indexes : list of str or None
         None if that could not be found out.
     in_both_layouts, never_expire : list of int
@@ -133,6 +136,7 @@ class SnapshotInfo(TablesInfo, total=False):
     lease: str
     user_ids: list[int] | None
     where: list[str]
+    mask_key: str
     missing_indexes: list[str] | None
     in_both_layouts: list[int]
     never_expire: list[int]

@@ -75,7 +75,7 @@ class Masking:
     ['masked:ea7d62b4710ddc43f24a', None, 'masked:ea7d62b4710ddc43f24a']
     """
 
-    def __init__(self, key: bytes | None = None, unmask: Collection[str] = ()) -> None:
+    def __init__(self, key: bytes | str | None = None, unmask: Collection[str] = ()) -> None:
         key = secrets.token_bytes() if key is None else key
         if not isinstance(key, bytes):
             raise InvalidValueError(

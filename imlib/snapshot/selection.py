@@ -60,7 +60,7 @@ class SnapshotRequest:
     limit: int = 1_000_000
     user_ids: list[int] | None = None
     unmask: Collection[str] = ()
-    mask_key: bytes | None = field(default=None, repr=False)
+    mask_key: bytes | str | None = field(default=None, repr=False)
     keep_incomplete: bool = False
     unindexed: bool = False
     timeout: float = 60

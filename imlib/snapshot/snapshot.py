@@ -123,9 +123,12 @@ class Snapshot:
             info=info,
         )
 
-    def diff(self, earlier: Snapshot) -> Difference:
-        """Compare with an earlier snapshot: who came, went and moved, and which rows changed."""
-        return compare(self, earlier)
+    def diff(self, earlier: Snapshot, *, values: bool = False) -> Difference:
+        """Compare with an earlier snapshot: who came, went and moved, and which rows changed.
+
+        With ``values`` each change says what was there before, and what is after it.
+        """
+        return compare(self, earlier, values=values)
 
     def audit(self, checks: Collection[str] | None = None) -> pd.DataFrame:
         """Return what `imlib.audit.audit` finds in this snapshot."""

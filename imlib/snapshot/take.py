@@ -20,6 +20,7 @@ from imlib.servers.redis import NO_TOUCH, RedisServer, looking
 from imlib.servers.redis_pipeline import round_trip, server_address
 from imlib.servers.sql import masked_url, replication
 from imlib.snapshot.info import SnapshotInfo, TableFacts
+from imlib.snapshot.mask_key import choose_key
 from imlib.snapshot.selection import SnapshotRequest
 from imlib.snapshot.sequences import compare_sequences, read_mirror
 from imlib.snapshot.sessions import (
@@ -46,6 +47,8 @@ def take_snapshot(
     began = time.monotonic()
     users, clock = request.user_ids, context.reader_clock
     client, engine = looking(context.redis), context.replica
+    # By the primary's place: its replica has the same rows.
+    request, key_is = choose_key(request, context.engine.url)
     skew, redis_clock, untouched = math.nan, time.time(), None
     before: dict[str, int] | None = None
     old: dict[str, str] = {}
@@ -95,6 +98,7 @@ def take_snapshot(
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
+        "mask_key": key_is,
         "incomplete": "; ".join(lost) or None,
         "redis_unfit": unfit,
         "idle_times_kept": untouched in (b"OK", "OK", True),

@@ -295,9 +295,9 @@ def _duplicate_random_id(snapshot: Snapshot) -> Iterator[Found]:
 def _body_not_json(snapshot: Snapshot) -> Iterator[Found]:
     """A body that is no JSON: an older server wrote it, or it is damaged. Judged before masking."""
     facts = snapshot.info["tables"]["messages"]
-    for number in facts["not_json"]:
+    for number in facts["unreadable"]:
         yield f"message {number}", "its body is no JSON", _select("messages", id=number)
-    if more := facts.get("not_json_more"):
+    if more := facts.get("unreadable_more"):
         query = "take a snapshot with a where-clause on messages.id"
         yield "more", f"{more} more were counted and not kept", query
 

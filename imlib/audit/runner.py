@@ -120,7 +120,7 @@ def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) ->
     columns.pop("messages.message_data", None)
     if odd := [name for name, column in columns.items() if not is_integer_dtype(column)]:
         return f"carried as something else than integers: {', '.join(odd)}"
-    if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
+    if check == "body_not_json" and "unreadable" not in facts.get("messages", {}):
         return "the snapshot does not say which bodies are JSON"
     for part, reason in (
         ("truncated", "cut short by the row limit"),

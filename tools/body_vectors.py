@@ -54,6 +54,15 @@ def protobuf(fields: dict[Any, Any]) -> bytes:
     return message({names.get(name, name): value for name, value in fields.items()})
 
 
+def go_json(fields: dict[str, Any]) -> bytes:
+    """Return telegramd's JSON of these fields, as Go writes it."""
+    body = {"constructor": -1_940_157_347, "data2": fields}
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    for one in "<>&":
+        text = text.replace(one, f"\\u00{ord(one):x}")
+    return text.encode()
+
+
 def in_utf8_column(raw: bytes) -> bytes:
     """Return what a text column of MariaDB's utf8 leaves of bytes, outside strict mode."""
     kept = raw.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
@@ -171,18 +180,18 @@ def vectors() -> dict[str, Any]:
             damaged.append({"name": name, **left})
     for name, (form, kind, value, said_by) in OTHER_FORMS.items():
         is_go = form == "go_json"
-        body = {"constructor": -1_940_157_347, "data2": value} if is_go else value
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=not is_go)
-        if is_go:
-            for one_of in "<>&":
-                text = text.replace(one_of, f"\\u00{ord(one_of):x}")
+        raw = (
+            go_json(value)
+            if isinstance(value, dict) and is_go
+            else json.dumps(value, separators=(",", ":")).encode()
+        )
         said = {"text": None, "action": None}
         if said_by:
             assert isinstance(value, dict)
             said["text" if said_by == "message" else "action"] = value[said_by]
         one = {"name": name, "encoding": form, "sender_user_id": 7, "stored_type": kind}
-        one |= {"message_type": kind - is_go, "hex": text.encode().hex(), **said}
-        valid.append(one | {"body": body})
+        one |= {"message_type": kind - is_go, "hex": raw.hex(), **said}
+        valid.append(one | {"body": json.loads(raw)})
     unreadable = [
         {"name": name, "sender_user_id": sender, "hex": raw.hex()}
         for name, (sender, raw) in UNREADABLE.items()

@@ -34,7 +34,7 @@ class DeviceState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other side of a conversation: a user, or a chat.
+    """The other side of a conversation: a user, a chat, or oneself.
 
     Parameters
     ----------
@@ -61,12 +61,17 @@ class Peer:
         """Return a chat as a peer."""
         return cls(PeerType.CHAT, chat_id)
 
+    @classmethod
+    def self(cls, user_id: int) -> Self:
+        """Return a user's own saved messages as a peer, as the deployed server stores them."""
+        return cls(PeerType.SELF, user_id)
+
     def columns(self) -> dict[str, int]:
         """Return the two columns that hold a peer in a table."""
         return {"peer_type": int(self.peer_type), "peer_id": self.peer_id}
 
 
-_TALKS = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
+_TALKS = (PeerType.SELF, PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:

@@ -198,21 +198,22 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         "body_not_json",
         snapshot(
             tables={"messages": BODIES},
-            said={"messages": {"not_json": [10, 11], "not_json_more": 0}},
+            said={"messages": {"unreadable": [10, 11], "unreadable_more": 0}},
         ),
         ["message 10", "message 11"],
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+            tables={"messages": BODIES}, said={"messages": {"unreadable": [], "unreadable_more": 0}}
         ),
     ),
     (
         "body_not_json",
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [10], "not_json_more": 7}}
+            tables={"messages": BODIES},
+            said={"messages": {"unreadable": [10], "unreadable_more": 7}},
         ),
         ["message 10", "more"],
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+            tables={"messages": BODIES}, said={"messages": {"unreadable": [], "unreadable_more": 0}}
         ),
     ),
     (
@@ -385,7 +386,7 @@ def test_null_names_nothing() -> None:
             "body_not_json",
             snapshot(
                 tables={"messages": BODIES},
-                said={"messages": {"not_json": [], "not_json_more": 7}},
+                said={"messages": {"unreadable": [], "unreadable_more": 7}},
             ),
             "7 more were counted and not kept",
         ),

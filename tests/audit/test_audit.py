@@ -196,24 +196,25 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         snapshot(tables={"messages": messages((1, 7, BIG), (2, 8, BIG), (3, 7, BIG - 1))}),
     ),
     (
-        "body_not_json",
+        "body_unreadable",
         snapshot(
             tables={"messages": BODIES},
-            said={"messages": {"not_json": [10, 11], "not_json_more": 0}},
+            said={"messages": {"unreadable": [10, 11], "unreadable_more": 0}},
         ),
         ["message 10", "message 11"],
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+            tables={"messages": BODIES}, said={"messages": {"unreadable": [], "unreadable_more": 0}}
         ),
     ),
     (
-        "body_not_json",
+        "body_unreadable",
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [10], "not_json_more": 7}}
+            tables={"messages": BODIES},
+            said={"messages": {"unreadable": [10], "unreadable_more": 7}},
         ),
         ["message 10", "more"],
         snapshot(
-            tables={"messages": BODIES}, said={"messages": {"not_json": [], "not_json_more": 0}}
+            tables={"messages": BODIES}, said={"messages": {"unreadable": [], "unreadable_more": 0}}
         ),
     ),
     (
@@ -226,7 +227,7 @@ CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
 IDS = [f"{name} {at}" for at, (name, *_) in enumerate(CASES)]
 SEVERITY = {
     **dict.fromkeys(["ghost", "mixed_layouts", "missing_index"], "info"),
-    "body_not_json": "warning",
+    "body_unreadable": "warning",
     **dict.fromkeys(
         ["key_without_ttl", "malformed", "future_session", "orphan_session", "sequence_ahead"],
         "warning",
@@ -383,10 +384,10 @@ def test_null_names_nothing() -> None:
         ("orphan_participant", snapshot(tables=chats([(1, 9)])), "the user is not in users"),
         ("orphan_participant", snapshot(tables=chats([(2, 7)])), "the chat is not in chats"),
         (
-            "body_not_json",
+            "body_unreadable",
             snapshot(
                 tables={"messages": BODIES},
-                said={"messages": {"not_json": [], "not_json_more": 7}},
+                said={"messages": {"unreadable": [], "unreadable_more": 7}},
             ),
             "7 more were counted and not kept",
         ),
@@ -480,7 +481,7 @@ def test_bodies_that_nobody_judged_are_skipped() -> None:
     """Where a snapshot does not say which bodies are JSON, as an older one, that is no
     all-clear.
     """
-    assert [("skipped", "")] == found(snapshot(tables={"messages": BODIES}), "body_not_json")
+    assert [("skipped", "")] == found(snapshot(tables={"messages": BODIES}), "body_unreadable")
 
 
 @pytest.fixture(scope="module")

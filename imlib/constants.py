@@ -56,7 +56,10 @@ class TokenType(IntEnum):
 
 
 class MessageType(IntEnum):
-    """What a row of ``messages`` holds (``messages.message_type``)."""
+    """What a row of ``messages`` holds (``messages.message_type``).
+
+    Beside its JSON the deployed server stores one more than these: 1 empty, 2 message, 3 service.
+    """
 
     UNKNOWN = 0
     MESSAGE = 1

@@ -31,10 +31,16 @@ class TableFacts(TypedDict, total=False):
     could_not_carry : dict of str to str
         Columns that are carried as another type than declared, each with the reason; also nullable
         columns that hold zero dates.
-    not_json : list of int
-        For ``messages``: the ids of messages whose body is no JSON, at most 1,000.
-    not_json_more : int
+    unreadable : list of int
+        For ``messages``: the ids of messages whose body is in none of the three forms, at most
+        1,000.
+    unreadable_more : int
         How many there are beyond those.
+    damaged_by_column : int
+        How many bodies are protobuf that lost bytes in a text column; these are not among the
+        unreadable ones.
+    damaged_samples : list of int
+        The ids of three of them.
     """
 
     rows: int
@@ -44,8 +50,10 @@ class TableFacts(TypedDict, total=False):
     masked: list[str]
     not_at_same_instant: bool
     could_not_carry: dict[str, str]
-    not_json: list[int]
-    not_json_more: int
+    unreadable: list[int]
+    unreadable_more: int
+    damaged_by_column: int
+    damaged_samples: list[int]
 
 
 class TablesInfo(TypedDict, total=False):

@@ -14,7 +14,7 @@ from sqlalchemy import event
 
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.errors import InvalidValueError, NotFoundError, ReadOnlyError
-from imlib.message_body import decode_body, encode_body, is_same_body
+from imlib.message_body import encode_body
 from imlib.models.message import MessageModel
 from imlib.models.records import Peer
 from tests.models.stack import NOW, Stack, open_stack
@@ -179,22 +179,6 @@ def test_the_same_body_in_another_form(stack: Stack, stored: str, same: bool) ->
     else:
         with pytest.raises(InvalidValueError, match=f"is message {message_id}'s"):
             stack.messages.send_message(ann, Peer.user(ben), "hé", 7)
-
-
-@pytest.mark.parametrize(
-    ("body", "other", "same"),
-    [
-        ({"a": 1, "b": [2, (3,)]}, {"b": [2, [3]], "a": 1}, True),
-        ({1: "\ud800"}, {"1": "\ud800"}, True),
-        ({"a": 1}, {"a": True}, False),
-        ({"a": 0}, {"a": False}, False),
-        ({"a": None}, {}, False),
-        ([1, 2], [2, 1], False),
-    ],
-)
-def test_bodies_that_are_the_same(body: object, other: object, same: bool) -> None:
-    """Two bodies are the same if JSON makes them so: true is not 1, and keys have no order."""
-    assert same is is_same_body(encode_body(body).encode(), encode_body(other))
 
 
 def test_history_wants_a_random_id(stack: Stack) -> None:
@@ -543,23 +527,9 @@ def test_a_body_that_is_no_json(stack: Stack) -> None:
     first, second = stack.messages.get_messages_by_id_list(ben, [good, bad])
     assert ("\U0001f600 hello", None) == (first.text, first.body_problem)
     assert ("#1 übel \U0001f600".encode(), None) == (second.body, second.text)
-    assert "no JSON" in str(second.body_problem)
+    assert "neither JSON nor protobuf" in str(second.body_problem)
     assert all(ord(character) < 128 for character in stack.rows("messages")[0]["message_data"])
     assert "hello" not in repr(first)
-
-
-def test_bodies() -> None:
-    """What JSON can hold survives, lone surrogates included; what it cannot is refused."""
-    bodies: list[object] = ["", "\ud800", {"a": [1, 2**70, None, True, "\x00"]}, 0]
-    for body in bodies:
-        assert (body, None) == decode_body(encode_body(body).encode())
-    for bad in (float("nan"), {1, 2}, object()):
-        with pytest.raises(InvalidValueError):
-            encode_body(bad)
-    for raw in (b"", b"{", b"\xff", b"[" * 100_000):
-        kept, problem = decode_body(raw)
-        assert raw == kept
-        assert problem
 
 
 @pytest.mark.parametrize(

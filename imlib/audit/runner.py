@@ -202,7 +202,7 @@ class _Run:
             "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
             "now_s": info.get("taken_at") if self.at is None else self.at,
             # Times to live are of the instant of the reading.
-            "live": self.at is None,
+            "live": self.at is None and info.get("clock") != "turned",
             # In tables that imlib made, who leaves a chat is kept: those have all indexes.
             "ours": self.participants == "chat_users" and info.get("missing_indexes") == [],
             "malformed_more": info.get("malformed_not_kept", 0),

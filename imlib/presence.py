@@ -274,13 +274,13 @@ def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -
     return entries
 
 
-def online_in(batch: Batch) -> list[list[SessionStatus]]:
+def online_in(batch: Batch, check_online_timeout: int) -> list[list[SessionStatus]]:
     """Return for each key of a batch the sessions that count, ordered by auth key and session.
 
     Where one session is written in both layouts, the later report counts; at a tie, the documented
     one.
     """
-    oldest = cutoff(batch.clock)
+    oldest = cutoff(batch.clock, check_online_timeout)
     owners = list(chain.from_iterable(map(repeat, batch.user_ids, batch.sizes)))
     parsed = SessionStatus.parse_many(batch.fields, batch.values, owners)
     entries = zip(batch.fields, parsed, strict=True)

@@ -4,6 +4,8 @@ Servers are named by environment variables, so that no password stands in a list
   IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
   IMLIB_DATABASE_URL  mysql+pymysql://user:password@host/database, sqlite:///file
   IMLIB_REPLICA_URL   a replica of the database, for reads
+  IMLIB_ONLINE_TIMEOUT, IMLIB_CHECK_ONLINE_TIMEOUT
+                      how long they lease presence, in seconds, if not for 15 and 17
 Without any: --sample asks a small made-up world on a private server, at its one instant.
 
 exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,

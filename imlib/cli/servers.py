@@ -38,7 +38,7 @@ def servers(options: argparse.Namespace) -> int:
                 "redis": lambda: _redis(deployment),
                 "role": lambda: _redis_role(deployment),
                 "memory": lambda: _memory(deployment),
-                "lease": lambda: f"{deployment.lease}",
+                "lease": lambda: deployment.lease_words,
                 "skew": lambda: _skew(deployment),
             }
         ]

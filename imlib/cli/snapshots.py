@@ -183,10 +183,13 @@ def _audit(options: argparse.Namespace) -> int:
         show(["check", "severity", "about", "needs"], rows, options.format)
         return YES
     known(options.check)  # before the work, not after it
-    folder, whole = options.folder, options.tables is None and options.limit == _ROWS
+    periods = options.online_timeout, options.check_online_timeout
+    whole = options.tables is None and options.limit == _ROWS and periods == (None, None)
+    folder = options.folder
     if folder and (options.sample or not whole):
         raise ConfigurationError(
-            f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
+            "--tables, --limit, --sample and the timeouts are of a snapshot taken now, not of "
+            f"{folder}"
         )
     if options.sample and whole:
         from imlib.sample import kept_snapshot

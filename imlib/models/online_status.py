@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ImlibError, InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
 from imlib.presence import (
@@ -61,7 +60,8 @@ class OnlineStatusModel:
     A session counts while ``clock - 17 < now``, on both leases. Times are read by Redis's own
     clock, taken in the same round trip, unless the deployment or the call names another. On the
     field lease Redis forgets a session by its own clock as well, 17 s after the write: where the
-    clocks disagree its answer is a subset of the key lease's.
+    clocks disagree its answer is a subset of the key lease's. Here and below 15 s and 17 s are the
+    specification's periods; a deployment may have others (`imlib.connect`).
 
     A Redis user needs EVAL, HSET and EXPIRE to report (on the field lease HSETEX for HSET, or
     HEXPIRE beside it), EVAL, HMGET and HDEL for a goodbye.
@@ -208,7 +208,7 @@ class OnlineStatusModel:
             self._context.check_open()
             return {}
         batch = read_users(self._context.redis, ids, clock or self._context.reader_clock)
-        return dict(zip(ids, online_in(batch), strict=True))
+        return dict(zip(ids, self._online_in(batch), strict=True))
 
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
@@ -229,7 +229,7 @@ class OnlineStatusModel:
         for read in scan_batches(
             self._context.redis, clock or self._context.reader_clock, size=batch
         ):
-            for user_id, sessions in zip(read.user_ids, online_in(read), strict=True):
+            for user_id, sessions in zip(read.user_ids, self._online_in(read), strict=True):
                 if sessions:
                     yield user_id, sessions
 
@@ -262,18 +262,21 @@ class OnlineStatusModel:
         found = {problem for batch in batches for problem in malformed_in(batch)}
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
 
+    def _online_in(self, batch: Batch) -> list[list[SessionStatus]]:
+        return online_in(batch, self._context.check_online_timeout)
+
     def _renewals(self, every: list[SessionStatus], keys: list[list[str]]) -> Iterator[Command]:
         """Give the commands that renew sessions, and note in ``keys`` the keys of each."""
-        layout = self._context.layout
+        context = self._context
         for start in range(0, len(every), _SCRIPT_SESSIONS):
             by_key: dict[str, list[str]] = defaultdict(list)
             for status in every[start : start + _SCRIPT_SESSIONS]:
                 by_key[status.to_key()] += (
-                    status.to_field(layout),
-                    status.to_value(layout),
+                    status.to_field(context.layout),
+                    status.to_value(context.layout),
                 )
             keys.append(list(by_key))
-            words: list[str | int] = [int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT)]
+            words: list[str | int] = [context.online_timeout, context.check_online_timeout]
             for entries in by_key.values():
                 words += (len(entries), *entries)
             # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one

@@ -98,6 +98,9 @@ class SnapshotInfo(TablesInfo, total=False):
     redis, redis_at, database_at : str
         Kinds, versions and places of the servers, without passwords.
     lease : str
+    online_timeout, check_online_timeout : int
+        The two periods of a lease, in seconds, by which sessions were judged. Snapshots that were
+        kept by an older imlib lack them: they were judged by 15 and 17.
     user_ids : list of int or None
         The users who were asked for; None: all.
     where : list of str
@@ -131,6 +134,8 @@ class SnapshotInfo(TablesInfo, total=False):
     redis_at: str
     database_at: str
     lease: str
+    online_timeout: int
+    check_online_timeout: int
     user_ids: list[int] | None
     where: list[str]
     missing_indexes: list[str] | None

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from redis import Redis
 
+from imlib.constants import CHECK_ONLINE_TIMEOUT
 from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
@@ -58,6 +59,7 @@ def read_sessions(
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    check_online_timeout: int = CHECK_ONLINE_TIMEOUT,
 ) -> SessionsRead:
     """Read presence keys into the frame ``sessions``, and list what cannot be read.
 
@@ -72,6 +74,8 @@ def read_sessions(
         Whose keys to read; by default all are scanned.
     progress : callable, optional
         Called after each batch with the number of its sessions.
+    check_online_timeout : int
+        How long a report counts, in seconds.
     """
     # The first part has no rows: the columns have their types even if nobody is online.
     parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
@@ -86,7 +90,7 @@ def read_sessions(
         batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
-        parts.append(_columns(batch, columns))
+        parts.append(_columns(batch, columns, cutoff(batch.clock, check_online_timeout)))
         for user_id, size, ttl_ms in zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True):
             if size and ttl_ms == -1:
                 never_expire.add(user_id)
@@ -133,7 +137,7 @@ _TYPES: Final = {
 }
 
 
-def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
+def _columns(batch: Batch, columns: SessionColumns, oldest: int) -> dict[str, NDArray[Any]]:
     # None becomes NaN.
     ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)
     ttls_ms[ttls_ms == -1] = np.nan
@@ -142,7 +146,7 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         **{part: getattr(columns, part) for part in PARTS},
         # A float, because clock - now may be beyond int64.
         "age_s": float(batch.clock) - columns.now,
-        "online": columns.now > cutoff(batch.clock),
+        "online": columns.now > oldest,
         "deployed": columns.deployed,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }

@@ -64,7 +64,7 @@ def take_snapshot(
                 raise
             unfit = dict.fromkeys(("sessions", "sequences"), str(problem))
         there = None if "sessions" in unfit else client
-        presence = read_sessions(there, clock, users, bar.update)
+        presence = read_sessions(there, clock, users, bar.update, context.check_online_timeout)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
         after, of_mirror = (None, []) if unfit else read_mirror(client, users)
     unfit = old | unfit
@@ -92,6 +92,8 @@ def take_snapshot(
         "redis_at": server_address(client),
         "database_at": masked_url(engine),
         "lease": str(context.lease),
+        "online_timeout": context.online_timeout,
+        "check_online_timeout": context.check_online_timeout,
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,

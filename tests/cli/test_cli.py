@@ -33,7 +33,10 @@ from tests.snapshot.frames import snapshot, table
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
-VARIABLES = ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY")
+VARIABLES = (
+    *("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY"),
+    *("IMLIB_ONLINE_TIMEOUT", "IMLIB_CHECK_ONLINE_TIMEOUT"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -643,6 +646,53 @@ class TestShow:
             f"{name}{' ' * (6 - width)}1"
             for name, width in zip(names, (4, 1, 2, 1, 4, 4), strict=True)
         ] == (lines[1:])
+
+
+@pytest.mark.parametrize("command", ["servers", "who 7", "snapshot", "audit"])
+def test_periods_that_are_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no whole number is the usage's matter, another one is told as connect tells it."""
+    with pytest.raises(SystemExit):
+        run(*command.split(), "--sample", "--online-timeout", "6_0")
+    assert "'6_0': allowed are whole seconds, such as 60" in capsys.readouterr().err
+    assert 2 == run(*command.split(), "--sample", "--online-timeout", "0")
+    assert "online_timeout is 0: it must be whole seconds, from 1" in capsys.readouterr().err
+    assert 2 == run(*command.split(), "--sample", "--online-timeout", "60")
+    assert "less than online_timeout, 60" in capsys.readouterr().err
+
+
+def test_periods_of_other_lengths(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report of 40 s ago counts where servers lease for 60 and 70 s, by option or variable."""
+    periods = ("--online-timeout", "60", "--check-online-timeout", "70")
+    with imlib.connect("embedded://", "embedded://") as deployment:
+        name_servers(monkeypatch, deployment)
+        at = int(deployment.redis.time()[0]) - 40
+        status = imlib.SessionStatus(7, 1, 2, 3, 4, at)
+        deployment.online_status.set_online(status)
+        assert 1 == run("who", "7")
+        assert 0 == run("who", "7", *periods)
+        assert 0 == run("servers", *periods)
+        assert "60 s; a report counts for 70 s" in capsys.readouterr().out
+        monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
+        monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "70")
+        assert 0 == run("who", "7")
+        assert 0 == run("snapshot", "kept")
+        assert imlib.Snapshot.load("kept").sessions["online"].all()
+        assert 70 == imlib.Snapshot.load("kept").info["check_online_timeout"]
+
+
+def test_the_sample_world_has_its_own_periods(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the variables say of the user's servers changes nothing of it; an option does."""
+    assert 0 == run("who", "1", "--sample", "--format", "json")
+    usual = capsys.readouterr().out
+    monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
+    monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "7000")
+    assert 0 == run("who", "1", "--sample", "--format", "json")
+    assert usual == capsys.readouterr().out
+    assert 0 == run("who", "4", "--sample", "--check-online-timeout", "7000")
 
 
 def test_what_servers_says(

@@ -112,7 +112,11 @@ class Stage:
 
 @contextmanager
 def on_stage(
-    backend: Backend, url: str, folder: Path, layout: imlib.Layout | str = "documented"
+    backend: Backend,
+    url: str,
+    folder: Path,
+    layout: imlib.Layout | str = "documented",
+    **periods: int,
 ) -> Iterator[Stage]:
     """Give a stage on the server at `url`, emptied afterwards."""
     clock = imlib.ManualClock(START)
@@ -123,6 +127,7 @@ def on_stage(
         lease=backend.lease,
         layout=layout,
         clock=clock,
+        **periods,
     ) as deployment:
         assert backend.lease is deployment.lease
         yield Stage(backend, deployment, clock)

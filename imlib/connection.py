@@ -20,7 +20,7 @@ from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import private_urls
 from imlib.servers.redis import EMBEDDED, choose_lease, open_redis
 from imlib.servers.urls import ServerUrl, check_urls
-from imlib.session_status import Layout, parse_int64
+from imlib.session_status import WRITTEN, Layout, parse_int64
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -74,7 +74,7 @@ def connect(
         For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
         The layout that is written: ``documented``, or ``deployed`` beside telegramd's own servers.
-        Both are read.
+        These and ``deployed_2018``, which is read only, are read.
     lease : Lease or str
         ``key``, ``field`` or ``auto``. With ``auto`` it is the field lease if the server can give
         hash fields a time to live, but the key lease beside deployed servers, whose HSET would
@@ -120,10 +120,13 @@ def connect(
     )
     if scratch and read_only:
         raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
-    choices = ("layout", layout, [*Layout]), ("lease", lease, [*Lease, "auto"])
+    choices = ("layout", layout, WRITTEN), ("lease", lease, [*Lease, "auto"])
     for name, chosen, allowed in choices:
         if chosen not in allowed:
-            raise ConfigurationError(f"{name} is {chosen!r}: allowed are {', '.join(allowed)}")
+            only_read = ". It is only read" if chosen in [*Layout] else ""
+            raise ConfigurationError(
+                f"{name} is {chosen!r}: allowed are {', '.join(allowed)}{only_read}"
+            )
     leases_s = _leases_s(online_timeout, check_online_timeout)
     own_database = database_url == EMBEDDED
     if own_database and replica_url:
@@ -207,12 +210,14 @@ def _seconds(name: str, given: object, default: int) -> int:
         told = os.environ.get(name) or int(default)
         given = parse_int64(told.encode(errors="replace")) if isinstance(told, str) else told
     # A bool counts as an integer, and is none.
-    if isinstance(given, bool) or not isinstance(given, Integral) or not 1 <= given <= _LONGEST:
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    seconds = int(given) if whole else 0  # type: ignore[call-overload]  # mypy doesn't follow
+    if not 1 <= seconds <= _LONGEST:
         raise ConfigurationError(
             f"{name} is {shortened(told)}: it must be whole seconds, from 1 to {_LONGEST}, such as "
             f"{default}"
         )
-    return int(given)
+    return seconds
 
 
 def get_account_model() -> AccountModel:

@@ -29,7 +29,7 @@ class Context:
     server : RedisServer
         Kind and version of the Redis server, and what it can do.
     layout : Layout
-        The layout that is written; both are read.
+        The layout that is written; all are read.
     lease : Lease
         The lease in force: what was asked for, or what the server can do.
     clock : callable

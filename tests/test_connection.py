@@ -204,6 +204,8 @@ def test_urls_that_are_none(url: str) -> None:
     [
         ({"layout": "both"}, "layout is 'both': allowed are documented, deployed"),
         ({"layout": None}, "layout is None: allowed are documented, deployed"),
+        ({"layout": "deployed_2018"}, "allowed are documented, deployed. It is only read"),
+        ({"layout": imlib.Layout.DEPLOYED_2018}, "documented, deployed. It is only read"),
         ({"lease": "hash"}, "lease is 'hash': allowed are key, field, auto"),
         ({"lease": None}, "lease is None: allowed are key, field, auto"),
         ({"scratch": True, "read_only": True}, "choose one"),

@@ -60,7 +60,7 @@ from imlib.cli.output import (
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
-from imlib.session_status import PATTERNS, WIDTHS, check_width
+from imlib.session_status import WIDTHS, check_width, layout_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,8 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     decode = command("decode", _decode)
     # argparse would take -5_6 for an option, because it is no number.
     decode._negative_number_matcher = re.compile(r"-[\d_@]")
-    decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
-    decode.add_argument("value", metavar="VALUE", help="such as 1512270533_1_42 or 1@42@1512270533")
+    decode.add_argument("field", metavar="FIELD", help="such as 5_6, 5@6 or 5")
+    decode.add_argument(
+        "value", metavar="VALUE", help="such as 1512270533_1_42, 1@42@1512270533 or 1@1540000000@85"
+    )
     decode.add_argument(
         "--user", type=to_user_id, default=0, help="whose entry it is, for the output (default: 0)"
     )
@@ -225,10 +227,12 @@ def _sample(options: argparse.Namespace) -> int:
 def _decode(options: argparse.Namespace) -> int:
     """Say what a hash field and value mean; no server is needed.
 
-    They may be of either layout.
+    They may be of any layout: documented, deployed, or deployed_2018, which imlib only reads: its
+    field is the auth key alone, and its sessions and connections are 0.
 
     for example:
       imlib decode -5_6 1512270533_1_42
+      imlib decode -5 1@1540000000@85
     """
     try:
         check_width("user_id", options.user)
@@ -241,11 +245,10 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         complain(refusal.reason)
         return NO
-    layout = next(one for one, (field, _) in PATTERNS.items() if re.fullmatch(field, options.field))
     date = "beyond the calendar"
     with suppress(OverflowError, ValueError, OSError):
         date = f"{datetime.fromtimestamp(status.now, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    told = {"layout": layout} | asdict(status) | {"date": date}
+    told = {"layout": layout_of(options.field)} | asdict(status) | {"date": date}
     for name, value in told.items():
         say(f"{name:18}{value}")
     return YES

@@ -128,7 +128,7 @@ class OnlineStatusModel:
             raise self._refusal(refused, len(every_key)) from next(iter(refused.values()))
 
     def set_offline(self, status: SessionStatus, *, force: bool = False) -> bool:
-        """Remove a session's entries, in both layouts, and its user's key with the last of all.
+        """Remove a session's entries, in all layouts, and its user's key with the last of all.
 
         A goodbye concerns its own connection. What the session has reported on another one, by
         ``server_id`` and ``netlib_session_id``, stays, whenever it was reported. No time to live is
@@ -154,12 +154,18 @@ class OnlineStatusModel:
         """
         self._context.check_writable("set_offline")
         key, field = status.to_key(), status.to_field()
-        command: Command = ("HDEL", key, field, field.replace("_", "@"))
+        server_id = f"{status.server_id}".replace("-", "%-")
+        connection = f"{server_id}_{status.netlib_session_id}".replace("_-", "_%-")
+        entries = {
+            field: f"^(%-?)(%d+)_{connection}$",
+            field.replace("_", "@"): f"^{connection}_(%-?)(%d+)$".replace("_", "@"),
+        }
+        if status.session_id == status.netlib_session_id == 0:
+            # October 2018's entry names neither.
+            entries[f"{status.auth_key_id}"] = f"^{server_id}@(%-?)(%d+)@[1-9]%d?%d?%d?$"
+        command: Command = ("HDEL", key, *entries)
         if not force:
-            connection = f"{status.server_id}_{status.netlib_session_id}".replace("-", "%-")
-            deployed = f"^{connection}_(%-?)(%d+)$".replace("_", "@")
-            documented = f"^(%-?)(%d+)_{connection}$"
-            command = ("EVAL", _GOODBYE, 1, *command[1:], documented, deployed)
+            command = ("EVAL", _GOODBYE, 1, key, *entries, *entries.values())
         (reply,) = round_trip(self._context.redis, [command])
         if isinstance(reply, Exception):
             raise self._refusal({key: reply}, 1) from reply
@@ -341,14 +347,16 @@ end
 return refused"""
 
 
-# ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.
-# An entry that the codec refuses is of no connection.
-_GOODBYE = """local held, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), 0
+# ARGV: the fields of the layouts, and Lua's patterns of their values: a time's sign and digits.
+# An entry that the codec refuses is of no connection. The third is of October 2018 at the earliest.
+_GOODBYE = """local layouts, left = #ARGV / 2, 0
+local held = redis.pcall('HMGET', KEYS[1], unpack(ARGV, 1, layouts))
 if held.err then return held end
-for i = 1, 2 do
-  local sign, digits = (held[i] or ''):match(ARGV[i + 2])
+for i = 1, layouts do
+  local sign, digits = (held[i] or ''):match(ARGV[i + layouts])
   if digits and (digits:byte() > 48 or sign .. digits == '0') and #digits < 20
-      and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8)) then
+      and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8))
+      and (i < 3 or sign == '' and (#digits > 10 or digits >= '1500000000' and #digits == 10)) then
     local done = redis.pcall('HDEL', KEYS[1], ARGV[i])
     if done ~= 1 then return done end
   elseif held[i] then

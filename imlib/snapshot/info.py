@@ -108,7 +108,7 @@ class SnapshotInfo(TablesInfo, total=False):
     missing_indexes : list of str or None
         None if that could not be found out.
     in_both_layouts, never_expire : list of int
-        Users with a session in both layouts; users whose key never expires and holds no session.
+        Users with a session in several layouts; users whose key never expires and holds no session.
         At most 1,000 each.
     redis_unfit : dict of str to str
         Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.

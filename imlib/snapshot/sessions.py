@@ -35,8 +35,9 @@ class SessionsRead(NamedTuple):
         One row per session, online or not, by user_id, auth_key_id, session_id: user_id int32,
         auth_key_id int64, session_id int64, server_id int32, netlib_session_id int64, now int64,
         reported_at datetime64[us, UTC] (NaT beyond the years 1 to 9999), age_s float64, online
-        bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in both
-        layouts is one row: the later report, at a tie the documented one.
+        bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in
+        several layouts is one row: the later report, at a tie the documented one, then the
+        deployed.
     in_both_layouts : list of int
         The users who have such a session.
     never_expire : list of int
@@ -132,7 +133,7 @@ _TYPES: Final = {
     "server_id": "int32",
     "age_s": "float64",
     "online": "bool",
-    "deployed": "bool",
+    "layout": "int8",
     "key_ttl_s": "float64",
 }
 
@@ -147,15 +148,15 @@ def _columns(batch: Batch, columns: SessionColumns, oldest: int) -> dict[str, ND
         # A float, because clock - now may be beyond int64.
         "age_s": float(batch.clock) - columns.now,
         "online": columns.now > oldest,
-        "deployed": columns.deployed,
+        "layout": columns.layout,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
-    """Return the sessions in order, one row for each, and the users with one in both layouts.
+    """Return the sessions in order, one row for each, and the users with one in several layouts.
 
-    Of several reports the latest stays, at a tie the documented one.
+    Of several reports the latest stays, at a tie the first in the order of `Layout`.
     """
     order = _order(found)
     for name in found:
@@ -165,11 +166,10 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     last[-1:] = True
     for name in _NAME:
         last[:-1] |= found[name][1:] != found[name][:-1]
-    in_both = found["user_id"][1:][~last[:-1] & np.diff(found["deployed"])]
+    in_both = found["user_id"][1:][~last[:-1] & (np.diff(found["layout"]) != 0)]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
-    deployed = pa.array(found.pop("deployed").astype(np.int8))
-    layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    layouts = pa.DictionaryArray.from_arrays(found.pop("layout"), [*Layout])
     now = found["now"]
     reported = now.astype("datetime64[s]")
     reported[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
@@ -192,9 +192,9 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
-    columns = found | {"documented": ~found["deployed"]}
+    columns = found | {"layout": -found["layout"]}
     # lexsort takes the most important key last.
-    keys = [*_NAME, "now", "documented"]
+    keys = [*_NAME, "now", "layout"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 

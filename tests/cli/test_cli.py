@@ -569,6 +569,9 @@ def test_an_id_is_written_in_one_way(
         (f"{-(2**63)}_0 {-(2**63)}_2_3", "documented", "beyond the calendar"),
         ("--user -7 -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
         ("-- -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
+        ("-42 1@1540000000@85", "deployed_2018", "2018-10-20 01:46:40 UTC"),
+        ("42 -1@1500000000@1", "deployed_2018", "2017-07-14 02:40:00 UTC"),
+        ("--user 7 -- -42 1@1540000000@85", "deployed_2018", "2018-10-20 01:46:40 UTC"),
     ],
 )
 def test_an_entry_in_words(
@@ -578,6 +581,12 @@ def test_an_entry_in_words(
     assert 0 == run("decode", *entry.split())
     told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (layout, date) == (told["layout"], told["date"])
+
+
+def test_a_cut_entry_is_none_of_october_2018(capsys: pytest.CaptureFixture[str]) -> None:
+    """A deployed entry whose field was cut is malformed, and the reason says what it lacks."""
+    assert 1 == run("decode", "-42", "1@42@1512270533")
+    assert "a time of 1500000000 or later and a layer of 1 to 9999" in capsys.readouterr().err
 
 
 class TestShow:

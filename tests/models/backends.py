@@ -116,7 +116,9 @@ def on_stage(
     url: str,
     folder: Path,
     layout: imlib.Layout | str = "documented",
-    **periods: int,
+    *,
+    online_timeout: int = 15,
+    check_online_timeout: int = 17,
 ) -> Iterator[Stage]:
     """Give a stage on the server at `url`, emptied afterwards."""
     clock = imlib.ManualClock(START)
@@ -127,7 +129,8 @@ def on_stage(
         lease=backend.lease,
         layout=layout,
         clock=clock,
-        **periods,
+        online_timeout=online_timeout,
+        check_online_timeout=check_online_timeout,
     ) as deployment:
         assert backend.lease is deployment.lease
         yield Stage(backend, deployment, clock)

@@ -71,7 +71,8 @@ def test_a_picture_of_what_is_left(stage: Stage) -> None:
     stage.report(now=START - 20)
     seen = stage.deployment.snapshot(tables=[])
     axes = lease_left(seen.sessions, Figure().subplots(), seen.info["check_online_timeout"])
-    drawn = {bar.get_x() + bar.get_width() / 2 for bar in axes.patches if bar.get_height()}
+    (bars, _) = axes.containers
+    drawn = {bar.get_x() + bar.get_width() / 2 for bar in bars if bar.get_height()}
     assert {50} == drawn
 
 

@@ -60,6 +60,7 @@ from imlib.cli.output import (
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
+from imlib.other_keys import in_words, other_keys
 from imlib.session_status import WIDTHS, check_width, layout_of
 
 
@@ -162,6 +163,8 @@ def _who(options: argparse.Namespace) -> int:
     with connected(options, database=False) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
+        nothing = not (any(online.values()) or malformed)
+        others = in_words(other_keys(deployment.redis)) if nothing else ""
     if options.format != "table":
         every = chain.from_iterable(online.values())
         rows = [list(map(_exact, WIDTHS, astuple(status))) for status in every]
@@ -177,6 +180,8 @@ def _who(options: argparse.Namespace) -> int:
                 )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
+    if others:
+        complain(others)
     if deployment.server.link == "down":
         return FAILED
     return YES if all(online.values()) else NO

@@ -20,6 +20,7 @@ from imlib.cli.output import (
     to_user_id,
 )
 from imlib.errors import ConfigurationError
+from imlib.other_keys import in_words
 
 if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
@@ -143,6 +144,8 @@ def _snapshot(options: argparse.Namespace) -> int:
     show(["frame", "rows", "masked", "notes"], rows, options.format)
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
+    if info["other_keys"]:
+        complain(in_words(info["other_keys"]))
     if folder:
         complain(f"kept in {folder}")
     if info["incomplete"]:

@@ -118,6 +118,9 @@ class SnapshotInfo(TablesInfo, total=False):
         Which server the database follows, "" for none; None where the user may not ask.
     database_lag_s : float or None
         How many seconds it is behind; None where that is not known.
+    other_keys : dict of str to int
+        Where no presence key was found: the kinds of keys that a look at 10,000 of them met, with
+        the server that writes such keys if it is known, and how many.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int
@@ -145,6 +148,7 @@ class SnapshotInfo(TablesInfo, total=False):
     idle_times_kept: bool
     database_primary: str | None
     database_lag_s: float | None
+    other_keys: dict[str, int]
     malformed_not_kept: int
     rows: dict[str, int]
     table_of: dict[str, str]

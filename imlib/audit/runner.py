@@ -279,7 +279,10 @@ def _untold(snapshot: Snapshot, check: str) -> str:
     told = {
         "missing_index": (info.get("missing_indexes"), "which indexes there are"),
         "future_date": (info.get("taken_at"), "when it was taken"),
-        "body_unreadable": (facts.get("messages", {}).get("unreadable"), "which bodies can be read"),
+        "body_unreadable": (
+            facts.get("messages", {}).get("unreadable"),
+            "which bodies can be read",
+        ),
         "phone_twice": (facts.get("users", {}).get("phone_twins"), "which phones are alike"),
     }
     told["body_damaged"] = told["body_unreadable"]

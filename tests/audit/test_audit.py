@@ -515,7 +515,9 @@ def test_findings_hold_no_masked_value(sample: Snapshot) -> None:
 def test_a_loaded_snapshot_is_audited_alike(sample: Snapshot, tmp_path: Any) -> None:
     """The audit of what was saved is that of what was taken."""
     sample.save(tmp_path / "saved")
-    pd.testing.assert_frame_equal(sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows)
+    pd.testing.assert_frame_equal(
+        sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows
+    )
 
 
 def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:

@@ -77,7 +77,9 @@ def test_every_cell_runs(urls: dict[str, str], tmp_path: Path, request: Any) -> 
     scheduler.run("07-snapshot", tmp_path, **urls)
     run = read(scheduler.run("08-investigate", tmp_path, **urls, at=NOW))
     shown = {
-        cell.source: "".join(out.data.get("text/plain", "") for out in cell.outputs if "data" in out)
+        cell.source: "".join(
+            out.data.get("text/plain", "") for out in cell.outputs if "data" in out
+        )
         for cell in code_cells(run)
     }
     untold = [source for source, text in shown.items() if "cannot be told here" in text]

@@ -13,14 +13,15 @@ from imlib.audit.check import ENOUGH, check
 SERVERS: Final = """
 CREATE TEMP TABLE servers AS
 WITH keys AS (
-    SELECT any_value(server_id) AS server_id, any_value(age_s) AS age_s, any_value(key_ttl_s) AS ttl,
+    SELECT any_value(server_id) AS server_id, min(age_s) AS age_s, any_value(key_ttl_s) AS ttl,
         any_value(layout) AS layout, count(*) AS sessions
     FROM held_sessions, facts
     WHERE live AND now < 100_000_000_000 GROUP BY user_id HAVING ttl IS NOT NULL
 ), usual AS (
     SELECT keys.* FROM keys, (SELECT median(ttl) AS half FROM keys) WHERE ttl <= 3 * half
 ), fleet AS (
-    SELECT round_lease(max(ttl)) AS common FROM usual, facts
+    SELECT quantile_cont(age_s + ttl, 0.1) - 1 AS total,
+        round_lease(greatest(max(ttl), least(total, 1.25 * max(ttl)))) AS common FROM usual, facts
     HAVING count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*)
         OR (max(ttl) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})
 ), alone AS (
@@ -121,9 +122,9 @@ PRESENCE: Final = (
         "Servers whose lease is of another length than sessions are judged by.",
         """SELECT lease, counts_for(lease) AS counts_s, lease_s, count(*) AS servers
         FROM servers, facts WHERE lease <> lease_s GROUP BY ALL""",
-        "lease of {lease} s",
+        "lease of {lease:.0f} s",
         "{servers} servers use it; sessions were judged by a lease of {lease_s} s",
-        "imlib.connect(online_timeout={lease}, check_online_timeout={counts_s})",
+        "imlib.connect(online_timeout={lease:.0f}, check_online_timeout={counts_s:.0f})",
         sessions="",
     ),
     check(
@@ -143,11 +144,11 @@ PRESENCE: Final = (
     ),
     check(
         "session_held_twice",
-        "info",
-        "One session in two layouts: two servers hold it, or one was upgraded meanwhile.",
-        "SELECT item AS user_id FROM in_both_layouts",
+        "warning",
+        "One session that two servers hold at once: each believes that the client is its own.",
+        "SELECT item AS user_id FROM on_two_servers",
         "online_{user_id}",
-        "a session stands in it twice, in two layouts: two servers wrote it",
+        "a session stands in it twice, of two servers, and both count",
         _ENTRIES,
         sessions="",
     ),

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import imlib
 from benchmarks.measure import Row, medians
 from imlib.deployment import Deployment
-from imlib.session_status import Layout, SessionStatus
+from imlib.session_status import WRITTEN, Layout, SessionStatus
 
 SESSIONS = 1000
 WRITES = 500
@@ -76,7 +76,7 @@ def _set_online(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
 
 def _set_offline(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
     one = b"".join(
-        _packed("HDEL", statuses[0].to_key(), *(statuses[0].to_field(layout) for layout in Layout))
+        _packed("HDEL", statuses[0].to_key(), *(statuses[0].to_field(layout) for layout in WRITTEN))
     )
 
     def ours() -> None:
@@ -85,7 +85,7 @@ def _set_offline(deployment: Deployment, statuses: list[SessionStatus]) -> Row:
 
     def deployed() -> None:
         for status in statuses:
-            fields = (status.to_field(layout) for layout in Layout)
+            fields = (status.to_field(layout) for layout in WRITTEN)
             deployment.redis.hdel(status.to_key(), *fields)
 
     floor = _bare(deployment, [one] * len(statuses), 1)

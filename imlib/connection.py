@@ -5,19 +5,22 @@ from __future__ import annotations
 import atexit
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from numbers import Integral
+from typing import TYPE_CHECKING, Final
 
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.deployment import Deployment
 from imlib.errors import (
     ConfigurationError,
     NotConnectedError,
+    shortened,
 )
 from imlib.lease import Clock, Lease, ManualClock, system_clock
 from imlib.scratch import DeadlineShifter, check_empty
 from imlib.servers.embedded import private_urls
 from imlib.servers.redis import EMBEDDED, choose_lease, open_redis
 from imlib.servers.urls import ServerUrl, check_urls
-from imlib.session_status import Layout
+from imlib.session_status import WRITTEN, Layout, parse_int64
 
 if TYPE_CHECKING:
     from imlib.models.account import AccountModel
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from imlib.models.user import UserModel
 
 _current: Deployment | None = None
+# In seconds: beyond it servers refuse a time to live, each from another number on.
+_LONGEST: Final = 2**31 - 1
 
 
 def connect(
@@ -41,6 +46,8 @@ def connect(
     scratch: bool = False,
     layout: Layout | str = Layout.DOCUMENTED,
     lease: Lease | str = "auto",
+    online_timeout: int | None = None,
+    check_online_timeout: int | None = None,
     clock: Clock = system_clock,
 ) -> Deployment:
     """Connect to a deployment; without URLs, to a private real server and a SQLite file of its own.
@@ -67,11 +74,15 @@ def connect(
         For lessons: servers that are not empty are refused, and emptied when the deployment closes.
     layout : Layout or str
         The layout that is written: ``documented``, or ``deployed`` beside telegramd's own servers.
-        Both are read.
+        These and ``deployed_2018``, which is read only, are read.
     lease : Lease or str
         ``key``, ``field`` or ``auto``. With ``auto`` it is the field lease if the server can give
         hash fields a time to live, but the key lease beside deployed servers, whose HSET would
         clear it.
+    online_timeout, check_online_timeout : int, optional
+        The two periods of a lease, in whole seconds: what a report gives the user's key, and how
+        long it counts. Else the environment variables IMLIB_ONLINE_TIMEOUT and
+        IMLIB_CHECK_ONLINE_TIMEOUT; else 15 and 17. From March 2018 on telegramd had 60 and 70.
     clock : callable
         Unix seconds, in place of Redis's and this machine's clock; a `ManualClock` in lessons.
 
@@ -109,10 +120,14 @@ def connect(
     )
     if scratch and read_only:
         raise ConfigurationError("scratch=True writes and read_only=True forbids it: choose one")
-    choices = ("layout", layout, [*Layout]), ("lease", lease, [*Lease, "auto"])
+    choices = ("layout", layout, WRITTEN), ("lease", lease, [*Lease, "auto"])
     for name, chosen, allowed in choices:
         if chosen not in allowed:
-            raise ConfigurationError(f"{name} is {chosen!r}: allowed are {', '.join(allowed)}")
+            only_read = ". It is only read" if chosen in [*Layout] else ""
+            raise ConfigurationError(
+                f"{name} is {chosen!r}: allowed are {', '.join(allowed)}{only_read}"
+            )
+    leases_s = _leases_s(online_timeout, check_online_timeout)
     own_database = database_url == EMBEDDED
     if own_database and replica_url:
         raise ConfigurationError(
@@ -149,6 +164,7 @@ def connect(
             lease,
             clock,
             read_only,
+            *leases_s,
             redis_url=ServerUrl(redis_url),
             database_url=ServerUrl(database_url),
             replica_url=replica_url or None,
@@ -158,7 +174,10 @@ def connect(
             check_empty(deployment)
             if isinstance(clock, ManualClock):
                 deployment.shifter = DeadlineShifter(
-                    redis, clock, field_lease=server.field_lease is not None
+                    redis,
+                    clock,
+                    field_lease=server.field_lease is not None,
+                    leases_s=leases_s,
                 )
         if scratch or own_database:
             from imlib.schema import create_all
@@ -170,6 +189,35 @@ def connect(
             atexit.register(deployment.close)
     _current = deployment
     return deployment
+
+
+def _leases_s(online: int | None, check: int | None) -> tuple[int, int]:
+    """Return the two periods of a lease: what was given, else the environment's, else ours."""
+    online = _seconds("online_timeout", online, ONLINE_TIMEOUT)
+    check = _seconds("check_online_timeout", check, CHECK_ONLINE_TIMEOUT)
+    if check < online:
+        raise ConfigurationError(
+            f"check_online_timeout is {check}, less than online_timeout, {online}: a report must "
+            "count for as long as its key lives at least. Give both, such as 60 and 70"
+        )
+    return online, check
+
+
+def _seconds(name: str, given: object, default: int) -> int:
+    told = given
+    if given is None:
+        name = f"IMLIB_{name.upper()}"
+        told = os.environ.get(name) or int(default)
+        given = parse_int64(told.encode(errors="replace")) if isinstance(told, str) else told
+    # A bool counts as an integer, and is none.
+    whole = isinstance(given, Integral) and not isinstance(given, bool)
+    seconds = int(given) if whole else 0  # type: ignore[call-overload]  # mypy doesn't follow
+    if not 1 <= seconds <= _LONGEST:
+        raise ConfigurationError(
+            f"{name} is {shortened(told)}: it must be whole seconds, from 1 to {_LONGEST}, such as "
+            f"{default}"
+        )
+    return seconds
 
 
 def get_account_model() -> AccountModel:

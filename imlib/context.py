@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import NotConnectedError, ReadOnlyError
 from imlib.lease import Clock, Lease, system_clock
 from imlib.servers.redis import RedisServer
@@ -28,13 +29,15 @@ class Context:
     server : RedisServer
         Kind and version of the Redis server, and what it can do.
     layout : Layout
-        The layout that is written; both are read.
+        The layout that is written; all are read.
     lease : Lease
         The lease in force: what was asked for, or what the server can do.
     clock : callable
         Unix seconds. `system_clock`, unless a lesson or a test brings its own.
     read_only : bool
         Whether models refuse to write.
+    online_timeout, check_online_timeout : int
+        The two periods of a presence lease, in seconds.
     closed : bool
         Whether the deployment was closed: nothing can be asked of it any more.
 
@@ -52,6 +55,8 @@ class Context:
     lease: Lease
     clock: Clock
     read_only: bool
+    online_timeout: int = int(ONLINE_TIMEOUT)
+    check_online_timeout: int = int(CHECK_ONLINE_TIMEOUT)
     closed: bool = False
     closing: ExitStack = field(default_factory=ExitStack, init=False)
 
@@ -77,6 +82,14 @@ class Context:
     def reader_clock(self) -> Clock | None:
         """The clock that presence is read by, if it is not Redis's own."""
         return None if self.clock is system_clock else self.clock
+
+    @property
+    def lease_words(self) -> str:
+        """Which lease is in force, with its periods if they are not the specification's."""
+        periods = self.online_timeout, self.check_online_timeout
+        if periods == (ONLINE_TIMEOUT, CHECK_ONLINE_TIMEOUT):
+            return f"{self.lease}"
+        return "{}, {} s; a report counts for {} s".format(self.lease, *periods)
 
     def check_open(self) -> None:
         """Raise `NotConnectedError` if the deployment is closed."""

@@ -261,7 +261,7 @@ class Deployment(Context):
             "redis": f"{self.server} at {self.redis_url}",
             "database": f"{self.database_url}",
             "replica": f"{self.replica_url}" if self.replica_url else "",
-            "lease": f"{self.lease}",
+            "lease": self.lease_words,
             "layout": f"{self.layout}",
             "access": "read only"
             if self.read_only

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from imlib.connection import connect
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.deployment import Deployment
 from imlib.errors import NotEmptyError
 from imlib.lease import ManualClock, system_clock
@@ -60,15 +61,39 @@ def look(
             return deployment, None
         deployment.close()
     world = sample_world(redis or EMBEDDED, database or EMBEDDED, clock)
-    return connect(world.redis_url, world.database_url, read_only=True, clock=clock), world
+    looking = connect(
+        world.redis_url,
+        world.database_url,
+        read_only=True,
+        online_timeout=world.online_timeout,
+        check_online_timeout=world.check_online_timeout,
+        clock=clock,
+    )
+    return looking, world
 
 
 def sample_world(
-    redis_url: str = EMBEDDED, database_url: str = EMBEDDED, clock: ManualClock | None = None
+    redis_url: str = EMBEDDED,
+    database_url: str = EMBEDDED,
+    clock: ManualClock | None = None,
+    *,
+    online_timeout: int = ONLINE_TIMEOUT,
+    check_online_timeout: int = CHECK_ONLINE_TIMEOUT,
 ) -> Deployment:
-    """Write the sample world into empty servers, by default private ones; `close` removes it."""
+    """Write the sample world into empty servers, by default private ones; `close` removes it.
+
+    It is judged by the specification's periods unless others are given: what the environment says
+    of those is said of the user's own servers.
+    """
     clock = clock or ManualClock(NOW)
-    world = connect(redis_url, database_url, scratch=True, clock=clock)
+    world = connect(
+        redis_url,
+        database_url,
+        scratch=True,
+        online_timeout=online_timeout,
+        check_online_timeout=check_online_timeout,
+        clock=clock,
+    )
     world.load_sample()
     if world.shifter:
         # Redis's clock goes on while a person reads, and the world's does not.

@@ -3,7 +3,7 @@
 Each report renews two leases. The user's Redis key lives for `ONLINE_TIMEOUT` (15 s); every session
 of the user renews it. The session counts until its stored time is `CHECK_ONLINE_TIMEOUT` old (17 s:
 the lease and 2 s of allowed clock error); only its own reports renew that. The stored time decides
-who is online.
+who is online. Servers that run with other periods are read with theirs (`imlib.connect`).
 
 Source: constants and design notes of the specification.
 """
@@ -67,7 +67,7 @@ class ManualClock:
         self._shown += seconds
 
 
-def cutoff(clock: float) -> int:
+def cutoff(clock: float, check_online_timeout: int = CHECK_ONLINE_TIMEOUT) -> int:
     """Return the latest report time, in Unix seconds, that no longer counts at an instant.
 
     A session counts while ``cutoff(clock) < now``. The seconds are taken from the clock rather than
@@ -77,16 +77,18 @@ def cutoff(clock: float) -> int:
     ----------
     clock : float
         The reader's clock, in Unix seconds.
+    check_online_timeout : int
+        How long a report counts, in seconds.
 
     Examples
     --------
-    >>> cutoff(1512270550.9)
-    1512270533
+    >>> cutoff(1512270550.9), cutoff(1512270550.9, 70)
+    (1512270533, 1512270480)
     """
-    return math.floor(clock) - CHECK_ONLINE_TIMEOUT
+    return math.floor(clock) - check_online_timeout
 
 
-def is_online(now: int, clock: float) -> bool:
+def is_online(now: int, clock: float, check_online_timeout: int = CHECK_ONLINE_TIMEOUT) -> bool:
     """Tell whether a session reported at ``now`` counts at an instant of the reader's clock.
 
     Parameters
@@ -95,21 +97,23 @@ def is_online(now: int, clock: float) -> bool:
         The session's stored time, int64, in Unix seconds.
     clock : float
         The reader's clock, in Unix seconds.
+    check_online_timeout : int
+        How long a report counts, in seconds.
 
     Examples
     --------
     >>> is_online(1512270533, 1512270549), is_online(1512270533, 1512270550)
     (True, False)
     """
-    return cutoff(clock) < now
+    return cutoff(clock, check_online_timeout) < now
 
 
-def counts_until(now: int) -> int:
+def counts_until(now: int, check_online_timeout: int = CHECK_ONLINE_TIMEOUT) -> int:
     """Return when a session reported at ``now`` stops counting, in Unix seconds."""
-    return now + CHECK_ONLINE_TIMEOUT
+    return now + check_online_timeout
 
 
-def key_goes_at(reports: list[int]) -> int | None:
+def key_goes_at(reports: list[int], online_timeout: int = ONLINE_TIMEOUT) -> int | None:
     """Return when a user's key expires, given the times of all reports; None if there are none.
 
     Examples
@@ -117,7 +121,7 @@ def key_goes_at(reports: list[int]) -> int | None:
     >>> key_goes_at([1512270533, 1512270540])
     1512270555
     """
-    return max(reports) + ONLINE_TIMEOUT if reports else None
+    return max(reports) + online_timeout if reports else None
 
 
 def skewed(clock: Clock, seconds: float) -> Clock:

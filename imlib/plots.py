@@ -20,9 +20,14 @@ STATES: Final = {
 """Colours and hatches. online: it counts. stale: only Redis still holds it. expired: it is gone."""
 
 
-def lease_left(sessions: pd.DataFrame, axes: Axes) -> Axes:
-    """Draw the seconds that a snapshot's sessions still count; below zero they no longer do."""
-    left = CHECK_ONLINE_TIMEOUT - sessions["age_s"]
+def lease_left(
+    sessions: pd.DataFrame, axes: Axes, check_online_timeout: int = CHECK_ONLINE_TIMEOUT
+) -> Axes:
+    """Draw the seconds that a snapshot's sessions still count; below zero they no longer do.
+
+    ``check_online_timeout`` is how long a report counts, ``snapshot.info["check_online_timeout"]``.
+    """
+    left = check_online_timeout - sessions["age_s"]
     edges = [second - 0.5 for second in range(int(left.min()), int(left.max()) + 2)]
     for state, chosen in (("online", sessions["online"]), ("stale", ~sessions["online"])):
         colour, hatch = STATES[state]

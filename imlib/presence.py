@@ -24,7 +24,13 @@ from imlib.servers.redis_pipeline import (
     round_trip,
     translate_errors,
 )
-from imlib.session_status import KEY_PREFIX, SessionStatus, user_id_from_key
+from imlib.session_status import (
+    KEY_PREFIX,
+    Layout,
+    SessionStatus,
+    layout_of,
+    user_id_from_key,
+)
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,6 +41,7 @@ BATCH_KEYS = 500
 """Few enough for what two batches send and get to fit into a socket's buffers: neither side waits
 for the other.
 """
+_PREFERENCE = [*Layout]
 _LARGE = 1000
 """Fields above which a hash is read in parts of about as many."""
 
@@ -274,27 +281,32 @@ def _hash_in_parts(client: Redis, key: bytes, begun: Sequence[Any] = (-1, ())) -
     return entries
 
 
-def online_in(batch: Batch) -> list[list[SessionStatus]]:
+def online_in(batch: Batch, check_online_timeout: int) -> list[list[SessionStatus]]:
     """Return for each key of a batch the sessions that count, ordered by auth key and session.
 
-    Where one session is written in both layouts, the later report counts; at a tie, the documented
-    one.
+    Where one session is written in several layouts, the later report counts; at a tie the
+    documented one, then the deployed.
     """
-    oldest = cutoff(batch.clock)
+    oldest = cutoff(batch.clock, check_online_timeout)
     owners = list(chain.from_iterable(map(repeat, batch.user_ids, batch.sizes)))
     parsed = SessionStatus.parse_many(batch.fields, batch.values, owners)
     entries = zip(batch.fields, parsed, strict=True)
     online = []
     for size in batch.sizes:
-        latest: dict[tuple[int, int], SessionStatus] = {}
+        latest: dict[tuple[int, int], tuple[bytes, SessionStatus]] = {}
         for field, status in islice(entries, size):
             if status and status.now > oldest:  # `malformed_in` lists what is no session
                 session = status.auth_key_id, status.session_id
                 known = latest.get(session)
-                if known is None or status.now + (b"@" not in field) > known.now:
-                    latest[session] = status
-        online.append(list(map(latest.__getitem__, sorted(latest))))
+                if known is None or _rank(field, status) > _rank(*known):
+                    latest[session] = field, status
+        online.append([latest[session][1] for session in sorted(latest)])
     return online
+
+
+def _rank(field: bytes, status: SessionStatus) -> tuple[int, int]:
+    """Return what decides between two entries of one session: the greater counts."""
+    return status.now, -_PREFERENCE.index(layout_of(field))
 
 
 def malformed_in(batch: Batch, columns: SessionColumns | None = None) -> list[Malformed]:

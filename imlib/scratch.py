@@ -92,12 +92,22 @@ class DeadlineShifter:
     clock : ManualClock
     field_lease : bool
         Whether hash fields can have deadlines.
+    leases_s : tuple of int
+        The most that a presence key has left, and the most that a field of it has.
     """
 
-    def __init__(self, client: Redis, clock: ManualClock, *, field_lease: bool) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        clock: ManualClock,
+        *,
+        field_lease: bool,
+        leases_s: tuple[int, int] = (ONLINE_TIMEOUT, CHECK_ONLINE_TIMEOUT),
+    ) -> None:
         self._client = client
         self._clock = clock
         self._field_lease = field_lease
+        self._key_s, self._field_s = leases_s
         # The server's clock runs on while the lesson's stands still. What ran since this instant,
         # in the server's milliseconds, is given back at the next advance, so that a slow reader
         # sees what a fast one sees.
@@ -117,11 +127,11 @@ class DeadlineShifter:
         ours = [key for key in keys if self._field_lease and key.startswith(_PREFIX)]
         # What can have a deadline: for keys "", for fields "H", then how it is named and its lease.
         holders: list[tuple[str, bytes, Command, int]] = [
-            ("", key, (), ONLINE_TIMEOUT if key.startswith(_PREFIX) else _NO_LEASE) for key in keys
+            ("", key, (), self._key_s if key.startswith(_PREFIX) else _NO_LEASE) for key in keys
         ]
         for key, names in zip(ours, self._ask([("HKEYS", key) for key in ours]), strict=True):
             if isinstance(names, list):
-                holders += [("H", key, ("FIELDS", 1, one), CHECK_ONLINE_TIMEOUT) for one in names]
+                holders += [("H", key, ("FIELDS", 1, one), self._field_s) for one in names]
         asked = [(f"{kind}PEXPIRETIME", key, *rest) for kind, key, rest, _ in holders]
         told, *deadlines = self._ask([("TIME",), *asked])
         server = _ms(told)

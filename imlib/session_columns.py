@@ -15,7 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imlib.session_status import PARTS, PATTERNS, Layout, SessionStatus, why_malformed
+from imlib.session_status import (
+    PARTS,
+    PATTERNS,
+    WRITTEN,
+    Layout,
+    SessionStatus,
+    layout_of,
+    why_malformed,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +31,10 @@ if TYPE_CHECKING:
 _TYPES = {
     **dict.fromkeys(PARTS, "int64"),
     "server_id": "int32",
-    "deployed": "bool",
+    "layout": "int8",
     "decoded": "bool",
 }
+_LAYOUTS = [*Layout]
 # Fewer entries than this are decoded faster one by one: columns cost half a millisecond to start.
 _COLUMNAR_FROM = 400
 
@@ -59,8 +68,8 @@ class SessionColumns:
         The position of each decoded entry in what was given: use it to look up the user ids.
     auth_key_id, session_id, netlib_session_id, now : ndarray of int64
     server_id : ndarray of int32
-    deployed : ndarray of bool
-        True where the entry is in `Layout.DEPLOYED`.
+    layout : ndarray of int8
+        Which `Layout` each entry is in, by its position there: 0 is `Layout.DOCUMENTED`.
     malformed : list of MalformedEntry
         The other entries, in the order given.
     """
@@ -71,7 +80,7 @@ class SessionColumns:
     server_id: NDArray[np.int32]
     netlib_session_id: NDArray[np.int64]
     now: NDArray[np.int64]
-    deployed: NDArray[np.bool_]
+    layout: NDArray[np.int8]
     malformed: list[MalformedEntry]
 
     def __len__(self) -> int:
@@ -102,8 +111,8 @@ def decode_columns(fields: Sequence[str | bytes], values: Sequence[str | bytes])
     Examples
     --------
     >>> columns = decode_columns(["5_6", "5@6", "5_06"], ["9_1_2", "1@2@9", "9_1_2"])
-    >>> columns.now.tolist(), columns.deployed.tolist(), columns.row.tolist()
-    ([9, 9], [False, True], [0, 1])
+    >>> columns.now.tolist(), columns.layout.tolist(), columns.row.tolist()
+    ([9, 9], [0, 1], [0, 1])
     >>> columns.malformed[0].reason
     "session_id is no plain decimal integer (no sign but '-', no leading zero, no space)"
     """
@@ -137,8 +146,7 @@ def _fill_one_by_one(
     for row, (field, value) in enumerate(zip(fields, values, strict=True)):
         if status := SessionStatus.parse_key_value(field, value, user_id=0):
             table["decoded"][row] = True
-            # By repr, because the field may be str or bytes.
-            table["deployed"][row] = Layout.DEPLOYED.separator in repr(field)
+            table["layout"][row] = _LAYOUTS.index(layout_of(field))
             for name in PARTS:
                 table[name][row] = getattr(status, name)
 
@@ -146,14 +154,16 @@ def _fill_one_by_one(
 def _fill_by_column(table: _Table, fields: pa.Array, values: pa.Array) -> None:
     row = np.arange(len(fields))
     entries = pa.record_batch({"row": row, "field": fields, "value": values})
-    for layout in Layout:
-        candidates = entries.filter(pc.match_substring(fields, layout.separator))
+    separated = [pc.match_substring(fields, layout.separator) for layout in WRITTEN]
+    alone = pc.invert(pc.or_(*separated))
+    for at, (layout, which) in enumerate(zip(Layout, (*separated, alone), strict=True)):
+        candidates = entries.filter(which)
         if len(candidates):
             decoded = _decode(candidates, layout)
             rows = decoded["row"].to_numpy()
             table["decoded"][rows] = True
-            table["deployed"][rows] = layout is Layout.DEPLOYED
-            for name in PARTS:
+            table["layout"][rows] = at
+            for name in decoded.schema.names[1:]:
                 table[name][rows] = decoded[name].to_numpy()
 
 

@@ -1,12 +1,18 @@
 """One online session and its codec: a record from and to a Redis key, hash field and hash value.
 
-There are two wire layouts. imlib writes the specification's by default; the deployed server
-(telegramd) writes another. A reader never guesses: their separators tell them apart::
+There are three wire layouts. imlib writes the specification's by default; the deployed server
+(telegramd) writes another, and from October 2018 on a third, which imlib reads and never writes.
+A reader never guesses: their separators tell the first two apart, and the third has none in its
+field, a time of 1,500,000,000 or later, and a layer of 1 to 9999::
 
                  documented (the specification)         deployed (telegramd)
     key          online_{user_id}                       online_{user_id}
     field        {auth_key_id}_{session_id}             {auth_key_id}@{session_id}
     value        {now}_{server_id}_{netlib_session_id}  {server_id}@{netlib_session_id}@{now}
+
+                 deployed_2018 (telegramd, from October 2018; read only)
+    field        {auth_key_id}
+    value        {server_id}@{now}@{layer}
 
 Source: type SessionStatus and the design notes of the specification.
 """
@@ -56,6 +62,12 @@ class Layout(StrEnum):
     """The specification's: ``_`` between the parts, the time first in the value."""
     DEPLOYED = "deployed"
     """telegramd's: ``@`` between the parts, the time last in the value."""
+    DEPLOYED_2018 = "deployed_2018"
+    """telegramd's from October 2018 on: one entry per auth key. It is read, and never written.
+
+    ``session_id`` and ``netlib_session_id`` read as 0; the layer, the client's version of the API,
+    is not kept.
+    """
 
     @property
     def separator(self) -> str:
@@ -64,10 +76,25 @@ class Layout(StrEnum):
 
     @property
     def value_parts(self) -> tuple[str, str, str]:
-        """The attributes of `SessionStatus` that the hash value holds, in their order."""
+        """What the hash value holds, in order: attributes of `SessionStatus`, or the layer."""
         if self is Layout.DOCUMENTED:
             return ("now", "server_id", "netlib_session_id")
-        return ("server_id", "netlib_session_id", "now")
+        if self is Layout.DEPLOYED:
+            return ("server_id", "netlib_session_id", "now")
+        return ("server_id", "now", "layer")
+
+
+WRITTEN: Final = (Layout.DOCUMENTED, Layout.DEPLOYED)
+"""The layouts that can be written."""
+
+
+def layout_of(field: str | bytes) -> Layout:
+    """Return the layout of an entry by its field, given that it can be decoded."""
+    text = field if isinstance(field, str) else field.decode("latin-1")
+    for layout in WRITTEN:
+        if layout.separator in text:
+            return layout
+    return Layout.DEPLOYED_2018
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +163,33 @@ class SessionStatus:
         return f"online_{self.user_id}"
 
     def to_field(self, layout: Layout = Layout.DOCUMENTED) -> str:
-        """Return the hash field that names this session within its user's key."""
+        """Return the hash field that names this session within its user's key.
+
+        Raises
+        ------
+        InvalidValueError
+            The layout is only read.
+        """
         if layout == "documented":
             return f"{self.auth_key_id}_{self.session_id}"
-        return f"{self.auth_key_id}{Layout(layout).separator}{self.session_id}"
+        return f"{self.auth_key_id}{_written(layout).separator}{self.session_id}"
 
     def to_value(self, layout: Layout = Layout.DOCUMENTED) -> str:
-        """Return the hash value: when the session was reported, by which server and connection."""
+        """Return the hash value: when the session was reported, by which server and connection.
+
+        Raises
+        ------
+        InvalidValueError
+            The layout is only read.
+        """
         if layout == "documented":
             return f"{self.now}_{self.server_id}_{self.netlib_session_id}"
-        chosen = Layout(layout)
+        chosen = _written(layout)
         return chosen.separator.join(str(getattr(self, part)) for part in chosen.value_parts)
 
     @classmethod
     def from_key_value(cls, field: str | bytes, value: str | bytes, *, user_id: int) -> Self:
-        """Decode one entry of a user's hash, in either layout.
+        """Decode one entry of a user's hash, in any layout.
 
         Parameters
         ----------
@@ -166,8 +205,7 @@ class SessionStatus:
         Raises
         ------
         CodecError
-            `to_field` and `to_value` could not have written the entry in either layout. No input
-            raises anything else.
+            The entry is of no layout. No input raises anything else.
 
         Examples
         --------
@@ -196,7 +234,10 @@ one layout (field '-5@6', value '1512270533_1_42')
             entry = f"{text} {stamp}"
             for pattern in _ENTRIES:
                 if found := pattern.fullmatch(entry):
-                    return cls(user_id, *map(int, found.group(*PARTS)))
+                    if pattern.groups == len(PARTS):
+                        return cls(user_id, *map(int, found.group(*PARTS)))
+                    parts = {part: int(digits) for part, digits in found.groupdict().items()}
+                    return cls(user_id, **_NO_PARTS | parts)
         except (ValueError, TypeError):
             pass  # not ASCII, neither str nor bytes, or too wide
         return None
@@ -208,11 +249,13 @@ one layout (field '-5@6', value '1512270533_1_42')
         """Decode many entries as `parse_key_value` does each, at half the cost if all are good."""
         text = b"\n".join(map(b" ".join, zip(fields, values, strict=True))).decode("latin-1")
         for lines in _ENTRIES:
+            if not lines.match(text):
+                continue  # it is not of this layout alone
             rows = lines.findall(text)
             # Where an entry holds the end of a line, lines are not entries.
             if not len(rows) == len(fields) == text.count("\n") + 1:
                 continue
-            columns = {"user_id": user_ids}
+            columns = dict.fromkeys(WIDTHS, [0] * len(rows)) | {"user_id": user_ids}
             for name, column in zip(
                 lines.groupindex,
                 zip(*rows, strict=True),
@@ -236,6 +279,14 @@ one layout (field '-5@6', value '1512270533_1_42')
                 strict=True,
             )
         ]
+
+
+def _written(layout: Layout) -> Layout:
+    chosen = Layout(layout)
+    if chosen not in WRITTEN:
+        allowed = ", ".join(WRITTEN)
+        raise InvalidValueError(f"layout {chosen} is only read: {allowed} can be written")
+    return chosen
 
 
 def user_id_from_key(key: str | bytes) -> int:
@@ -305,6 +356,7 @@ def distinct_users(user_ids: Iterable[int]) -> list[int]:
 # A number is canonical: it matches exactly when encoding it gives the same text back.
 # No width has more digits.
 _NUMBER = "0|-?[1-9][0-9]{0,18}"
+_SINCE_2017 = "1[5-9][0-9]{8}|[2-9][0-9]{9}|[1-9][0-9]{10,18}"
 _DECIMAL = re.compile("0|-?[1-9][0-9]*")
 
 
@@ -317,9 +369,16 @@ PATTERNS: Final = {
         _pattern(FIELD_PARTS, layout.separator),
         _pattern(layout.value_parts, layout.separator),
     )
-    for layout in Layout
+    for layout in WRITTEN
+} | {
+    # A deployed entry whose field was cut has its time where the layer would be.
+    Layout.DEPLOYED_2018: (
+        _pattern(("auth_key_id",), ""),
+        f"{_pattern(('server_id',), '')}@(?P<now>{_SINCE_2017})@[1-9][0-9]{{0,3}}",
+    )
 }
 """The shape of a hash field and of a hash value in each layout, with a named group per part."""
+_NO_PARTS: Final = dict.fromkeys(PARTS, 0)
 _ENTRIES = [re.compile(f"^{' '.join(both)}$", re.MULTILINE) for both in PATTERNS.values()]
 
 
@@ -332,6 +391,14 @@ def why_malformed(field: object, value: object, user_id: object = 0) -> str:
     if another.separator in text:
         layout, another = another, layout
     separator, other = layout.separator, another.separator
+    if separator not in text and stamp.count(other) == 2 and separator not in stamp:
+        return (
+            _parts_problem("field", text, ("auth_key_id",), other)
+            or _parts_problem("value", stamp, Layout.DEPLOYED_2018.value_parts, other)
+            or _width_problem("user_id", user_id)
+            or "a field without session_id is of October 2018's layout, whose value has a time of "
+            "1500000000 or later and a layer of 1 to 9999"
+        )
     if separator in text and other in stamp and separator not in stamp:
         return (
             f"the field is separated by {separator!r}, the value by {other!r}: both must be of "
@@ -341,7 +408,7 @@ def why_malformed(field: object, value: object, user_id: object = 0) -> str:
         _parts_problem("field", text, FIELD_PARTS, separator)
         or _parts_problem("value", stamp, layout.value_parts, separator)
         or _width_problem("user_id", user_id)
-        or "the entry is not what either layout would write"
+        or "the entry is not what any layout would write"
     )
 
 
@@ -358,7 +425,7 @@ def _parts_problem(what: str, text: str, names: Sequence[str], separator: str) -
             rule = "no sign but '-', no leading zero, no space"
             return f"{name} is no plain decimal integer ({rule})"
         # Python refuses to convert thousands of digits; 21 characters are outside of every width.
-        if problem := _width_problem(name, int(part[:21])):
+        if name in WIDTHS and (problem := _width_problem(name, int(part[:21]))):
             return problem
     return None
 

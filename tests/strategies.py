@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 import imlib
-from imlib.session_status import WIDTHS
+from imlib.session_status import WIDTHS, WRITTEN
 
 Entry = tuple[str | bytes, str | bytes]
 """A hash field and its value."""
@@ -21,7 +21,7 @@ sessions = st.builds(
 )
 """Any session, over the full width of every part."""
 
-layouts = st.sampled_from(list(imlib.Layout))
+layouts = st.sampled_from(WRITTEN)
 
 
 def _spelled(status: imlib.SessionStatus, layout: imlib.Layout) -> Entry:
@@ -41,8 +41,18 @@ def _mixed(entries: st.SearchStrategy[Entry]) -> st.SearchStrategy[Entry]:
     return st.builds(_as_bytes, entries, st.tuples(st.booleans(), st.booleans()))
 
 
-valid_entries = _mixed(st.builds(_spelled, sessions, layouts))
-"""Entries that either layout could have written."""
+_of_2018 = st.tuples(
+    st.integers(*WIDTHS["auth_key_id"]).map(str),
+    st.builds(
+        "{}@{}@{}".format,
+        st.integers(*WIDTHS["server_id"]),
+        st.integers(1_500_000_000, WIDTHS["now"][1]),
+        st.integers(1, 9999),
+    ),
+)
+_written = st.builds(_spelled, sessions, layouts)
+valid_entries = _mixed(_written | _of_2018)
+"""Entries of every layout."""
 
 # Integers near the ends of the widths, and spellings that other parsers take for integers.
 _near_border = st.builds(
@@ -54,11 +64,17 @@ _odd = st.sampled_from(
 _odd |= st.sampled_from([" 1", "1 ", "1\n", "\n1", "1\x00", "１", "٣", "−1", "\ud800", "True"])
 _odd |= st.sampled_from(["9" * 25, "-" + "9" * 25, "0" * 30, "9" * 5000])
 _part = st.one_of(_near_border, _near_border, st.integers(-9, 9).map(str), _odd)
+_near_2018 = st.sampled_from([0, 1, 85, 9999, 1_500_000_000, 1_512_270_533, 2**63 - 1]).flatmap(
+    lambda number: st.integers(number - 2, number + 2).map(str)
+)
+_near_2018 |= _part
 _separator = st.sampled_from(["_", "@", "_", "@", "_", "@", "", ":", "__"])
 
 
 @st.composite
 def _near_misses(draw: st.DrawFn) -> Entry:
+    if not draw(st.integers(0, 4)):
+        return draw(_part), "@".join((draw(_part), draw(_near_2018), draw(_near_2018)))
     separator = draw(st.sampled_from(["_", "@"]))
     between = separator if draw(st.integers(0, 9)) else draw(_separator)
     counts = (
@@ -82,7 +98,7 @@ anything = _mixed(
 
 @st.composite
 def _tampered(draw: st.DrawFn) -> Entry:
-    halves = list(_spelled(draw(sessions), draw(layouts)))
+    halves = list(draw(_written | _of_2018))
     which = draw(st.integers(0, 1))
     text = halves[which]
     assert isinstance(text, str)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import imlib
@@ -203,9 +204,19 @@ def test_urls_that_are_none(url: str) -> None:
     [
         ({"layout": "both"}, "layout is 'both': allowed are documented, deployed"),
         ({"layout": None}, "layout is None: allowed are documented, deployed"),
+        ({"layout": "deployed_2018"}, "allowed are documented, deployed. It is only read"),
+        ({"layout": imlib.Layout.DEPLOYED_2018}, "documented, deployed. It is only read"),
         ({"lease": "hash"}, "lease is 'hash': allowed are key, field, auto"),
         ({"lease": None}, "lease is None: allowed are key, field, auto"),
         ({"scratch": True, "read_only": True}, "choose one"),
+        *(
+            ({name: bad}, f"{name} is {bad!r}: it must be whole seconds, from 1 to 2147483647")
+            for name in ("online_timeout", "check_online_timeout")
+            for bad in (0, -1, 60.0, float("nan"), "60", True, 2**31, 10**20)
+        ),
+        ({"online_timeout": 18}, "check_online_timeout is 17, less than online_timeout, 18"),
+        ({"check_online_timeout": 14}, "is 14, less than online_timeout, 15"),
+        ({"online_timeout": 60, "check_online_timeout": 59}, "is 59, less than online_timeout, 60"),
     ],
 )
 def test_arguments_that_are_none(options: dict[str, Any], words: str) -> None:
@@ -213,6 +224,41 @@ def test_arguments_that_are_none(options: dict[str, Any], words: str) -> None:
     before.
     """
     assert words in refusal(imlib.ConfigurationError, FAKEREDIS, **options)
+
+
+@pytest.mark.parametrize("bad", ["0", "-1", "60.0", " 60", "1e2", "6０", "x", "2147483648"])
+@pytest.mark.parametrize("name", ["IMLIB_ONLINE_TIMEOUT", "IMLIB_CHECK_ONLINE_TIMEOUT"])
+def test_periods_of_the_environment_that_are_none(
+    name: str, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the variable, and what it holds."""
+    monkeypatch.setenv(name, bad)
+    assert f"{name} is {bad!r}: it must be whole seconds" in refusal(
+        imlib.ConfigurationError, FAKEREDIS
+    )
+
+
+def test_periods_of_a_lease(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are an argument's, else the environment's, else the specification's; the least and the
+    greatest are taken.
+    """
+
+    def periods(**options: Any) -> tuple[int, int]:
+        with imlib.connect(FAKEREDIS, database, **options) as deployment:
+            return deployment.online_timeout, deployment.check_online_timeout
+
+    longest = 2**31 - 1
+    assert (15, 17) == periods()
+    assert (17, 17) == periods(online_timeout=17)
+    assert (1, 1) == periods(online_timeout=np.int64(1), check_online_timeout=1)
+    assert (longest, longest) == periods(online_timeout=longest, check_online_timeout=longest)
+    monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "70")
+    assert (15, 70) == periods()
+    monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
+    assert (60, 70) == periods()
+    assert (61, 71) == periods(online_timeout=61, check_online_timeout=71)
+    monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "")
+    assert (15, 70) == periods()
 
 
 def test_environment(plain: PrivateRedis, database: str, monkeypatch: pytest.MonkeyPatch) -> None:

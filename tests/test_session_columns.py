@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from imlib import CodecError, Layout, SessionStatus, session_columns
 from imlib.session_columns import SessionColumns, decode_columns
+from imlib.session_status import WRITTEN
 from tests import strategies
 from tests.strategies import BORDERS, Entry
 from tests.test_session_status import VECTORS, entry
@@ -22,7 +23,13 @@ from tests.test_session_status import VECTORS, entry
 PARTS = ("auth_key_id", "session_id", "server_id", "netlib_session_id", "now")
 GOOD: Entry = ("-5_6", b"1512270533_1_42")
 DEPLOYED: Entry = (b"-5@6", "1@42@1512270533")
+OF_2018: Entry = (b"-5", "1@1540000000@85")
+CUT: Entry = ("-42", b"1@42@1512270533")
 BAD: Entry = ("05_6", "1512270533_1_42")
+PLACES = [(layout, part) for layout in WRITTEN for part in PARTS] + [
+    (Layout.DEPLOYED_2018, part) for part in ("auth_key_id", "server_id", "now", "layer")
+]
+"""Each part of each layout."""
 
 
 @pytest.fixture(
@@ -49,27 +56,25 @@ def one_by_one(entries: list[Entry]) -> tuple[list[Any], list[Any]]:
         except CodecError as problem:
             bad.append((row, field, value, problem.reason))
         else:
-            deployed = field in (
-                status.to_field(Layout.DEPLOYED),
-                status.to_field(Layout.DEPLOYED).encode(),
-            )
-            good.append((row, deployed, *(getattr(status, part) for part in PARTS)))
+            text = field if isinstance(field, str) else field.decode()
+            layout = 0 if "_" in text else 1 if "@" in text else 2
+            good.append((row, layout, *(getattr(status, part) for part in PARTS)))
     return good, bad
 
 
 def by_column(columns: SessionColumns) -> tuple[list[Any], list[Any]]:
     """Return columns in the same form."""
-    arrays = [columns.row, columns.deployed, *(getattr(columns, part) for part in PARTS)]
+    arrays = [columns.row, columns.layout, *(getattr(columns, part) for part in PARTS)]
     good = list(zip(*(array.tolist() for array in arrays), strict=True))
     return good, [(bad.row, bad.field, bad.value, bad.reason) for bad in columns.malformed]
 
 
 def spelled(part: str, text: str, layout: Layout) -> Entry:
-    """Return an entry whose parts are 1, but for one."""
-    parts = dict.fromkeys(PARTS, "1") | {part: text}
+    """Return an entry whose parts are 1, but for one and the time."""
+    parts = dict.fromkeys((*PARTS, "layer"), "1") | {"now": "1540000000"} | {part: text}
     field, value = (
         layout.separator.join(parts[name] for name in names)
-        for names in (PARTS[:2], layout.value_parts)
+        for names in (PARTS[: 2 if layout in WRITTEN else 1], layout.value_parts)
     )
     return field, value
 
@@ -79,6 +84,9 @@ def spelled(part: str, text: str, layout: Layout) -> Entry:
 @example([GOOD])
 @example([BAD])
 @example([DEPLOYED, GOOD, BAD, GOOD, DEPLOYED])
+@example([OF_2018])
+@example([CUT])
+@example([OF_2018, GOOD, CUT, DEPLOYED, OF_2018, BAD, CUT])
 @example(
     [
         ("0x10_1", "1_1_1"),
@@ -116,11 +124,10 @@ def test_the_same_verdict_on_near_misses(entries: list[Entry]) -> None:
     assert one_by_one(entries) == by_column(decode(entries))
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize(("layout", "part"), PLACES)
 def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None:
     """Each part, within three of the end of every width and of every power of ten."""
-    numbers = {border + by for border in BORDERS for by in range(-3, 4)}
+    numbers = {border + by for border in (*BORDERS, 1_500_000_000) for by in range(-3, 4)}
     numbers |= {
         sign * 10**power + by for sign in (-1, 1) for power in range(22) for by in range(-2, 3)
     }
@@ -131,8 +138,7 @@ def test_the_same_verdict_around_every_border(part: str, layout: Layout) -> None
     assert (good, bad) == by_column(decode(entries))
 
 
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize(("layout", "part"), PLACES)
 def test_the_same_verdict_on_each_alone(part: str, layout: Layout) -> None:
     """A cast fails for a whole column or not at all: here no other entry decides which."""
     numbers = [border + by for border in BORDERS for by in (-1, 0, 1)]
@@ -152,7 +158,9 @@ def test_every_malformed_vector_alone(one: dict[str, Any]) -> None:
 
 def test_the_vectors() -> None:
     """All of data/vectors/session_status.json at once, valid and malformed by turns."""
-    valid: list[Entry] = [(one["field"], one["value"]) for one in VECTORS["valid"]]
+    valid: list[Entry] = [
+        (one["field"], one["value"]) for one in VECTORS["valid"] + VECTORS["read_only"]
+    ]
     malformed = [entry(one) for one in VECTORS["malformed"]]
     entries = [one for pair in zip(valid, malformed, strict=False) for one in pair] + malformed[
         len(valid) :
@@ -166,7 +174,9 @@ def test_the_vectors() -> None:
 
 
 @pytest.mark.parametrize(
-    "entries", [[], [GOOD], [BAD], [DEPLOYED], [DEPLOYED, BAD, GOOD]], ids=repr
+    "entries",
+    [[], [GOOD], [BAD], [DEPLOYED], [OF_2018], [DEPLOYED, BAD, GOOD], [OF_2018, GOOD, CUT]],
+    ids=repr,
 )
 def test_the_dtypes_never_depend_on_the_input(entries: list[Entry]) -> None:
     """Empty, clean, malformed or mixed: every column is of its type, whole, and as long as the
@@ -175,7 +185,7 @@ def test_the_dtypes_never_depend_on_the_input(entries: list[Entry]) -> None:
     columns = decode(entries)
     expected = dict.fromkeys(("row", *PARTS), np.dtype(np.int64)) | {
         "server_id": np.dtype(np.int32),
-        "deployed": np.dtype(np.bool_),
+        "layout": np.dtype(np.int8),
     }
     arrays = {name: getattr(columns, name) for name in expected}
     assert expected == {name: array.dtype for name, array in arrays.items()}
@@ -186,11 +196,11 @@ def test_the_dtypes_never_depend_on_the_input(entries: list[Entry]) -> None:
 
 def test_the_order_given_is_kept() -> None:
     """Layouts by turns, with malformed ones between: rows and refusals count upwards."""
-    entries = [GOOD, DEPLOYED, BAD] * 50
+    entries = [GOOD, DEPLOYED, BAD, OF_2018] * 50
     columns = decode(entries)
-    assert [at for at in range(150) if at % 3 != 2] == columns.row.tolist()
-    assert [False, True] * 50 == columns.deployed.tolist()
-    assert list(range(2, 150, 3)) == [bad.row for bad in columns.malformed]
+    assert [at for at in range(200) if at % 4 != 2] == columns.row.tolist()
+    assert [0, 1, 2] * 50 == columns.layout.tolist()
+    assert list(range(2, 200, 4)) == [bad.row for bad in columns.malformed]
 
 
 def test_what_is_given_may_be_any_sequence() -> None:

@@ -4,6 +4,8 @@ Servers are named by environment variables, so that no password stands in a list
   IMLIB_REDIS_URL     redis://user:password@host:6379/0, rediss://..., unix:///path/to/socket
   IMLIB_DATABASE_URL  mysql+pymysql://user:password@host/database, sqlite:///file
   IMLIB_REPLICA_URL   a replica of the database, for reads
+  IMLIB_ONLINE_TIMEOUT, IMLIB_CHECK_ONLINE_TIMEOUT
+                      how long they lease presence, in seconds, if not for 15 and 17
 Without any: --sample asks a small made-up world on a private server, at its one instant.
 
 exit codes: 0 yes, whole, valid, nothing wrong, no difference; 1 no, incomplete, malformed,
@@ -58,7 +60,8 @@ from imlib.cli.output import (
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
-from imlib.session_status import PATTERNS, WIDTHS, check_width
+from imlib.other_keys import in_words, other_keys
+from imlib.session_status import WIDTHS, check_width, layout_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,8 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     decode = command("decode", _decode)
     # argparse would take -5_6 for an option, because it is no number.
     decode._negative_number_matcher = re.compile(r"-[\d_@]")
-    decode.add_argument("field", metavar="FIELD", help="such as 5_6 or 5@6")
-    decode.add_argument("value", metavar="VALUE", help="such as 1512270533_1_42 or 1@42@1512270533")
+    decode.add_argument("field", metavar="FIELD", help="such as 5_6, 5@6 or 5")
+    decode.add_argument(
+        "value", metavar="VALUE", help="such as 1512270533_1_42, 1@42@1512270533 or 1@1540000000@85"
+    )
     decode.add_argument(
         "--user", type=to_user_id, default=0, help="whose entry it is, for the output (default: 0)"
     )
@@ -158,6 +163,8 @@ def _who(options: argparse.Namespace) -> int:
     with connected(options, database=False) as deployment:
         online = deployment.online_status.get_online_by_user_id_list(options.users)
         malformed = deployment.online_status.malformed(options.users)
+        nothing = not (any(online.values()) or malformed)
+        others = in_words(other_keys(deployment.redis)) if nothing else ""
     if options.format != "table":
         every = chain.from_iterable(online.values())
         rows = [list(map(_exact, WIDTHS, astuple(status))) for status in every]
@@ -173,6 +180,8 @@ def _who(options: argparse.Namespace) -> int:
                 )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
+    if others:
+        complain(others)
     if deployment.server.link == "down":
         return FAILED
     return YES if all(online.values()) else NO
@@ -223,10 +232,12 @@ def _sample(options: argparse.Namespace) -> int:
 def _decode(options: argparse.Namespace) -> int:
     """Say what a hash field and value mean; no server is needed.
 
-    They may be of either layout.
+    They may be of any layout: documented, deployed, or deployed_2018, which imlib only reads: its
+    field is the auth key alone, and its sessions and connections are 0.
 
     for example:
       imlib decode -5_6 1512270533_1_42
+      imlib decode -5 1@1540000000@85
     """
     try:
         check_width("user_id", options.user)
@@ -239,11 +250,10 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         complain(refusal.reason)
         return NO
-    layout = next(one for one, (field, _) in PATTERNS.items() if re.fullmatch(field, options.field))
     date = "beyond the calendar"
     with suppress(OverflowError, ValueError, OSError):
         date = f"{datetime.fromtimestamp(status.now, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    told = {"layout": layout} | asdict(status) | {"date": date}
+    told = {"layout": layout_of(options.field)} | asdict(status) | {"date": date}
     for name, value in told.items():
         say(f"{name:18}{value}")
     return YES

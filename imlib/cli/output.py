@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from unicodedata import category, east_asian_width
 
 import imlib
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ConfigurationError, printable
 from imlib.session_status import parse_int64
 
@@ -42,10 +43,27 @@ def add_format(command: argparse.ArgumentParser) -> None:
 
 
 def add_sample(command: argparse.ArgumentParser) -> None:
-    """Add ``--sample``."""
+    """Add ``--sample``, and the periods of a lease by which presence is judged."""
     command.add_argument(
         "--sample", action="store_true", help="ask the sample world; no server is needed"
     )
+    for name, what, default in (
+        ("online", "a user's key lives after a report", ONLINE_TIMEOUT),
+        ("check-online", "a report counts", CHECK_ONLINE_TIMEOUT),
+    ):
+        command.add_argument(
+            f"--{name}-timeout",
+            metavar="SECONDS",
+            type=_to_seconds,
+            help=f"for how long {what} (default: {default}, or what the variable says)",
+        )
+
+
+def _to_seconds(text: str) -> int:
+    number = parse_int64(text.encode(errors="replace"))
+    if number is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed are whole seconds, such as 60")
+    return number
 
 
 def to_user_id(text: str) -> int:
@@ -63,17 +81,24 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
 
     Without ``database`` only Redis is asked: the command then works while MySQL is down.
     """
+    periods = {
+        name: seconds
+        for name in ("online_timeout", "check_online_timeout")
+        if (seconds := getattr(options, name)) is not None
+    }
     if options.sample:
         from imlib.investigation import sample_world
 
-        return sample_world()
+        return sample_world(**periods)
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
             "redis://localhost:6379/0 (and IMLIB_DATABASE_URL for tables), or ask the sample "
             "world with --sample; imlib --help shows the forms"
         )
-    return imlib.connect(database_url=None if database else "embedded://", read_only=True)
+    return imlib.connect(
+        database_url=None if database else "embedded://", read_only=True, **periods
+    )
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 import imlib
 from imlib.cli.output import FAILED, YES, connected, say
 from imlib.errors import ImlibError, UnavailableError
+from imlib.other_keys import in_words, other_keys
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers import sql
@@ -38,7 +39,8 @@ def servers(options: argparse.Namespace) -> int:
                 "redis": lambda: _redis(deployment),
                 "role": lambda: _redis_role(deployment),
                 "memory": lambda: _memory(deployment),
-                "lease": lambda: f"{deployment.lease}",
+                "keys": lambda: in_words(other_keys(deployment.redis)),
+                "lease": lambda: deployment.lease_words,
                 "skew": lambda: _skew(deployment),
             }
         ]

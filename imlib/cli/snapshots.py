@@ -20,6 +20,7 @@ from imlib.cli.output import (
     to_user_id,
 )
 from imlib.errors import ConfigurationError
+from imlib.other_keys import in_words
 
 if TYPE_CHECKING:
     from imlib.snapshot import Snapshot
@@ -143,6 +144,8 @@ def _snapshot(options: argparse.Namespace) -> int:
     show(["frame", "rows", "masked", "notes"], rows, options.format)
     if info["malformed_not_kept"]:
         complain(f"{info['malformed_not_kept']} more malformed entries were counted and not kept")
+    if info["other_keys"]:
+        complain(in_words(info["other_keys"]))
     if folder:
         complain(f"kept in {folder}")
     if info["incomplete"]:
@@ -183,10 +186,13 @@ def _audit(options: argparse.Namespace) -> int:
         show(["check", "severity", "about", "needs"], rows, options.format)
         return YES
     known(options.check)  # before the work, not after it
-    folder, whole = options.folder, options.tables is None and options.limit == _ROWS
+    periods = options.online_timeout, options.check_online_timeout
+    whole = options.tables is None and options.limit == _ROWS and periods == (None, None)
+    folder = options.folder
     if folder and (options.sample or not whole):
         raise ConfigurationError(
-            f"--tables, --limit and --sample are of a snapshot taken now, not of {folder}"
+            "--tables, --limit, --sample and the timeouts are of a snapshot taken now, not of "
+            f"{folder}"
         )
     if options.sample and whole:
         from imlib.sample import kept_snapshot

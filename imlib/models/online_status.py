@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ImlibError, InvalidValueError, WrongTypeError, shortened
 from imlib.lease import Clock, Lease
 from imlib.presence import (
@@ -61,7 +60,8 @@ class OnlineStatusModel:
     A session counts while ``clock - 17 < now``, on both leases. Times are read by Redis's own
     clock, taken in the same round trip, unless the deployment or the call names another. On the
     field lease Redis forgets a session by its own clock as well, 17 s after the write: where the
-    clocks disagree its answer is a subset of the key lease's.
+    clocks disagree its answer is a subset of the key lease's. Here and below 15 s and 17 s are the
+    specification's periods; a deployment may have others (`imlib.connect`).
 
     A Redis user needs EVAL, HSET and EXPIRE to report (on the field lease HSETEX for HSET, or
     HEXPIRE beside it), EVAL, HMGET and HDEL for a goodbye.
@@ -128,7 +128,7 @@ class OnlineStatusModel:
             raise self._refusal(refused, len(every_key)) from next(iter(refused.values()))
 
     def set_offline(self, status: SessionStatus, *, force: bool = False) -> bool:
-        """Remove a session's entries, in both layouts, and its user's key with the last of all.
+        """Remove a session's entries, in all layouts, and its user's key with the last of all.
 
         A goodbye concerns its own connection. What the session has reported on another one, by
         ``server_id`` and ``netlib_session_id``, stays, whenever it was reported. No time to live is
@@ -154,12 +154,18 @@ class OnlineStatusModel:
         """
         self._context.check_writable("set_offline")
         key, field = status.to_key(), status.to_field()
-        command: Command = ("HDEL", key, field, field.replace("_", "@"))
+        server_id = f"{status.server_id}".replace("-", "%-")
+        connection = f"{server_id}_{status.netlib_session_id}".replace("_-", "_%-")
+        entries = {
+            field: f"^(%-?)(%d+)_{connection}$",
+            field.replace("_", "@"): f"^{connection}_(%-?)(%d+)$".replace("_", "@"),
+        }
+        if status.session_id == status.netlib_session_id == 0:
+            # October 2018's entry names neither.
+            entries[f"{status.auth_key_id}"] = f"^{server_id}@(%-?)(%d+)@[1-9]%d?%d?%d?$"
+        command: Command = ("HDEL", key, *entries)
         if not force:
-            connection = f"{status.server_id}_{status.netlib_session_id}".replace("-", "%-")
-            deployed = f"^{connection}_(%-?)(%d+)$".replace("_", "@")
-            documented = f"^(%-?)(%d+)_{connection}$"
-            command = ("EVAL", _GOODBYE, 1, *command[1:], documented, deployed)
+            command = ("EVAL", _GOODBYE, 1, key, *entries, *entries.values())
         (reply,) = round_trip(self._context.redis, [command])
         if isinstance(reply, Exception):
             raise self._refusal({key: reply}, 1) from reply
@@ -208,7 +214,7 @@ class OnlineStatusModel:
             self._context.check_open()
             return {}
         batch = read_users(self._context.redis, ids, clock or self._context.reader_clock)
-        return dict(zip(ids, online_in(batch), strict=True))
+        return dict(zip(ids, self._online_in(batch), strict=True))
 
     def iter_online(
         self, *, clock: Clock | None = None, batch: int = BATCH_KEYS
@@ -229,7 +235,7 @@ class OnlineStatusModel:
         for read in scan_batches(
             self._context.redis, clock or self._context.reader_clock, size=batch
         ):
-            for user_id, sessions in zip(read.user_ids, online_in(read), strict=True):
+            for user_id, sessions in zip(read.user_ids, self._online_in(read), strict=True):
                 if sessions:
                     yield user_id, sessions
 
@@ -262,18 +268,21 @@ class OnlineStatusModel:
         found = {problem for batch in batches for problem in malformed_in(batch)}
         return sorted(found, key=lambda problem: (problem.key, problem.field or b""))
 
+    def _online_in(self, batch: Batch) -> list[list[SessionStatus]]:
+        return online_in(batch, self._context.check_online_timeout)
+
     def _renewals(self, every: list[SessionStatus], keys: list[list[str]]) -> Iterator[Command]:
         """Give the commands that renew sessions, and note in ``keys`` the keys of each."""
-        layout = self._context.layout
+        context = self._context
         for start in range(0, len(every), _SCRIPT_SESSIONS):
             by_key: dict[str, list[str]] = defaultdict(list)
             for status in every[start : start + _SCRIPT_SESSIONS]:
                 by_key[status.to_key()] += (
-                    status.to_field(layout),
-                    status.to_value(layout),
+                    status.to_field(context.layout),
+                    status.to_value(context.layout),
                 )
             keys.append(list(by_key))
-            words: list[str | int] = [int(ONLINE_TIMEOUT), int(CHECK_ONLINE_TIMEOUT)]
+            words: list[str | int] = [context.online_timeout, context.check_online_timeout]
             for entries in by_key.values():
                 words += (len(entries), *entries)
             # EVAL and not EVALSHA: a server that was restarted has forgotten the script, and one
@@ -338,14 +347,16 @@ end
 return refused"""
 
 
-# ARGV: the fields of both layouts, and Lua's patterns of their values: a time's sign and digits.
-# An entry that the codec refuses is of no connection.
-_GOODBYE = """local held, left = redis.pcall('HMGET', KEYS[1], ARGV[1], ARGV[2]), 0
+# ARGV: the fields of the layouts, and Lua's patterns of their values: a time's sign and digits.
+# An entry that the codec refuses is of no connection. The third is of October 2018 at the earliest.
+_GOODBYE = """local layouts, left = #ARGV / 2, 0
+local held = redis.pcall('HMGET', KEYS[1], unpack(ARGV, 1, layouts))
 if held.err then return held end
-for i = 1, 2 do
-  local sign, digits = (held[i] or ''):match(ARGV[i + 2])
+for i = 1, layouts do
+  local sign, digits = (held[i] or ''):match(ARGV[i + layouts])
   if digits and (digits:byte() > 48 or sign .. digits == '0') and #digits < 20
-      and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8)) then
+      and (#digits < 19 or digits <= '922337203685477580' .. (sign == '' and 7 or 8))
+      and (i < 3 or sign == '' and (#digits > 10 or digits >= '1500000000' and #digits == 10)) then
     local done = redis.pcall('HDEL', KEYS[1], ARGV[i])
     if done ~= 1 then return done end
   elseif held[i] then

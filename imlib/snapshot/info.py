@@ -106,6 +106,9 @@ class SnapshotInfo(TablesInfo, total=False):
     redis, redis_at, database_at : str
         Kinds, versions and places of the servers, without passwords.
     lease : str
+    online_timeout, check_online_timeout : int
+        The two periods of a lease, in seconds, by which sessions were judged. Snapshots that were
+        kept by an older imlib lack them: they were judged by 15 and 17.
     user_ids : list of int or None
         The users who were asked for; None: all.
     where : list of str
@@ -113,7 +116,7 @@ class SnapshotInfo(TablesInfo, total=False):
     missing_indexes : list of str or None
         None if that could not be found out.
     in_both_layouts, never_expire : list of int
-        Users with a session in both layouts; users whose key never expires and holds no session.
+        Users with a session in several layouts; users whose key never expires and holds no session.
         At most 1,000 each.
     redis_unfit : dict of str to str
         Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
@@ -123,6 +126,9 @@ class SnapshotInfo(TablesInfo, total=False):
         Which server the database follows, "" for none; None where the user may not ask.
     database_lag_s : float or None
         How many seconds it is behind; None where that is not known.
+    other_keys : dict of str to int
+        Where no presence key was found: the kinds of keys that a look at 10,000 of them met, with
+        the server that writes such keys if it is known, and how many.
     malformed_not_kept : int
         How many malformed entries there were beyond those in ``malformed``.
     rows : dict of str to int
@@ -139,6 +145,8 @@ class SnapshotInfo(TablesInfo, total=False):
     redis_at: str
     database_at: str
     lease: str
+    online_timeout: int
+    check_online_timeout: int
     user_ids: list[int] | None
     where: list[str]
     missing_indexes: list[str] | None
@@ -148,6 +156,7 @@ class SnapshotInfo(TablesInfo, total=False):
     idle_times_kept: bool
     database_primary: str | None
     database_lag_s: float | None
+    other_keys: dict[str, int]
     malformed_not_kept: int
     rows: dict[str, int]
     table_of: dict[str, str]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from redis import Redis
 
+from imlib.constants import CHECK_ONLINE_TIMEOUT
 from imlib.lease import Clock, cutoff
 from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
@@ -34,8 +35,9 @@ class SessionsRead(NamedTuple):
         One row per session, online or not, by user_id, auth_key_id, session_id: user_id int32,
         auth_key_id int64, session_id int64, server_id int32, netlib_session_id int64, now int64,
         reported_at datetime64[us, UTC] (NaT beyond the years 1 to 9999), age_s float64, online
-        bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in both
-        layouts is one row: the later report, at a tie the documented one.
+        bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in
+        several layouts is one row: the later report, at a tie the documented one, then the
+        deployed.
     in_both_layouts : list of int
         The users who have such a session.
     never_expire : list of int
@@ -58,6 +60,7 @@ def read_sessions(
     clock: Clock | None,
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
+    check_online_timeout: int = CHECK_ONLINE_TIMEOUT,
 ) -> SessionsRead:
     """Read presence keys into the frame ``sessions``, and list what cannot be read.
 
@@ -72,6 +75,8 @@ def read_sessions(
         Whose keys to read; by default all are scanned.
     progress : callable, optional
         Called after each batch with the number of its sessions.
+    check_online_timeout : int
+        How long a report counts, in seconds.
     """
     # The first part has no rows: the columns have their types even if nobody is online.
     parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
@@ -86,7 +91,7 @@ def read_sessions(
         batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
     for batch in batches:
         columns = decode_columns(batch.fields, batch.values)
-        parts.append(_columns(batch, columns))
+        parts.append(_columns(batch, columns, cutoff(batch.clock, check_online_timeout)))
         for user_id, size, ttl_ms in zip(batch.user_ids, batch.sizes, batch.ttls_ms, strict=True):
             if size and ttl_ms == -1:
                 never_expire.add(user_id)
@@ -128,12 +133,12 @@ _TYPES: Final = {
     "server_id": "int32",
     "age_s": "float64",
     "online": "bool",
-    "deployed": "bool",
+    "layout": "int8",
     "key_ttl_s": "float64",
 }
 
 
-def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
+def _columns(batch: Batch, columns: SessionColumns, oldest: int) -> dict[str, NDArray[Any]]:
     # None becomes NaN.
     ttls_ms = np.array(batch.ttls_ms, dtype=np.float64)
     ttls_ms[ttls_ms == -1] = np.nan
@@ -142,16 +147,16 @@ def _columns(batch: Batch, columns: SessionColumns) -> dict[str, NDArray[Any]]:
         **{part: getattr(columns, part) for part in PARTS},
         # A float, because clock - now may be beyond int64.
         "age_s": float(batch.clock) - columns.now,
-        "online": columns.now > cutoff(batch.clock),
-        "deployed": columns.deployed,
+        "online": columns.now > oldest,
+        "layout": columns.layout,
         "key_ttl_s": np.repeat(np.maximum(ttls_ms, 0) / 1000, batch.sizes)[columns.row],
     }
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
-    """Return the sessions in order, one row for each, and the users with one in both layouts.
+    """Return the sessions in order, one row for each, and the users with one in several layouts.
 
-    Of several reports the latest stays, at a tie the documented one.
+    Of several reports the latest stays, at a tie the first in the order of `Layout`.
     """
     order = _order(found)
     for name in found:
@@ -161,11 +166,10 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     last[-1:] = True
     for name in _NAME:
         last[:-1] |= found[name][1:] != found[name][:-1]
-    in_both = found["user_id"][1:][~last[:-1] & np.diff(found["deployed"])]
+    in_both = found["user_id"][1:][~last[:-1] & (np.diff(found["layout"]) != 0)]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
-    deployed = pa.array(found.pop("deployed").astype(np.int8))
-    layouts = pa.DictionaryArray.from_arrays(deployed, [*Layout])
+    layouts = pa.DictionaryArray.from_arrays(found.pop("layout"), [*Layout])
     now = found["now"]
     reported = now.astype("datetime64[s]")
     reported[(now < _FIRST_SECOND) | (now > _LAST_SECOND)] = np.datetime64("NaT")
@@ -188,9 +192,9 @@ def _order(found: dict[str, NDArray[Any]]) -> NDArray[np.intp]:
     same = np.diff(found["user_id"][order], prepend=np.nan, append=np.nan) == 0
     several = same[1:] | same[:-1]
     few = order[several]
-    columns = found | {"documented": ~found["deployed"]}
+    columns = found | {"layout": -found["layout"]}
     # lexsort takes the most important key last.
-    keys = [*_NAME, "now", "documented"]
+    keys = [*_NAME, "now", "layout"]
     order[several] = few[np.lexsort([columns[key][few] for key in reversed(keys)])]
     return order
 

@@ -14,6 +14,7 @@ from pandas.api.types import is_integer_dtype
 
 from imlib.context import Context
 from imlib.errors import AccessDeniedError, ImlibError, UnavailableError, printable
+from imlib.other_keys import other_keys
 from imlib.presence import measure_skew
 from imlib.schema_check import check_schema
 from imlib.servers.redis import NO_TOUCH, RedisServer, looking
@@ -24,6 +25,7 @@ from imlib.snapshot.selection import SnapshotRequest
 from imlib.snapshot.sequences import compare_sequences, read_mirror
 from imlib.snapshot.sessions import (
     MALFORMED_KEPT,
+    SessionsRead,
     malformed_frame,
     read_sessions,
 )
@@ -64,7 +66,8 @@ def take_snapshot(
                 raise
             unfit = dict.fromkeys(("sessions", "sequences"), str(problem))
         there = None if "sessions" in unfit else client
-        presence = read_sessions(there, clock, users, bar.update)
+        presence = read_sessions(there, clock, users, bar.update, context.check_online_timeout)
+        others = {} if _holds_any(presence) or there is None else other_keys(there)
         read = read_tables(engine, request, lambda _, rows: bar.update(rows))
         after, of_mirror = (None, []) if unfit else read_mirror(client, users)
     unfit = old | unfit
@@ -92,6 +95,8 @@ def take_snapshot(
         "redis_at": server_address(client),
         "database_at": masked_url(engine),
         "lease": str(context.lease),
+        "online_timeout": context.online_timeout,
+        "check_online_timeout": context.check_online_timeout,
         "user_ids": users,
         "where": sorted(request.where),
         **read.info,
@@ -103,12 +108,17 @@ def take_snapshot(
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
+        "other_keys": others,
         "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),
         "rows": {name: len(frame) for name, frame in shown.items()},
         "table_of": table_of,
         "duration_s": time.monotonic() - began,
     }
     return Snapshot(**frames, tables=read.frames, info=info)
+
+
+def _holds_any(presence: SessionsRead) -> bool:
+    return bool(len(presence.sessions) or presence.malformed)
 
 
 def _old(told: Any, server: RedisServer) -> dict[str, str]:

@@ -33,7 +33,10 @@ from tests.snapshot.frames import snapshot, table
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
-VARIABLES = ("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY")
+VARIABLES = (
+    *("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY"),
+    *("IMLIB_ONLINE_TIMEOUT", "IMLIB_CHECK_ONLINE_TIMEOUT"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -566,6 +569,9 @@ def test_an_id_is_written_in_one_way(
         (f"{-(2**63)}_0 {-(2**63)}_2_3", "documented", "beyond the calendar"),
         ("--user -7 -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
         ("-- -5_6 1_2_3", "documented", "1970-01-01 00:00:01 UTC"),
+        ("-42 1@1540000000@85", "deployed_2018", "2018-10-20 01:46:40 UTC"),
+        ("42 -1@1500000000@1", "deployed_2018", "2017-07-14 02:40:00 UTC"),
+        ("--user 7 -- -42 1@1540000000@85", "deployed_2018", "2018-10-20 01:46:40 UTC"),
     ],
 )
 def test_an_entry_in_words(
@@ -575,6 +581,12 @@ def test_an_entry_in_words(
     assert 0 == run("decode", *entry.split())
     told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert (layout, date) == (told["layout"], told["date"])
+
+
+def test_a_cut_entry_is_none_of_october_2018(capsys: pytest.CaptureFixture[str]) -> None:
+    """A deployed entry whose field was cut is malformed, and the reason says what it lacks."""
+    assert 1 == run("decode", "-42", "1@42@1512270533")
+    assert "a time of 1500000000 or later and a layer of 1 to 9999" in capsys.readouterr().err
 
 
 class TestShow:
@@ -643,6 +655,53 @@ class TestShow:
             f"{name}{' ' * (6 - width)}1"
             for name, width in zip(names, (4, 1, 2, 1, 4, 4), strict=True)
         ] == (lines[1:])
+
+
+@pytest.mark.parametrize("command", ["servers", "who 7", "snapshot", "audit"])
+def test_periods_that_are_none(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no whole number is the usage's matter, another one is told as connect tells it."""
+    with pytest.raises(SystemExit):
+        run(*command.split(), "--sample", "--online-timeout", "6_0")
+    assert "'6_0': allowed are whole seconds, such as 60" in capsys.readouterr().err
+    assert 2 == run(*command.split(), "--sample", "--online-timeout", "0")
+    assert "online_timeout is 0: it must be whole seconds, from 1" in capsys.readouterr().err
+    assert 2 == run(*command.split(), "--sample", "--online-timeout", "60")
+    assert "less than online_timeout, 60" in capsys.readouterr().err
+
+
+def test_periods_of_other_lengths(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report of 40 s ago counts where servers lease for 60 and 70 s, by option or variable."""
+    periods = ("--online-timeout", "60", "--check-online-timeout", "70")
+    with imlib.connect("embedded://", "embedded://") as deployment:
+        name_servers(monkeypatch, deployment)
+        at = int(deployment.redis.time()[0]) - 40
+        status = imlib.SessionStatus(7, 1, 2, 3, 4, at)
+        deployment.online_status.set_online(status)
+        assert 1 == run("who", "7")
+        assert 0 == run("who", "7", *periods)
+        assert 0 == run("servers", *periods)
+        assert "60 s; a report counts for 70 s" in capsys.readouterr().out
+        monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
+        monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "70")
+        assert 0 == run("who", "7")
+        assert 0 == run("snapshot", "kept")
+        assert imlib.Snapshot.load("kept").sessions["online"].all()
+        assert 70 == imlib.Snapshot.load("kept").info["check_online_timeout"]
+
+
+def test_the_sample_world_has_its_own_periods(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the variables say of the user's servers changes nothing of it; an option does."""
+    assert 0 == run("who", "1", "--sample", "--format", "json")
+    usual = capsys.readouterr().out
+    monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
+    monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "7000")
+    assert 0 == run("who", "1", "--sample", "--format", "json")
+    assert usual == capsys.readouterr().out
+    assert 0 == run("who", "4", "--sample", "--check-online-timeout", "7000")
 
 
 def test_what_servers_says(

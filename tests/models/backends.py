@@ -112,7 +112,13 @@ class Stage:
 
 @contextmanager
 def on_stage(
-    backend: Backend, url: str, folder: Path, layout: imlib.Layout | str = "documented"
+    backend: Backend,
+    url: str,
+    folder: Path,
+    layout: imlib.Layout | str = "documented",
+    *,
+    online_timeout: int = 15,
+    check_online_timeout: int = 17,
 ) -> Iterator[Stage]:
     """Give a stage on the server at `url`, emptied afterwards."""
     clock = imlib.ManualClock(START)
@@ -123,6 +129,8 @@ def on_stage(
         lease=backend.lease,
         layout=layout,
         clock=clock,
+        online_timeout=online_timeout,
+        check_online_timeout=check_online_timeout,
     ) as deployment:
         assert backend.lease is deployment.lease
         yield Stage(backend, deployment, clock)

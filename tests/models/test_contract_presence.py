@@ -11,6 +11,7 @@ import pytest
 
 import imlib
 from imlib.models.online_status import OnlineCount
+from imlib.session_status import WRITTEN
 from tests.models import backends
 from tests.models.backends import START, Backend, Stage, on_stage
 
@@ -160,7 +161,7 @@ def test_offline_by_force_needs_no_matching_report(stage: Stage) -> None:
     assert 0 == stage.redis.dbsize()
 
 
-@pytest.mark.parametrize("written", imlib.Layout)
+@pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize(
     ("server_id", "netlib_session_id", "late", "goes"),
     [
@@ -336,7 +337,7 @@ def test_ids_at_the_ends_of_their_widths(stage: Stage, end: str) -> None:
     assert 0 == stage.redis.dbsize()
 
 
-@pytest.mark.parametrize("layout", imlib.Layout)
+@pytest.mark.parametrize("layout", WRITTEN)
 def test_what_is_written_is_of_the_layout_asked_for(
     server: tuple[Backend, str], tmp_path: Path, layout: imlib.Layout
 ) -> None:

@@ -76,7 +76,7 @@ class Model:
         """Remove the spellings of this connection, or both, and the key with the last one."""
         left = False
         if user := self.hashes.get(status.user_id):
-            for layout in imlib.Layout:
+            for layout in (DOCUMENTED, DEPLOYED):
                 name = (status.auth_key_id, status.session_id, layout)
                 held = user.entries[name][0] if name in user.entries else status
                 if force or held.netlib_session_id == status.netlib_session_id:

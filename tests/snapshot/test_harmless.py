@@ -344,7 +344,7 @@ def test_redis_killed_in_the_middle(
     with monkeypatch.context() as patched:
         patched.setattr(
             "imlib.snapshot.take.read_sessions",
-            lambda client, clock, users, _: read_sessions(client, clock, users, once(server.stop)),
+            lambda client, clock, users, *_: read_sessions(client, clock, users, once(server.stop)),
         )
         with pytest.raises(imlib.UnavailableError, match="cannot be reached") as caught:
             deployment.snapshot(keep_incomplete=keep_incomplete)

@@ -27,18 +27,19 @@ WITH keys AS (
 ), alone AS (
     SELECT * FROM usual WHERE sessions = 1
 ), tried AS (
-    SELECT server_id, unnest([lease_s, common, round_lease(max(ttl))]) AS tried, max(ttl) AS longest
+    SELECT server_id, max(ttl) AS longest, unnest([1, 2, 3]) AS place,
+        unnest([lease_s, common, round_lease(longest)]) AS tried
     FROM alone, facts LEFT JOIN fleet ON true GROUP BY server_id, lease_s, common
 ), clocks AS (
     -- A deployed goodbye writes a time that has just run out, and renews the key.
-    SELECT server_id, tried, counts_for(tried) - tried AS allowed, count(*) AS told,
+    SELECT server_id, place, tried, counts_for(tried) - tried AS allowed, count(*) AS told,
         quantile_cont(age_s + ttl - tried, 0.1) AS off
     FROM alone JOIN tried USING (server_id) WHERE tried >= longest - 0.5
         AND NOT (layout = 'deployed' AND age_s + ttl - tried - counts_for(tried) BETWEEN 0 AND 1.3)
     GROUP BY ALL HAVING told >= {enough}
 ), clock AS (
     SELECT DISTINCT ON (server_id) *, if(off BETWEEN -allowed AND allowed + 0.5, NULL, off) AS wrong
-    FROM clocks ORDER BY server_id, wrong IS NOT NULL, tried
+    FROM clocks ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, tried)
 )
 SELECT server_id, count(*) AS sessions, count(DISTINCT user_id) AS users, min(age_s) AS youngest,
     (SELECT count(*) FROM alone WHERE alone.server_id = held_sessions.server_id) AS alone,
@@ -138,7 +139,7 @@ PRESENCE: Final = (
         FROM (SELECT layout, server_id, count(*) AS n FROM sessions GROUP BY ALL)
         HAVING users > 0""",
         "all servers",
-        "an upgrade is under way: {users} users have sessions in several layouts; {counts}",
+        "an upgrade is under way: users with sessions in several layouts: {users}; {counts}",
         "SELECT server_id, layout, count(*) FROM sessions GROUP BY ALL ORDER BY ALL",
         sessions="",
     ),

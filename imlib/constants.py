@@ -68,7 +68,10 @@ class MessageType(IntEnum):
 
 
 class MessageBoxType(IntEnum):
-    """Which way a message went, seen from the box's owner (``message_boxes.message_box_type``)."""
+    """Which way a message went, seen from the box's owner (``message_boxes.message_box_type``).
+
+    In chats the deployed server wrote the one for the other; ``sender_user_id`` tells in any case.
+    """
 
     INCOMING = 0
     OUTGOING = 1

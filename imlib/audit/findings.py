@@ -110,7 +110,7 @@ class Findings:
             parts.append(f"and {len(unseen)} more causes ({command} --all): {names}")
         skipped = self.rows.loc[self.rows["severity"] == SKIPPED, "check"].unique()
         if len(skipped):
-            parts.append(f"{len(skipped)} checks could not judge all: {', '.join(skipped)}")
+            parts.append(f"not judged, or not wholly ({len(skipped)}): {', '.join(skipped)}")
         return _cut("; ".join(parts))
 
 

@@ -13,31 +13,33 @@ from imlib.audit.check import ENOUGH, check
 SERVERS: Final = """
 CREATE TEMP TABLE servers AS
 WITH keys AS (
-    SELECT any_value(server_id) AS server_id, any_value(age_s) AS age_s, any_value(key_ttl_s) AS ttl,
+    SELECT any_value(server_id) AS server_id, min(age_s) AS age_s, any_value(key_ttl_s) AS ttl,
         any_value(layout) AS layout, count(*) AS sessions
     FROM held_sessions, facts
     WHERE live AND now < 100_000_000_000 GROUP BY user_id HAVING ttl IS NOT NULL
 ), usual AS (
     SELECT keys.* FROM keys, (SELECT median(ttl) AS half FROM keys) WHERE ttl <= 3 * half
 ), fleet AS (
-    SELECT round_lease(max(ttl)) AS common FROM usual, facts
+    SELECT quantile_cont(age_s + ttl, 0.1) - 1 AS total,
+        round_lease(greatest(max(ttl), least(total, 1.25 * max(ttl)))) AS common FROM usual, facts
     HAVING count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*)
         OR (max(ttl) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})
 ), alone AS (
     SELECT * FROM usual WHERE sessions = 1
 ), tried AS (
-    SELECT server_id, unnest([lease_s, common, round_lease(max(ttl))]) AS tried, max(ttl) AS longest
+    SELECT server_id, max(ttl) AS longest, unnest([1, 2, 3]) AS place,
+        unnest([lease_s, common, round_lease(longest)]) AS tried
     FROM alone, facts LEFT JOIN fleet ON true GROUP BY server_id, lease_s, common
 ), clocks AS (
     -- A deployed goodbye writes a time that has just run out, and renews the key.
-    SELECT server_id, tried, counts_for(tried) - tried AS allowed, count(*) AS told,
+    SELECT server_id, place, tried, counts_for(tried) - tried AS allowed, count(*) AS told,
         quantile_cont(age_s + ttl - tried, 0.1) AS off
     FROM alone JOIN tried USING (server_id) WHERE tried >= longest - 0.5
         AND NOT (layout = 'deployed' AND age_s + ttl - tried - counts_for(tried) BETWEEN 0 AND 1.3)
     GROUP BY ALL HAVING told >= {enough}
 ), clock AS (
     SELECT DISTINCT ON (server_id) *, if(off BETWEEN -allowed AND allowed + 0.5, NULL, off) AS wrong
-    FROM clocks ORDER BY server_id, wrong IS NOT NULL, tried
+    FROM clocks ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, tried)
 )
 SELECT server_id, count(*) AS sessions, count(DISTINCT user_id) AS users, min(age_s) AS youngest,
     (SELECT count(*) FROM alone WHERE alone.server_id = held_sessions.server_id) AS alone,
@@ -121,9 +123,9 @@ PRESENCE: Final = (
         "Servers whose lease is of another length than sessions are judged by.",
         """SELECT lease, counts_for(lease) AS counts_s, lease_s, count(*) AS servers
         FROM servers, facts WHERE lease <> lease_s GROUP BY ALL""",
-        "lease of {lease} s",
+        "lease of {lease:.0f} s",
         "{servers} servers use it; sessions were judged by a lease of {lease_s} s",
-        "imlib.connect(online_timeout={lease}, check_online_timeout={counts_s})",
+        "imlib.connect(online_timeout={lease:.0f}, check_online_timeout={counts_s:.0f})",
         sessions="",
     ),
     check(
@@ -137,17 +139,17 @@ PRESENCE: Final = (
         FROM (SELECT layout, server_id, count(*) AS n FROM sessions GROUP BY ALL)
         HAVING users > 0""",
         "all servers",
-        "an upgrade is under way: {users} users have sessions in several layouts; {counts}",
+        "an upgrade is under way: users with sessions in several layouts: {users}; {counts}",
         "SELECT server_id, layout, count(*) FROM sessions GROUP BY ALL ORDER BY ALL",
         sessions="",
     ),
     check(
         "session_held_twice",
-        "info",
-        "One session in two layouts: two servers hold it, or one was upgraded meanwhile.",
-        "SELECT item AS user_id FROM in_both_layouts",
+        "warning",
+        "One session that two servers hold at once: each believes that the client is its own.",
+        "SELECT item AS user_id FROM on_two_servers",
         "online_{user_id}",
-        "a session stands in it twice, in two layouts: two servers wrote it",
+        "a session stands in it twice, of two servers, and both count",
         _ENTRIES,
         sessions="",
     ),

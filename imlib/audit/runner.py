@@ -35,7 +35,7 @@ _REDIS: Final = ("sessions", "sequences", "malformed")
 # What info lists: a table of one column each.
 _LISTS: Final = {
     "never_expire": "BIGINT[]",
-    "in_both_layouts": "BIGINT[]",
+    "on_two_servers": "BIGINT[]",
     "missing_indexes": "VARCHAR[]",
     "unreadable": "BIGINT[]",
     "damaged_samples": "BIGINT[]",

@@ -41,6 +41,9 @@ class TableFacts(TypedDict, total=False):
         unreadable ones.
     damaged_samples : list of int
         The ids of three of them.
+    phone_twins : list of list of int
+        For ``users``: the ids of those whose phones differ by a leading ``+`` alone, at most 1,000
+        pairs.
     """
 
     rows: int
@@ -54,6 +57,7 @@ class TableFacts(TypedDict, total=False):
     unreadable_more: int
     damaged_by_column: int
     damaged_samples: list[int]
+    phone_twins: list[list[int]]
 
 
 class TablesInfo(TypedDict, total=False):
@@ -118,9 +122,9 @@ class SnapshotInfo(TablesInfo, total=False):
         ``random`` with the reason.
     missing_indexes : list of str or None
         None if that could not be found out.
-    in_both_layouts, never_expire : list of int
-        Users with a session in several layouts; users whose key never expires and holds no session.
-        At most 1,000 each.
+    in_both_layouts, on_two_servers, never_expire : list of int
+        Users with a session in several layouts; with one that counts on two servers; users whose
+        key never expires and holds no session. At most 1,000 each.
     redis_unfit : dict of str to str
         Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
     idle_times_kept : bool
@@ -155,6 +159,7 @@ class SnapshotInfo(TablesInfo, total=False):
     mask_key: str
     missing_indexes: list[str] | None
     in_both_layouts: list[int]
+    on_two_servers: list[int]
     never_expire: list[int]
     redis_unfit: dict[str, str]
     idle_times_kept: bool

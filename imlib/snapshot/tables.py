@@ -34,6 +34,7 @@ from imlib.snapshot.description import (
 from imlib.snapshot.info import TableFacts, TablesInfo
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.mysql import MySQLSource
+from imlib.snapshot.phones import PhoneTwins
 from imlib.snapshot.selection import (
     LINKS,
     Link,
@@ -306,6 +307,8 @@ class _Reading:
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
         read = _Pass([], [], {name: [] for name in carriers}, {})
+        phones = table.name == "users" and {"id", "phone"} <= carriers.keys()
+        twins = PhoneTwins() if phones else None
         columns = table.clause.c
         selected = sa.select(*map(columns.__getitem__, carriers))
         # One row more than is kept tells whether there are more.
@@ -331,12 +334,16 @@ class _Reading:
                 for batch in batches:
                     progress(table.name, len(batch[0]))
                     arrays = dict(zip(carriers, batch, strict=True))
+                    if twins:
+                        twins.add(arrays["id"], arrays["phone"])
                     if judged:
                         _judge(read.bodies, arrays, carriers)
                     for name, array in arrays.items():
                         if name in hidden:
                             array = self.masking.tokens(table.name, name, array)
                         read.columns[name].append(array)
+        if twins:
+            read.bodies["phone_twins"] = twins.pairs()
         return read
 
 

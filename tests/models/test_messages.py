@@ -85,6 +85,42 @@ def test_a_message_to_oneself(stack: Stack) -> None:
     assert [0] == [row["unread_count"] for row in stack.rows("user_dialogs")]
 
 
+def test_saved_messages(stack: Stack) -> None:
+    """Saved messages, with the peer that the deployed server gives them, are read as any others:
+    one box, going out, and one dialog; nobody else's, and not those to oneself as a user.
+    """
+    ann, ben = stack.add_users(2)
+    mine = Peer.self(ann)
+    assert Peer(PeerType.SELF, ann) == mine
+    stack.messages.send_message(ann, Peer.user(ben), "hello")
+    stack.messages.send_message(ann, Peer.user(ann), "to me")
+    saved = [stack.messages.create_history_message(ann, mine, n, f"note {n}") for n in (1, 2, 3)]
+    for message_id in saved:
+        stack.messages.create_message_boxes(ann, ann, mine, False, message_id)
+        stack.dialogs.create_or_update_by_last_message(ann, PeerType.SELF, ann, message_id)
+    page = stack.messages.get_messages_by_user_id_peer_offset_limit(ann, mine, limit=2)
+    page += stack.messages.get_messages_by_user_id_peer_offset_limit(ann, mine, page[-1].id)
+    assert [("note 3", True), ("note 2", True), ("note 1", True)] == [(m.text, m.out) for m in page]
+    assert saved[:1] == [
+        m.id for m in stack.messages.get_messages_by_peer_and_message_id_list(ann, mine, saved[:1])
+    ]
+    assert [] == stack.messages.get_messages_by_user_id_peer_offset_limit(ben, Peer.self(ben))
+    (dialog,) = stack.dialogs.get_dialogs_by_user_id_and_type(ann, PeerType.SELF)
+    assert (ann, saved[-1], 3) == (dialog.peer_id, dialog.top_message, dialog.unread_count)
+    read = stack.dialogs.read_history(ann, mine, saved[-1])
+    assert read is not None
+    assert (saved[-1], 0) == (read.read_inbox_max_id, read.unread_count)
+    met: list[tuple[int, int]] = []
+    offset: dict[str, Any] = {}
+    while found := stack.dialogs.get_dialogs_by_offset_date(ann, limit=1, **offset):
+        last = found[0]
+        met.append((last.peer_type, last.peer_id))
+        offset = {"offset_date": last.date2, "offset_id": last.top_message}
+        offset["offset_peer"] = Peer(last.peer_type, last.peer_id)
+    assert [(PeerType.SELF, ann), (PeerType.USER, ann), (PeerType.USER, ben)] == met
+    assert saved[0] == stack.messages.create_history_message(ann, mine, 1, "note 1")
+
+
 @pytest.mark.parametrize("text", ["", 5, None, b"hello", ["hello"]])
 def test_a_text_that_is_none(stack: Stack, text: Any) -> None:
     """What is no text, or has no character, is refused, and nothing is stored."""

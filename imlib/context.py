@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imlib.errors import NotConnectedError, ReadOnlyError
+from imlib.errors import FallbackWarning, NotConnectedError, ReadOnlyError
 from imlib.lease import Clock, Lease, system_clock
 from imlib.servers.redis import RedisServer
 from imlib.session_status import Layout
@@ -42,6 +43,8 @@ class Context:
     ----------
     closing : ExitStack
         What has to be ended when it is closed.
+    warned : set of str
+        What was said once already.
     """
 
     redis_client: Redis
@@ -54,6 +57,7 @@ class Context:
     read_only: bool
     closed: bool = False
     closing: ExitStack = field(default_factory=ExitStack, init=False)
+    warned: set[str] = field(default_factory=set, init=False)
 
     @property
     def redis(self) -> Redis:
@@ -77,6 +81,12 @@ class Context:
     def reader_clock(self) -> Clock | None:
         """The clock that presence is read by, if it is not Redis's own."""
         return None if self.clock is system_clock else self.clock
+
+    def warn_once(self, said: str) -> None:
+        """Warn of something that holds for the whole deployment, the first time."""
+        if said not in self.warned:
+            self.warned.add(said)
+            warnings.warn(f"imlib: {said}", FallbackWarning, stacklevel=4)
 
     def check_open(self) -> None:
         """Raise `NotConnectedError` if the deployment is closed."""

@@ -103,8 +103,11 @@ class MessageModel(Model):
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
         new = _row(from_user_id, peer, check_random_id(random_id), {"message": text})
 
+        is_chat = peer.peer_type == PeerType.CHAT
+        table = self._chats.participants() if is_chat else tables["chat_users"]
+
         def work(connection: sa.Connection) -> Message:
-            joined = self._lock(connection, from_user_id, peer)
+            joined = self._lock(connection, from_user_id, peer, table)
             if first := self._first(connection, new):
                 message_id, date = first.id, first.date2
                 joined = {each: since for each, since in joined.items() if since <= date}
@@ -112,7 +115,7 @@ class MessageModel(Model):
                 date = self._now
                 message_id = insert(connection, _MESSAGES, new | {"date2": date})
             else:
-                raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
+                raise not_in_chat(table, peer.peer_id, from_user_id, "nothing was sent")
             theirs = Peer.user(from_user_id) if peer.peer_type == PeerType.USER else peer
             peers = dict.fromkeys(joined, theirs) | {from_user_id: peer}
             boxless = behind = set(peers)
@@ -238,7 +241,9 @@ class MessageModel(Model):
         with self._reading() as connection:
             return int(connection.scalar(newest) or 0)
 
-    def _lock(self, connection: sa.Connection, from_user_id: int, peer: Peer) -> dict[int, int]:
+    def _lock(
+        self, connection: sa.Connection, from_user_id: int, peer: Peer, table: sa.Table
+    ) -> dict[int, int]:
         """Take every lock that sending needs, chats before users.
 
         Return who is in the conversation, and since when.
@@ -246,7 +251,7 @@ class MessageModel(Model):
         if peer.peer_type == PeerType.USER:
             lock_users(connection, {from_user_id, peer.peer_id})
             return {from_user_id: 0, peer.peer_id: 0}
-        joined = self._chats.lock_participants(connection, peer.peer_id)
+        joined = self._chats.lock_participants(connection, peer.peer_id, table)
         lock_users(connection, {from_user_id, *joined}, required=[from_user_id])
         return joined
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Context:
     closing : ExitStack
         What has to be ended when it is closed.
     warned : set of str
-        What was said once already.
+        What was asked and, where it holds, said already.
     """
 
     redis_client: Redis
@@ -82,11 +83,13 @@ class Context:
         """The clock that presence is read by, if it is not Redis's own."""
         return None if self.clock is system_clock else self.clock
 
-    def warn_once(self, said: str) -> None:
-        """Warn of something that holds for the whole deployment, the first time."""
+    def warn_once(self, said: str, holds: Callable[[], bool] = lambda: True) -> None:
+        """Warn of something about the whole deployment, if it holds when first asked."""
         if said not in self.warned:
+            due = holds()
             self.warned.add(said)
-            warnings.warn(f"imlib: {said}", FallbackWarning, stacklevel=4)
+            if due:
+                warnings.warn(f"imlib: {said}", FallbackWarning, stacklevel=5)
 
     def check_open(self) -> None:
         """Raise `NotConnectedError` if the deployment is closed."""

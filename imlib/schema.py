@@ -183,6 +183,8 @@ def _column(table: str, text: str) -> sa.Column[Any]:
             Moment(),
             nullable=not created,
             server_default=_NullUntilUpdated() if updated and table == "users" else now,
+            # Said by imlib too: in most deployed tables the default is a zero date.
+            default=sa.func.current_timestamp() if created else None,
             # Said by imlib too: SQLite's DDL has no ON UPDATE, nor have the deployed tables but
             # one.
             onupdate=sa.func.current_timestamp() if updated else None,

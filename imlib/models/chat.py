@@ -46,6 +46,8 @@ class ChatModel(Model):
     it looks nowhere else.
     """
 
+    beside = True
+
     def create_chat(
         self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None
     ) -> Chat:

@@ -48,6 +48,8 @@ class MessageModel(Model):
     Reads start from a user's boxes: without a box, the user does not see a message.
     """
 
+    beside = True
+
     def __init__(
         self, context: Context, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel
     ) -> None:
@@ -95,6 +97,12 @@ class MessageModel(Model):
 
         Last write wins: of messages sent at once, each is stored with a pts of its own, and the
         dialog shows the last. An older message, completed late, takes no newer one's place there.
+
+        Beside the deployed server, writing to the same tables at the same time, this is not
+        supported, and a `FallbackWarning` says so once. That server hands out a user's pts from
+        Redis alone, so both would hand out the same; it drops a message whose body is JSON of
+        imlib's; and a chat's participants may be others to it: it looks at one table, and never at
+        ``state``.
         """
         if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # untyped callers
             raise InvalidValueError(

@@ -94,7 +94,7 @@ def test_rows_in_both(stack: Stack) -> None:
         add_row(stack, THEIRS, chat, user_id)
     with pytest.warns(FallbackWarning, match="both hold rows") as said:
         assert [ann, cy] == [each.user_id for each in stack.chats.get_chat_full(chat).participants]
-    assert [__file__] == [one.filename for one in said]
+    assert 1 == len(said)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [ann, cy] == owners(stack, chat, ann)

@@ -45,6 +45,25 @@ class SchemaReport:
         )
 
 
+def is_zero_dated(engine: sa.Engine) -> bool:
+    """Return whether another than imlib made the tables: a row is made on a zero date by default.
+
+    Raises
+    ------
+    ImlibError
+        What `imlib.servers.sql.translate` makes of a failure.
+    """
+    if engine.dialect.name == "sqlite":
+        return False
+    query = sa.text(
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND column_name = 'created_at' AND column_default LIKE '%0000-00-00%' "
+        "AND table_name IN :names"
+    ).bindparams(sa.bindparam("names", list(tables), expanding=True))
+    with translate_errors(engine), connect(engine) as connection:
+        return bool(connection.scalar(query))
+
+
 def check_schema(engine: sa.Engine) -> SchemaReport:
     """Compare a database's tables with the 20 of `imlib.schema`; nothing is changed.
 

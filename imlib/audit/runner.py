@@ -25,8 +25,6 @@ from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, MessageBoxType
 from imlib.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from imlib.snapshot.snapshot import Snapshot
 
 LIMIT: Final = 1_000
@@ -150,11 +148,13 @@ class _Run:
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
         query = f"SELECT *, count(*) OVER () FROM ({check.sql})"
         if self.user_id is not None:
-            if "user_id" not in self.connection.sql(check.sql).columns:
+            about = {"user_id": "user_id = ?", "user_ids": "list_contains(user_ids, ?)"}
+            known = about.keys() & {*self.connection.sql(check.sql).columns}
+            if not known:
                 return []
-            query += f" WHERE user_id = {int(self.user_id)}"
+            query += f" WHERE {about[known.pop()]}"
         query += " ORDER BY ALL" + (f" LIMIT {self.limit}" if self.limit else "")
-        answer = self.connection.execute(query)
+        answer = self.connection.execute(query, [] if self.user_id is None else [self.user_id])
         columns = [name for name, *_ in answer.description][:-1]
         rows = answer.fetchall()
         if not rows:
@@ -173,6 +173,9 @@ class _Run:
 
     def _told(self, check: Check, row: dict[str, Any]) -> Finding:
         row["participants"] = self.participants
+        for name, value in row.items():
+            if isinstance(value, list):
+                row[name] = ", ".join(map(str, value))
         if "peer_type" in row:
             kind = row["peer_type"]
             row["peer"] = PeerType(kind).name.lower() if kind in set(PeerType) else kind

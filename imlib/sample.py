@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from imlib.context import Context
 from imlib.errors import NotEmptyError
-from imlib.schema import create_all, tables
+from imlib.schema import PARTICIPANTS, create_all, tables
 from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
 
@@ -79,15 +79,20 @@ def write(context: Context, before_redis: Callable[[], object], files: Path) -> 
     with redis_pipeline.translate_errors(context.redis):
         if keys := context.redis.dbsize():
             raise _refusal(f"the Redis database holds {keys} keys")
+    with sql.translate_errors(context.engine), sql.connect(context.engine) as connection:
+        # Before any table is made, which would stay in somebody else's database.
+        present = sa.inspect(connection).get_table_names()
+        if theirs := sql.later_telegramd(present):
+            raise _refusal(f"the database was made by {theirs}")
+        for name in tables.keys() & set(present):
+            if connection.scalar(sa.select(sa.exists().select_from(tables[name]))):
+                raise _refusal(f"the table {name} holds rows")
     create_all(context.engine)
     with (
         sql.translate_errors(context.engine),
         sql.connect(context.engine, **{sql.WRITING: True}) as connection,
         connection.begin(),
     ):
-        for name, table in tables.items():
-            if connection.execute(sa.select(table.c.id).limit(1)).first():
-                raise _refusal(f"the table {name} holds rows")
         for path in sorted(files.glob("*.csv")):
             if rows := _read(path):
                 _write_table(connection, path.stem, rows)
@@ -103,7 +108,8 @@ def _write_table(connection: sa.Connection, name: str, rows: list[dict[str, str]
     if name == "planted":
         return
     if name == "chat_participants":
-        later = tables["chat_users"].to_metadata(sa.MetaData(), name=name)
+        # Without its index, whose name chat_users has.
+        later = PARTICIPANTS[name].to_metadata(sa.MetaData())
         later.indexes.clear()
         later.create(connection, checkfirst=True)
     columns = sa.inspect(connection).get_columns(name)

@@ -256,7 +256,9 @@ def test_rows_of_an_audit(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == run("audit", "--sample", "--all", "--output", "all.csv", "--format", "csv")
     assert "" == capsys.readouterr().out
     written = rows(Path("all.csv").read_text(encoding="utf-8"), "csv")
-    assert {fault.check for fault in PLANTED} == {row["check"] for row in written} - {"server_clock"}
+    assert {fault.check for fault in PLANTED} == {row["check"] for row in written} - {
+        "server_clock"
+    }
     assert 2 == run("audit", "--sample", "--output", "all.csv")
     assert "File exists: 'all.csv'" in capsys.readouterr().err
     assert 2 == run("audit", "--sample", "--limit", "0")

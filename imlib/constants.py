@@ -56,7 +56,10 @@ class TokenType(IntEnum):
 
 
 class MessageType(IntEnum):
-    """What a row of ``messages`` holds (``messages.message_type``)."""
+    """What a row of ``messages`` holds (``messages.message_type``).
+
+    Beside its JSON the deployed server stores one more than these: 1 empty, 2 message, 3 service.
+    """
 
     UNKNOWN = 0
     MESSAGE = 1
@@ -65,7 +68,10 @@ class MessageType(IntEnum):
 
 
 class MessageBoxType(IntEnum):
-    """Which way a message went, seen from the box's owner (``message_boxes.message_box_type``)."""
+    """Which way a message went, seen from the box's owner (``message_boxes.message_box_type``).
+
+    In chats the deployed server wrote the one for the other; ``sender_user_id`` tells in any case.
+    """
 
     INCOMING = 0
     OUTGOING = 1

@@ -1,11 +1,85 @@
-"""Message bodies as ``messages.message_data`` holds them: JSON that fits every character set."""
+"""Message bodies as ``messages.message_data`` holds them: imlib's JSON, and telegramd's two forms.
+
+imlib writes JSON that fits every character set. telegramd wrote protobuf at the specification's
+commit, and JSON of another shape from December 15, 2017 on.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
 
+from imlib.constants import MessageType
 from imlib.errors import InvalidValueError, shortened
+from imlib.protobuf import LENGTH, VARINT, by_key, by_number, read_fields
+
+
+class Encoding(StrEnum):
+    """The form in which a body is stored."""
+
+    JSON = "json"
+    """imlib's."""
+    GO_JSON = "go_json"
+    """telegramd's: ``{"constructor": …, "data2": {…}}``, without the fields that are zero."""
+    PROTOBUF = "protobuf"
+    """telegramd's before that."""
+
+
+class Body(NamedTuple):
+    """A decoded body.
+
+    Parameters
+    ----------
+    value : object
+        JSON as it is. Of protobuf a dict: unknown fields, and those within a field, stand under
+        their numbers, as int, bytes or dict, repeated ones as a list. Bytes that cannot be read.
+    encoding : Encoding or None
+        None where it cannot be read.
+    problem : str or None
+        Why not.
+    """
+
+    value: object
+    encoding: Encoding | None = None
+    problem: str | None = None
+
+    def fields(self) -> dict[Any, Any]:
+        """Return the message's fields by name; there are none in a body that is no message."""
+        value = self.value
+        if self.encoding is Encoding.GO_JSON and isinstance(value, dict):
+            value = value["data2"]
+        return value if isinstance(value, dict) else {}
+
+    def message_type(self, stored: int) -> int:
+        """Return what the row's number means; beside its JSON telegramd counts from 1.
+
+        A number that later servers added stays as it is stored.
+        """
+        number = stored - (self.encoding is Encoding.GO_JSON)
+        return MessageType._value2member_map_.get(number, stored)  # type: ignore[return-value]
+
+
+_HEAD: Final = ["out", "mentioned", "media_unread", "silent", "post", "id", "from_id", "to_id"]
+_FIELDS: Final = dict(enumerate(_HEAD, 1)) | {
+    12: "date",
+    13: "message",
+    14: "media",
+    16: "entities",
+}
+_WITH_LENGTH: Final = frozenset({8, 13, 14, 16})
+# In another than a service message these are something else.
+_SERVICE: Final = {9: "reply_to_msg_id", 10: "date", 11: "action"}
+_NESTED: Final = frozenset({"to_id", "media", "entities", "action"})
+# What telegramd's bodies say of their row and box; the rest is what was sent.
+_ENVELOPE: Final = frozenset({*_HEAD, "date"})
+# 1978. A date that a column damaged is less.
+_EARLIEST: Final = 1 << 28
+# Every date ends in one of these, and nobody types them.
+_CONTROL: Final = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]")
+_NO_MESSAGE: Final = (ValueError, LookupError, TypeError)
 
 
 def encode_body(body: object) -> str:
@@ -25,41 +99,130 @@ def encode_body(body: object) -> str:
         ) from problem
 
 
-def decode_body(raw: bytes) -> tuple[object, str | None]:
-    """Return a stored body decoded and None, or if it is no JSON, the raw bytes and the reason.
+def decode_body(raw: bytes, sender_user_id: int = 0) -> Body:
+    """Return a stored body decoded, or its bytes with the reason why they cannot be read.
+
+    Short texts can be protobuf by chance (``hi`` is a number in field 13). So it counts as such if
+    all of it can be read, every known field has its type, it is from the row's sender, and nobody
+    could have typed it.
+
+    Parameters
+    ----------
+    raw : bytes
+    sender_user_id : int
+        The row's; without it protobuf is not read.
 
     Examples
     --------
-    >>> decode_body(b'{"message":"hi"}')
-    ({'message': 'hi'}, None)
-    >>> decode_body(b"hi")
-    (b'hi', 'no JSON: Expecting value: line 1 column 1 (char 0)')
+    >>> decode_body(b'{"message":"hi"}').value
+    {'message': 'hi'}
+    >>> decode_body(b"hi").problem
+    'neither JSON nor protobuf: Expecting value: line 1 column 1 (char 0)'
     """
     try:
-        return json.loads(raw.decode("utf-8")), None
+        value = json.loads(raw.decode())
     except (ValueError, RecursionError) as problem:
-        return raw, f"no JSON: {shortened(str(problem))[1:-1]}"
+        why = str(problem)
+    else:
+        go = isinstance(value, dict) and isinstance(value.get("data2"), dict)
+        return Body(value, Encoding.GO_JSON if go and "constructor" in value else Encoding.JSON)
+    try:
+        fields = _message(raw, sender_user_id)
+    except _NO_MESSAGE:
+        if _is_damaged(raw, sender_user_id):
+            return Body(raw, None, "damaged by the column: it held protobuf, and is UTF-8 now")
+        return Body(raw, None, f"neither JSON nor protobuf: {shortened(why)[1:-1]}")
+    for name in _NESTED & fields.keys():
+        held = fields[name]
+        found = [by_number(each) for each in (held if isinstance(held, list) else [held])]
+        # Of a field that is not repeated the last one counts.
+        fields[name] = found if name == "entities" else found[-1]
+    return Body(fields, Encoding.PROTOBUF)
 
 
-def not_json(bodies: Sequence[object]) -> list[int]:
-    """Return the places of stored bodies, text or bytes, that are no JSON; None is not judged."""
-    found = []
+def judge(bodies: Sequence[object], senders: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the places of bodies that cannot be read, and of those that a column damaged.
+
+    Bodies are text or bytes; None is not judged.
+    """
+    unreadable: list[int] = []
+    damaged: list[int] = []
     for at, stored in enumerate(bodies):
-        raw = stored if isinstance(stored, bytes) else str(stored).encode()
-        if stored is not None and decode_body(raw)[1] is not None:
-            found.append(at)
-    return found
+        if stored is None:
+            continue
+        try:
+            # As most are. What is built of a body, to be dropped here, would take most of the time.
+            json.loads(stored.decode() if isinstance(stored, bytes) else str(stored))
+        except (ValueError, RecursionError):
+            raw = stored if isinstance(stored, bytes) else str(stored).encode()
+            try:
+                _message(raw, senders[at])
+            except _NO_MESSAGE:
+                (damaged if _is_damaged(raw, senders[at]) else unreadable).append(at)
+    return unreadable, damaged
 
 
-def is_same_body(stored: bytes, other: str) -> bool:
-    """Return whether two bodies say the same once decoded, however they are written.
+def is_same_body(one: Body, other: Body) -> bool:
+    """Return whether two bodies say the same once decoded, in whatever forms they are stored.
 
     Examples
     --------
-    >>> is_same_body(b'{ "message": "hi" }', '{"message":"hi"}')
+    >>> go = b'{"constructor":1,"data2":{"from_id":7,"message":"hi"}}'
+    >>> is_same_body(decode_body(go), decode_body(b'{ "message": "hi" }'))
     True
     """
-    body, problem = decode_body(stored)
     # As text: to Python, 1 equals True.
-    one, two = (json.dumps(each, sort_keys=True, default=str) for each in (body, json.loads(other)))
-    return problem is None and one == two
+    first, second = (json.dumps(_sent(each), sort_keys=True, default=str) for each in (one, other))
+    return None not in (one.encoding, other.encoding) and first == second
+
+
+def _sent(body: Body) -> object:
+    if body.encoding in (None, Encoding.JSON):
+        return body.value
+    return {str(name): value for name, value in body.fields().items() if name not in _ENVELOPE}
+
+
+def _message(raw: bytes, sender_user_id: int) -> dict[Any, Any]:
+    """Return the fields of telegramd's message by name; raise where it is none, or another's."""
+    if not _CONTROL.search(raw):
+        raise ValueError("text")
+    body: dict[Any, Any] = by_key(_named(*field) for field in read_fields(raw))
+    if isinstance(body.get(11), bytes):
+        body = {_SERVICE.get(name, name): value for name, value in body.items()}
+    if "message" in body:
+        body["message"] = bytes(body["message"]).decode()
+    if not 0 < sender_user_id == body.get("from_id") or len(body) == 1:
+        raise ValueError("from_id")
+    if body.get("date", _EARLIEST) < _EARLIEST or body.get("reply_to_msg_id", 0) < 0:
+        raise ValueError("date")
+    # Where all bytes are UTF-8, four question marks may be what a column left of an emoji.
+    if b"????" in raw and _is_utf8(raw):
+        raise ValueError("message")
+    return body
+
+
+def _named(number: int, wire: int, value: int | bytes) -> tuple[int | str, int | bytes]:
+    if number in _FIELDS and wire != (LENGTH if number in _WITH_LENGTH else VARINT):
+        raise ValueError(number)
+    return _FIELDS.get(number, number), value
+
+
+def _is_damaged(raw: bytes, sender_user_id: int) -> bool:
+    """Return whether bytes are what a text column leaves of a protobuf message of this sender."""
+    if not (b"?" in raw and _CONTROL.search(raw) and _is_utf8(raw)):
+        return False
+    mark, left = bytearray(b"8"), max(sender_user_id, 0)
+    while left > 127:
+        mark.append(left & 127 | 128)
+        left >>= 7
+    mark.append(left)
+    # A question mark for each byte that is no UTF-8.
+    return mark.decode("utf-8", "surrogateescape").encode("utf-8", "replace") in raw
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -256,6 +256,11 @@ def references() -> list[tuple[str, str]]:
     ]
 
 
+def participants_table(holds_rows: Callable[[str], bool]) -> str:
+    """Return the table of chats' participants: chat_participants where it holds rows."""
+    return "chat_participants" if holds_rows("chat_participants") else "chat_users"
+
+
 def bits(column: sa.Column[Any]) -> int:
     """Return the width of an integer column."""
     if isinstance(column.type, sa.BigInteger):

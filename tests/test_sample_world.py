@@ -205,10 +205,13 @@ class TestPlanted:
         no_json = [
             row["id"] for row in world["messages"] if not row["message_data"].startswith("{")
         ]
-        assert planted("body_not_json") == [f"message {each}" for each in no_json]
+        assert planted("body_unreadable") == [f"message {each}" for each in no_json]
         boxes = {(row["user_id"], row["message_id"]) for row in world["message_boxes"]}
         to_users = [row for row in world["messages"] if row["peer_type"] == 2]
-        assert [10] == [row["id"] for row in to_users if (row["peer_id"], row["id"]) not in boxes]
+        unboxed = [row for row in to_users if (row["peer_id"], row["id"]) not in boxes]
+        assert planted("box_missing") == [
+            f"user {row['peer_id']} message {row['id']}" for row in unboxed
+        ]
 
     def test_sessions(self, made: World, world: Tables) -> None:
         """Ghosts, sessions ahead of time and of nobody, keys that stay and mixed ones are those
@@ -219,6 +222,7 @@ class TestPlanted:
         found: dict[str, list[str]] = {}
         for key in (each for each in made.redis() if each.name.startswith("online_")):
             layouts = set()
+            servers: dict[bytes, set[int]] = {}
             for field, value in key.entries:
                 try:
                     status = SessionStatus.from_key_value(
@@ -233,6 +237,8 @@ class TestPlanted:
                     found.setdefault("malformed", []).append(where)
                     continue
                 layouts.add(b"@" in field)
+                if status.now > NOW - 17:
+                    servers.setdefault(field.replace(b"@", b"_"), set()).add(status.server_id)
                 orphan = status.user_id not in users or status.auth_key_id not in keys
                 kinds = {
                     "ghost": status.now <= NOW - 17,
@@ -244,7 +250,9 @@ class TestPlanted:
             if key.kind == "hash" and key.ttl_s is None:
                 found.setdefault("key_without_ttl", []).append(key.name)
             if len(layouts) == 2:
-                found.setdefault("mixed_layouts", []).append(key.name)
+                found["mixed_layouts"] = ["all servers"]
+            if any(len(held_by) > 1 for held_by in servers.values()):
+                found.setdefault("session_held_twice", []).append(key.name)
         found["malformed"].append("seq_updates_ngen_broken")
         assert {kind: sorted(planted(kind)) for kind in found} == {
             kind: sorted(where) for kind, where in found.items()

@@ -156,9 +156,10 @@ def _planted() -> Iterator[Planted]:
         "key_without_ttl", NO_TTL, "a server died between HSET and EXPIRE; the key stays for ever"
     )
     yield Planted(
-        "mixed_layouts",
-        "online_5",
-        "one session is written in both layouts, while servers are upgraded",
+        "mixed_layouts", "all servers", "users have sessions in both layouts: servers are upgraded"
+    )
+    yield Planted(
+        "session_held_twice", "online_5", "one session counts on two servers, one of them upgraded"
     )
     for field, value in MALFORMED:
         field = field.encode("latin-1").decode("ascii", "backslashreplace")
@@ -180,6 +181,9 @@ def _planted() -> Iterator[Planted]:
         "pts_gap", "user 5 pts 7", "the server died before it wrote the box of message 10"
     )
     yield Planted(
+        "box_missing", "user 5 message 10", "the server died before it wrote the receiver's box"
+    )
+    yield Planted(
         "pts_duplicate", "user 9 pts 5", "two boxes have this pts: the number was handed out twice"
     )
     yield Planted("dialog_disagrees", "user 2 peer user 1", "3 are said to be unread, and none is")
@@ -191,7 +195,7 @@ def _planted() -> Iterator[Planted]:
     yield Planted(
         "duplicate_random_id", "user 3 messages 21, 22", "one message, sent again, was stored twice"
     )
-    yield Planted("body_not_json", "message 23", "the body is as an older server wrote it")
+    yield Planted("body_unreadable", "message 23", "the body is in no form that is known")
 
 
 FAULTS: Final = tuple(_planted())

@@ -1,28 +1,56 @@
-"""Runs checks over a snapshot: one row per finding, with a way to look further.
+"""Runs checks over a snapshot: each is one SELECT, in DuckDB, over the columns that it needs.
 
-A check needs columns of tables. If a column is missing, or a table holds only part of its rows, the
-audit does not guess: it adds a row of severity ``skipped``.
+If a column is missing, or a table holds only part of its rows, the audit does not guess: it adds a
+row of severity ``skipped``. Nor does it repeat itself: what most rows share is one finding.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
+import sqlalchemy as sa
 from pandas.api.types import is_integer_dtype
 
-from imlib.audit.checks import CHECKS, Found
+from imlib import schema
+from imlib.audit.check import ENOUGH, Check
+from imlib.audit.checks import CHECKS
+from imlib.audit.findings import SKIPPED, Finding, Findings
+from imlib.audit.presence import JUDGED, MACROS, SERVERS
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, PeerType
 from imlib.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from imlib.snapshot.snapshot import Snapshot
 
+LIMIT: Final = 1_000
+_SAMPLES: Final = 3
+_REDIS: Final = ("sessions", "sequences", "malformed")
+# What info lists: a table of one column each.
+_LISTS: Final = {
+    "never_expire": "BIGINT[]",
+    "on_two_servers": "BIGINT[]",
+    "missing_indexes": "VARCHAR[]",
+    "unreadable": "BIGINT[]",
+    "damaged_samples": "BIGINT[]",
+    "phone_twins": "BIGINT[][]",
+}
 
-def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFrame:
+
+def audit(
+    snapshot: Snapshot,
+    checks: Iterable[str] | None = None,
+    *,
+    limit: int | None = LIMIT,
+    at: float | None = None,
+    user_id: int | None = None,
+) -> Findings:
     """Run checks over a snapshot.
 
     Parameters
@@ -30,41 +58,26 @@ def audit(snapshot: Snapshot, checks: Iterable[str] | None = None) -> pd.DataFra
     snapshot : Snapshot
     checks : iterable of str, optional
         Names from `CHECKS`; all by default.
-
-    Returns
-    -------
-    DataFrame
-        check, severity (``info``, ``warning``, ``error``, ``skipped``), subject, what, how_to_look
-        (a query for ``snapshot.sql``, or what to do); all str; in the order of `CHECKS`, then by
-        subject. Empty if nothing is wrong.
+    limit : int or None
+        The most rows per check; None for all. All are counted.
+    at : float, optional
+        The instant to judge by, in Unix seconds, as for a dump that was restored later. Times to
+        live, which are of the instant of the reading, then tell nothing.
+    user_id : int, optional
+        Only what is about this user.
 
     Raises
     ------
     InvalidValueError
-        No check has this name.
+        No check has this name, or the limit is below 1.
     """
-    rows: list[tuple[str, ...]] = []
-    unfit = snapshot.info.get("redis_unfit", {})
-    for name in known(checks):
-        check = CHECKS[name]
-        reason = _unfit(snapshot, name, check.needs)
-        for frame in check.needs.keys() & unfit.keys():
-            reason = f"{frame}: {unfit[frame]}"
-        judged, old = snapshot, _behind(snapshot)
-        if old and "sequences" in check.needs:
-            reason = f"the tables are {old:g} s older than Redis: a replica's"
-        elif old and "sessions" in check.needs and len(check.needs) > 1:
-            judged = replace(snapshot, sessions=snapshot.sessions.query("age_s > @old"))
-            young = f"not judged: sessions younger than {old:g} s, by which the tables are older"
-            rows.append((name, "skipped", "", young, "look again at the primary"))
-        if reason:
-            rows.append((name, "skipped", "", reason, "take a snapshot that holds all of it"))
-        else:
-            found = sorted(check.run(judged), key=_as_read)
-            rows.extend((name, check.severity, *one) for one in found)
-    return pd.DataFrame(
-        rows, columns=["check", "severity", "subject", "what", "how_to_look"], dtype="str"
-    )
+    names = known(checks)
+    if limit is not None and limit < 1:
+        raise InvalidValueError(f"limit is {limit}: allowed is 1 or more, or None for all")
+    run = _Run(snapshot, names, limit, at, user_id)
+    with closing(run.connection):
+        rows = [row for name in names for row in run.findings(CHECKS[name])]
+    return Findings(pd.DataFrame(rows, columns=Finding._fields, dtype="str"), run.counts)
 
 
 def known(checks: Iterable[str] | None) -> list[str]:
@@ -81,6 +94,203 @@ def known(checks: Iterable[str] | None) -> list[str]:
     return names
 
 
+class _Run:
+    """One audit: its connection, and what it counted."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        names: Iterable[str],
+        limit: int | None,
+        at: float | None,
+        user_id: int | None,
+    ) -> None:
+        self.snapshot, self.limit, self.at, self.user_id = snapshot, limit, at, user_id
+        self.counts: dict[str, int] = {}
+        self.old = _behind(snapshot)
+        self.participants = schema.participants_table(
+            lambda name: len(snapshot.tables.get(name, ())) > 0
+        )
+        self.reasons = {name: self._unfit(CHECKS[name]) for name in names}
+        columns: dict[str, set[str]] = {name: set() for name in _REDIS}
+        for name, reason in self.reasons.items():
+            for table, needed in self._needs(CHECKS[name]).items():
+                if not reason:
+                    columns.setdefault(table, set()).update(needed)
+        self.connection = snapshot.relations(columns)
+        self._prepare()
+
+    def findings(self, check: Check) -> Iterator[Finding]:
+        """Run one check."""
+        import duckdb
+
+        reason = self.reasons[check.name]
+        if not reason and self.old and "sequences" in check.needs:
+            reason = f"the tables are {self.old:g} s older than Redis: a replica's"
+        elif self.old and "sessions" in check.needs and _tables(check):
+            young = f"sessions younger than {self.old:g} s, by which the tables are older"
+            yield _skipped(check, f"not judged: {young}", "look again at the primary")
+        try:
+            found = () if reason else self._found(check)
+        except duckdb.Error as problem:
+            reason = " ".join(str(problem).split())
+        if reason:
+            yield _skipped(check, reason, "take a snapshot that holds all of it")
+        else:
+            yield from found
+
+    def _found(self, check: Check) -> list[Finding]:
+        old = f" WHERE age_s > '{self.old}'::DOUBLE" if self.old and _tables(check) else ""
+        for name, columns in check.needs.items():
+            table = self.participants if name == "participants" else name
+            rows = f'SELECT {", ".join(columns)} FROM "frame_{table}"'
+            rows += f" WHERE {' AND '.join(f'{one} IS NOT NULL' for one in columns)}"
+            if name in _REDIS:
+                rows = f"FROM held_{name}" if name != "sessions" else f"FROM judged_sessions{old}"
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
+        query = f"SELECT *, count(*) OVER () FROM ({check.sql})"
+        if self.user_id is not None:
+            if "user_id" not in self.connection.sql(check.sql).columns:
+                return []
+            query += f" WHERE user_id = {int(self.user_id)}"
+        query += " ORDER BY ALL" + (f" LIMIT {self.limit}" if self.limit else "")
+        answer = self.connection.execute(query)
+        columns = [name for name, *_ in answer.description][:-1]
+        rows = answer.fetchall()
+        if not rows:
+            return []
+        told = [self._told(check, dict(zip(columns, row, strict=False))) for row in rows]
+        found = sorted(told, key=_as_read)
+        count = rows[0][-1]
+        self.counts[check.name] = count - sum(one.severity == SKIPPED for one in found)
+        judged = self.connection.execute(check.judged).fetchone()
+        if self.user_id is None and count > ENOUGH and judged and count * 5 > judged[0]:
+            samples = "; ".join(one.subject for one in found[:_SAMPLES])
+            subject = f"{count:,} of {judged[0]:,}"
+            what = f"{check.about.rstrip('.')}; such as {samples}"
+            return [found[0]._replace(subject=subject, what=what)]
+        return found
+
+    def _told(self, check: Check, row: dict[str, Any]) -> Finding:
+        row["participants"] = self.participants
+        if "peer_type" in row:
+            kind = row["peer_type"]
+            row["peer"] = PeerType(kind).name.lower() if kind in set(PeerType) else kind
+        if "name" in row:
+            row["quoted"] = row["name"].replace("'", "''")
+        return Finding(
+            check.name,
+            row.get("severity", check.severity),
+            check.subject.format_map(row),
+            check.what.format_map(row),
+            check.look.format_map(row),
+        )
+
+    def _prepare(self) -> None:
+        """Make what is not read from a frame: what info knows, and what is known of servers."""
+        info = self.snapshot.info
+        facts = info.get("tables", {})
+        bodies, phones = facts.get("messages", {}), facts.get("users", {})
+        lists: dict[str, Any] = {**info, **bodies, **phones}
+        for name, kind in _LISTS.items():
+            self.connection.execute(
+                f"CREATE TEMP TABLE {name} AS SELECT unnest(CAST(? AS {kind})) AS item",
+                [lists.get(name) or []],
+            )
+        known = {
+            "lease_s": info.get("online_timeout", ONLINE_TIMEOUT),
+            "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
+            "now_s": info.get("taken_at") if self.at is None else self.at,
+            # Times to live are of the instant of the reading.
+            "live": self.at is None,
+            # In tables that imlib made, who leaves a chat is kept: those have all indexes.
+            "ours": self.participants == "chat_users" and info.get("missing_indexes") == [],
+            "malformed_more": info.get("malformed_not_kept", 0),
+            "unreadable_more": bodies.get("unreadable_more", 0),
+            "damaged": bodies.get("damaged_by_column", 0),
+        }
+        columns = ", ".join(f"? AS {name}" for name in known)
+        self.connection.execute(f"CREATE TEMP TABLE facts AS SELECT {columns}", [*known.values()])
+        age = "" if self.at is None else f"* REPLACE ({float(self.at)} - now AS age_s)"
+        for name in _REDIS:
+            chosen = age if name == "sessions" and age else "*"
+            self.connection.execute(
+                f"CREATE TEMP VIEW held_{name} AS SELECT {chosen} FROM frame_{name}"
+            )
+        for statement in (*MACROS, SERVERS, JUDGED):
+            self.connection.execute(statement)
+
+    def _needs(self, check: Check) -> Mapping[str, tuple[str, ...]]:
+        return {
+            self.participants if name == "participants" else name: columns
+            for name, columns in check.needs.items()
+        }
+
+    def _unfit(self, check: Check) -> str:
+        """Return why a check cannot judge this snapshot; "" where it can."""
+        snapshot, needs = self.snapshot, self._needs(check)
+        info, facts = snapshot.info, snapshot.info.get("tables", {})
+        if broken := [name for name in needs if name in info.get("redis_unfit", {})]:
+            return f"{broken[0]}: {info['redis_unfit'][broken[0]]}"
+        if untold := _untold(snapshot, check.name):
+            return f"the snapshot does not say {untold}"
+        states = snapshot.sequences["state"]
+        unread = states.empty and "seq_updates_ngen" not in facts
+        if "sequences" in needs and (unread or (states == "not read").any()):
+            return "not read, or not as integers: seq_updates_ngen"
+        needs = {name: columns for name, columns in needs.items() if name not in _REDIS}
+        if missing := [name for name in needs if name not in snapshot.tables]:
+            why = f" ({info['incomplete']})" if info.get("incomplete") else ""
+            return f"not in the snapshot: {', '.join(missing)}{why}"
+        columns = {
+            f"{table}.{column}": (snapshot.tables[table].get(column), _is_integer(table, column))
+            for table, names in needs.items()
+            for column in names
+        }
+        if absent := [name for name, (column, _) in columns.items() if column is None]:
+            return f"not in the snapshot: {', '.join(absent)}"
+        if odd := [
+            name
+            for name, (column, integer) in columns.items()
+            if integer and not is_integer_dtype(column)
+        ]:
+            return f"carried as something else than integers: {', '.join(odd)}"
+        for part, reason in (
+            ("truncated", "cut short by the row limit"),
+            ("filtered", "only a part was asked for"),
+        ):
+            if names := [name for name in needs if facts.get(name, {}).get(part)]:
+                return f"{reason}: {', '.join(names)}"
+        return ""
+
+
+def _tables(check: Check) -> bool:
+    """Return whether a check reads a table of the database."""
+    return not check.needs.keys() <= {*_REDIS}
+
+
+def _is_integer(table: str, column: str) -> bool:
+    known = schema.tables["chat_users" if table == "chat_participants" else table].c
+    return isinstance(known[column].type, sa.Integer)
+
+
+def _untold(snapshot: Snapshot, check: str) -> str:
+    info, facts = snapshot.info, snapshot.info.get("tables", {})
+    told = {
+        "missing_index": (info.get("missing_indexes"), "which indexes there are"),
+        "future_date": (info.get("taken_at"), "when it was taken"),
+        "body_unreadable": (facts.get("messages", {}).get("unreadable"), "which bodies can be read"),
+        "phone_twice": (facts.get("users", {}).get("phone_twins"), "which phones are alike"),
+    }
+    told["body_damaged"] = told["body_unreadable"]
+    fact, untold = told.get(check, (True, ""))
+    return untold if fact is None else ""
+
+
+def _skipped(check: Check, reason: str, advice: str) -> Finding:
+    return Finding(check.name, SKIPPED, "", reason, advice)
+
+
 def _behind(snapshot: Snapshot) -> float:
     """Return by how many seconds tables of a replica are older than Redis."""
     if not snapshot.info.get("database_primary"):
@@ -89,43 +299,10 @@ def _behind(snapshot: Snapshot) -> float:
     return math.inf if lag is None else lag
 
 
-def _as_read(found: Found) -> list[tuple[int, str]]:
+def _as_read(found: Finding) -> list[tuple[int, str]]:
     """Return a key that sorts user 9 before user 10, numbers of any length."""
     key = []
-    for part in re.split(r"(\d+)", " ".join(found)):
+    for part in re.split(r"(\d+)", " ".join(found[2:])):
         digits = part.lstrip("0")
         key.append((len(digits), digits) if part.isdecimal() else (0, part))
     return key
-
-
-def _unfit(snapshot: Snapshot, check: str, needs: dict[str, tuple[str, ...]]) -> str:
-    info, facts = snapshot.info, snapshot.info.get("tables", {})
-    if check == "missing_index" and info.get("missing_indexes") is None:
-        return "the snapshot does not say which indexes there are"
-    states = snapshot.sequences["state"]
-    unread = states.empty and "seq_updates_ngen" not in facts
-    if "sequences" in needs and (unread or (states == "not read").any()):
-        return "not read, or not as integers: seq_updates_ngen"
-    if missing := [name for name in needs if needs[name] and name not in snapshot.tables]:
-        why = f" ({info['incomplete']})" if info.get("incomplete") else ""
-        return f"not in the snapshot: {', '.join(missing)}{why}"
-    columns: dict[str, Any] = {
-        f"{table}.{column}": snapshot.tables[table].get(column)
-        for table, names in needs.items()
-        for column in names
-    }
-    if absent := [name for name, column in columns.items() if column is None]:
-        return f"not in the snapshot: {', '.join(absent)}"
-    # The only one that is no integer.
-    columns.pop("messages.message_data", None)
-    if odd := [name for name, column in columns.items() if not is_integer_dtype(column)]:
-        return f"carried as something else than integers: {', '.join(odd)}"
-    if check == "body_not_json" and "not_json" not in facts.get("messages", {}):
-        return "the snapshot does not say which bodies are JSON"
-    for part, reason in (
-        ("truncated", "cut short by the row limit"),
-        ("filtered", "only a part was asked for"),
-    ):
-        if names := [name for name in needs if needs[name] and facts.get(name, {}).get(part)]:
-            return f"{reason}: {', '.join(names)}"
-    return ""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from imlib.constants import MessageBoxType, MessageType, PeerType
 from imlib.context import Context
 from imlib.errors import InvalidValueError, shortened
-from imlib.message_body import encode_body, is_same_body
+from imlib.message_body import decode_body, encode_body, is_same_body
 from imlib.models.base import (
     Model,
     absent,
@@ -276,12 +276,14 @@ class MessageModel(Model):
         # plain read.
         here = at(_MESSAGES, **{name: new[name] for name in ("sender_user_id", "random_id")})
         first = connection.execute(_HISTORY.where(here).order_by(_MESSAGES.c.id)).first()
-        if first and not (
-            all(
-                first._mapping[name] == new[name]
-                for name in ("peer_type", "peer_id", "message_type")
-            )
-            and is_same_body(bytes(first.body), new["message_data"])
+        if not first:
+            return None
+        held = decode_body(bytes(first.body), first.sender_user_id)
+        body = decode_body(new["message_data"].encode())
+        if (
+            (first.peer_type, first.peer_id) != (new["peer_type"], new["peer_id"])
+            or held.message_type(first.message_type) != body.message_type(new["message_type"])
+            or not is_same_body(held, body)
         ):
             raise InvalidValueError(
                 f"random_id {first.random_id} is message {first.id}'s, which has another peer or "

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from imlib.constants import PeerType
 from imlib.errors import InvalidValueError, shortened
-from imlib.message_body import decode_body
+from imlib.message_body import Encoding, decode_body
 from imlib.models.base import Record
 from imlib.schema import tables
 from imlib.validation import check_int, check_member
@@ -34,7 +34,7 @@ class DeviceState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other side of a conversation: a user, or a chat.
+    """The other side of a conversation: a user, a chat, or oneself.
 
     Parameters
     ----------
@@ -61,12 +61,17 @@ class Peer:
         """Return a chat as a peer."""
         return cls(PeerType.CHAT, chat_id)
 
+    @classmethod
+    def self(cls, user_id: int) -> Self:
+        """Return a user's own saved messages as a peer, as the deployed server stores them."""
+        return cls(PeerType.SELF, user_id)
+
     def columns(self) -> dict[str, int]:
         """Return the two columns that hold a peer in a table."""
         return {"peer_type": int(self.peer_type), "peer_id": self.peer_id}
 
 
-_TALKS = (PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
+_TALKS = (PeerType.SELF, PeerType.USER, PeerType.CHAT, PeerType.CHANNEL)
 
 
 def check_peer(peer: object, allowed: Collection[PeerType] = _TALKS) -> Peer:
@@ -267,9 +272,11 @@ class Dialog(Record):
 class Message(Record):
     """A message as one user has it: its row of ``messages``, and that user's box.
 
-    ``body`` is the decoded JSON, or the raw bytes if they are none; then ``body_problem`` says why.
-    The peer is the one it was sent to, whoever looks. From the box come ``user_id``, its owner,
-    ``pts`` and ``media_unread``. ``out``: the owner is the sender.
+    ``body`` is decoded from the form that ``encoding`` names, as `imlib.message_body.Body` says. If
+    it is none, ``body`` is the raw bytes, ``encoding`` is None and ``body_problem`` says why.
+    ``message_type`` is a `MessageType`, whatever number its server gave it. The peer is the one it
+    was sent to, whoever looks. From the box come ``user_id``, its owner, ``pts`` and
+    ``media_unread``. ``out``: the owner is the sender.
     """
 
     table = tables["messages"]
@@ -282,7 +289,12 @@ class Message(Record):
     message_type: int
     date2: int
     body: object = field(repr=False)
+    encoding: Encoding | None
     body_problem: str | None
+    text: str | None = field(repr=False)
+    """What a person wrote; None where nobody wrote a text."""
+    action: object = field(repr=False)
+    """What a service message says was done; None in any other."""
     user_id: int
     pts: int
     out: bool
@@ -290,14 +302,16 @@ class Message(Record):
 
     @classmethod
     def derived(cls, row: sa.Row[Any]) -> dict[str, object]:
-        """Return the decoded body, and whether the owner is the sender."""
-        body, problem = decode_body(bytes(row.body))
-        # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
-        out = row.sender_user_id == row.user_id
-        return {"body": body, "body_problem": problem, "out": out}
-
-    @property
-    def text(self) -> str | None:
-        """What a person wrote; None for a body that `send_message` would not store."""
-        text = self.body.get("message") if isinstance(self.body, dict) else None
-        return text if isinstance(text, str) else None
+        """Return what the body says, and whether the owner is the sender."""
+        body = decode_body(bytes(row.body), row.sender_user_id)
+        text = body.fields().get("message")
+        return {
+            "body": body.value,
+            "encoding": body.encoding,
+            "body_problem": body.problem,
+            "text": text if isinstance(text, str) else None,
+            "action": body.fields().get("action"),
+            "message_type": body.message_type(row.message_type),
+            # The box's type doesn't tell who sent it: the deployed server swapped the two in chats.
+            "out": row.sender_user_id == row.user_id,
+        }

@@ -31,10 +31,19 @@ class TableFacts(TypedDict, total=False):
     could_not_carry : dict of str to str
         Columns that are carried as another type than declared, each with the reason; also nullable
         columns that hold zero dates.
-    not_json : list of int
-        For ``messages``: the ids of messages whose body is no JSON, at most 1,000.
-    not_json_more : int
+    unreadable : list of int
+        For ``messages``: the ids of messages whose body is in none of the three forms, at most
+        1,000.
+    unreadable_more : int
         How many there are beyond those.
+    damaged_by_column : int
+        How many bodies are protobuf that lost bytes in a text column; these are not among the
+        unreadable ones.
+    damaged_samples : list of int
+        The ids of three of them.
+    phone_twins : list of list of int
+        For ``users``: the ids of those whose phones differ by a leading ``+`` alone, at most 1,000
+        pairs.
     """
 
     rows: int
@@ -44,8 +53,11 @@ class TableFacts(TypedDict, total=False):
     masked: list[str]
     not_at_same_instant: bool
     could_not_carry: dict[str, str]
-    not_json: list[int]
-    not_json_more: int
+    unreadable: list[int]
+    unreadable_more: int
+    damaged_by_column: int
+    damaged_samples: list[int]
+    phone_twins: list[list[int]]
 
 
 class TablesInfo(TypedDict, total=False):
@@ -107,9 +119,9 @@ class SnapshotInfo(TablesInfo, total=False):
         The tables that have a condition.
     missing_indexes : list of str or None
         None if that could not be found out.
-    in_both_layouts, never_expire : list of int
-        Users with a session in several layouts; users whose key never expires and holds no session.
-        At most 1,000 each.
+    in_both_layouts, on_two_servers, never_expire : list of int
+        Users with a session in several layouts; with one that counts on two servers; users whose
+        key never expires and holds no session. At most 1,000 each.
     redis_unfit : dict of str to str
         Of ``sessions`` and ``sequences``, what was not read, or may be old, each with the reason.
     idle_times_kept : bool
@@ -143,6 +155,7 @@ class SnapshotInfo(TablesInfo, total=False):
     where: list[str]
     missing_indexes: list[str] | None
     in_both_layouts: list[int]
+    on_two_servers: list[int]
     never_expire: list[int]
     redis_unfit: dict[str, str]
     idle_times_kept: bool

@@ -116,10 +116,7 @@ def select(
             statement = Statement(connection, query)
             given = [one for one in parameters or () if one is not None]
             statement.refuse_masked(masked, given)
-            for name in statement.named(frames):
-                connection.register(name, _table(frames[name]))
-            for line in _LOCKS:
-                connection.execute(line.format(limit=LIMIT_BYTES))
+            _hold(connection, {name: frames[name] for name in statement.named(frames)})
             running.set_result(_frame(_answer(connection.sql(query, params=parameters))))
         except BaseException as problem:
             running.set_exception(problem)
@@ -136,6 +133,22 @@ def select(
     except (duckdb.Error, pa.ArrowException, ValueError) as problem:
         said = " ".join(str(problem).split()).rstrip(".")
         raise InvalidValueError(f"{said}. Tables are: {', '.join(frames)}") from problem
+
+
+def relations(frames: Mapping[str, pd.DataFrame]) -> DuckDBPyConnection:
+    """Return a connection of DuckDB's that reaches these frames alone, each as ``frame_{name}``."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    _hold(connection, {f"frame_{name}": frame for name, frame in frames.items()})
+    return connection
+
+
+def _hold(connection: DuckDBPyConnection, frames: Mapping[str, pd.DataFrame]) -> None:
+    for name, frame in frames.items():
+        connection.register(name, _table(frame))
+    for line in _LOCKS:
+        connection.execute(line.format(limit=LIMIT_BYTES))
 
 
 def _wait(

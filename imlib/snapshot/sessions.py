@@ -38,8 +38,8 @@ class SessionsRead(NamedTuple):
         bool, layout str, key_ttl_s float64 (NaN: the key never expires). A session written in
         several layouts is one row: the later report, at a tie the documented one, then the
         deployed.
-    in_both_layouts : list of int
-        The users who have such a session.
+    in_both_layouts, on_two_servers : list of int
+        The users who have such a session; those who have one that counts on two servers.
     never_expire : list of int
         The users whose key never expires and holds no session, so that ``sessions`` can't show it.
     malformed : list of Malformed
@@ -50,6 +50,7 @@ class SessionsRead(NamedTuple):
 
     sessions: pd.DataFrame
     in_both_layouts: list[int]
+    on_two_servers: list[int]
     never_expire: list[int]
     malformed: list[Malformed]
     not_kept: int
@@ -105,11 +106,12 @@ def read_sessions(
     found = {}
     for name in _TYPES:
         found[name] = np.concatenate(list(map(methodcaller("pop", name), parts)))
-    sessions, in_both = _frame(found)
+    sessions, in_both, on_two = _frame(found)
     unseen = sorted(never_expire.difference(sessions["user_id"])) if never_expire else []
     return SessionsRead(
         sessions,
         in_both,
+        on_two,
         unseen,
         sorted(malformed, key=lambda bad: (bad.key, bad.field or b"")),
         len(seen) - len(malformed),
@@ -153,8 +155,9 @@ def _columns(batch: Batch, columns: SessionColumns, oldest: int) -> dict[str, ND
     }
 
 
-def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
-    """Return the sessions in order, one row for each, and the users with one in several layouts.
+def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int], list[int]]:
+    """Return the sessions in order, one row for each, and the users with one in several layouts,
+    and those with one that counts on two servers.
 
     Of several reports the latest stays, at a tie the first in the order of `Layout`.
     """
@@ -166,7 +169,10 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     last[-1:] = True
     for name in _NAME:
         last[:-1] |= found[name][1:] != found[name][:-1]
-    in_both = found["user_id"][1:][~last[:-1] & (np.diff(found["layout"]) != 0)]
+    again = ~last[:-1]
+    in_both = found["user_id"][1:][again & (np.diff(found["layout"]) != 0)]
+    counts = found["online"][1:] & found["online"][:-1]
+    on_two = found["user_id"][1:][again & counts & (np.diff(found["server_id"]) != 0)]
     if not last.all():
         found = {name: column[last] for name, column in found.items()}
     layouts = pa.DictionaryArray.from_arrays(found.pop("layout"), [*Layout])
@@ -177,7 +183,7 @@ def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int]]:
     sessions = pd.DataFrame(found, copy=False)
     sessions.insert(6, "reported_at", instants)
     sessions.insert(9, "layout", pd.array(layouts.cast(pa.string()), dtype="str"))
-    return sessions, np.unique(in_both).tolist()
+    return sessions, np.unique(in_both).tolist(), np.unique(on_two).tolist()
 
 
 _NAME = ("user_id", "auth_key_id", "session_id")

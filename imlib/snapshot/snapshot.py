@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pandas as pd
 
@@ -15,7 +15,12 @@ from imlib.errors import printable, shortened
 from imlib.snapshot.difference import Difference, compare
 from imlib.snapshot.folder import read_folder, refusal, write_folder
 from imlib.snapshot.info import SnapshotInfo
-from imlib.snapshot.query import select
+from imlib.snapshot.query import relations, select
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from imlib.audit import Findings
 
 _SHAPES: Final = {
     "sessions": (
@@ -127,11 +132,33 @@ class Snapshot:
         """Compare with an earlier snapshot: who came, went and moved, and which rows changed."""
         return compare(self, earlier)
 
-    def audit(self, checks: Collection[str] | None = None) -> pd.DataFrame:
+    def audit(
+        self,
+        checks: Collection[str] | None = None,
+        *,
+        limit: int | None = 1_000,
+        at: float | None = None,
+        user_id: int | None = None,
+    ) -> Findings:
         """Return what `imlib.audit.audit` finds in this snapshot."""
         from imlib.audit import audit
 
-        return audit(self, checks)
+        return audit(self, checks, limit=limit, at=at, user_id=user_id)
+
+    def relations(self, columns: Mapping[str, Collection[str]]) -> DuckDBPyConnection:
+        """Return a connection of DuckDB's in which each of these tables is ``frame_{table}``.
+
+        Parameters
+        ----------
+        columns : mapping of str to collection of str
+            Of each table the columns; none for all. It reaches nothing else.
+        """
+        frames = self.tables | {name: getattr(self, name) for name in _SHAPES}
+        chosen = {name: frames[name] for name in columns}
+        for name, some in columns.items():
+            if some:
+                chosen[name] = chosen[name][[*some]]
+        return relations(chosen)
 
     def _frames(self) -> dict[str, pd.DataFrame]:
         frames = {name: getattr(self, name) for name in _SHAPES}

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from pymysql.err import MySQLError
 
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
-from imlib.message_body import not_json
+from imlib.message_body import judge
 from imlib.schema import tables as our_tables
 from imlib.servers import sql
 from imlib.snapshot.description import (
@@ -34,6 +34,7 @@ from imlib.snapshot.description import (
 from imlib.snapshot.info import TableFacts, TablesInfo
 from imlib.snapshot.masking import Masking
 from imlib.snapshot.mysql import MySQLSource
+from imlib.snapshot.phones import PhoneTwins
 from imlib.snapshot.selection import (
     LINKS,
     Link,
@@ -60,6 +61,8 @@ _DRIVER_ERRORS: Final = (
     pa.ArrowException,
 )
 _BODIES_KEPT: Final = 1_000
+_SAMPLES: Final = 3
+_JUDGED_BY: Final = ("id", "sender_user_id")
 
 
 class TablesRead(NamedTuple):
@@ -255,6 +258,9 @@ class _Reading:
         limit, several = self.request.limit, len(parts) > 1
         # A row may meet several parts: its key tells.
         read_too = table.key if several else []
+        if table.name == "messages" and "message_data" in columns:
+            # Who sent a body tells whether it is protobuf.
+            read_too = [*read_too, *(name for name in _JUDGED_BY if name in table.columns)]
         carriers = dict.fromkeys([*columns, *read_too], Carrier.DECLARED)
         problems: dict[str, Problem] = {}
         read = self._read_once(table, carriers, parts, problems, self.progress)
@@ -301,6 +307,8 @@ class _Reading:
     ) -> _Pass:
         """Pass over a table once. Each batch is decoded and masked before the next is fetched."""
         read = _Pass([], [], {name: [] for name in carriers}, {})
+        phones = table.name == "users" and {"id", "phone"} <= carriers.keys()
+        twins = PhoneTwins() if phones else None
         columns = table.clause.c
         selected = sa.select(*map(columns.__getitem__, carriers))
         # One row more than is kept tells whether there are more.
@@ -314,33 +322,45 @@ class _Reading:
                 hidden = self.masking.hidden(table.name, fields)
                 read = read._replace(fields=fields, hidden=hidden)
                 types = {one.name: one.dtype for one in fields}
+                numbers = {name for name, held in types.items() if pa.types.is_integer(held)}
                 judged = (
                     table.name == "messages"
-                    and {"id", "message_data"} <= types.keys()
-                    and pa.types.is_integer(types["id"])
+                    and "message_data" in types
+                    and numbers.issuperset(_JUDGED_BY)
                 )
                 if judged and not read.bodies:
-                    read.bodies.update({"not_json": [], "not_json_more": 0})
+                    read.bodies.update({"unreadable": [], "unreadable_more": 0})
+                    read.bodies.update({"damaged_by_column": 0, "damaged_samples": []})
                 for batch in batches:
                     progress(table.name, len(batch[0]))
                     arrays = dict(zip(carriers, batch, strict=True))
+                    if twins:
+                        twins.add(arrays["id"], arrays["phone"])
                     if judged:
                         _judge(read.bodies, arrays, carriers)
                     for name, array in arrays.items():
                         if name in hidden:
                             array = self.masking.tokens(table.name, name, array)
                         read.columns[name].append(array)
+        if twins:
+            read.bodies["phone_twins"] = twins.pairs()
         return read
 
 
 def _judge(
     facts: TableFacts, arrays: Mapping[str, pa.Array], carriers: Mapping[str, Carrier]
 ) -> None:
-    """Note which messages have bodies that are no JSON: once they are masked nobody can tell."""
+    """Note which messages have bodies that cannot be read: once they are masked nobody can tell."""
     stored = arrays["message_data"].to_pylist()
     if carriers["message_data"] == Carrier.LITERAL:
         stored = [None if one is None else ast.literal_eval(one) for one in stored]
-    more = arrays["id"].take(pa.array(not_json(stored), pa.int64())).to_pylist()
-    room = _BODIES_KEPT - len(facts["not_json"])
-    facts["not_json"] += more[:room]
-    facts["not_json_more"] += len(more[room:])
+    senders = arrays["sender_user_id"].fill_null(0).to_pylist()
+    more, damaged = (
+        arrays["id"].take(pa.array(places, pa.int64())).to_pylist()
+        for places in judge(stored, senders)
+    )
+    room = _BODIES_KEPT - len(facts["unreadable"])
+    facts["unreadable"] += more[:room]
+    facts["unreadable_more"] += len(more[room:])
+    facts["damaged_by_column"] += len(damaged)
+    facts["damaged_samples"] = [*facts["damaged_samples"], *damaged][:_SAMPLES]

@@ -107,6 +107,7 @@ def take_snapshot(
         "database_lag_s": lag,
         "missing_indexes": _missing_indexes(engine, read.info["tables"]),
         "in_both_layouts": presence.in_both_layouts[:_NAMED],
+        "on_two_servers": presence.on_two_servers[:_NAMED],
         "never_expire": presence.never_expire[:_NAMED],
         "other_keys": others,
         "malformed_not_kept": presence.not_kept + len(malformed) - len(frames["malformed"]),

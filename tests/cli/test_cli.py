@@ -267,7 +267,7 @@ def test_which_checks_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == run("audit", "--list", "--format", "json")
     assert list(CHECKS) == [row["check"] for row in json.loads(capsys.readouterr().out)]
     assert 2 == run("audit", "--check", "gohst")
-    assert "gohst: no such check. There are ghost, " in capsys.readouterr().err
+    assert "gohst: no such check. There are server_clock, " in capsys.readouterr().err
 
 
 def test_what_changed(capsys: pytest.CaptureFixture[str]) -> None:

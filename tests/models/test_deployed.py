@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imlib.constants import PeerType, TokenType
+from imlib.constants import MessageType, PeerType, TokenType
 from imlib.errors import InvalidValueError, SchemaError
+from imlib.message_body import Encoding, encode_body
 from imlib.models.records import Peer
 from imlib.schema import create_all
 from imlib.schema_check import check_schema
 from tests.models.stack import NOW, Stack, open_stack
 from tests.models.test_processes import outcome, start
 from tests.private_servers.mariadb import PrivateMariaDB
+from tools.body_vectors import TO_USER, go_json, in_utf8_column, protobuf
 
 DUMP = Path(__file__).parents[1] / "deployed_dump.sql"
 
@@ -101,6 +103,78 @@ def test_messages_go_on(stack: Stack) -> None:
         for m in stack.messages.get_messages_by_peer_and_message_id_list(1, Peer.user(2), [2, 3])
     ]
     assert [0, 0] == [stack.updates.get_state(-5, 3).pts, stack.updates.get_state(-5, 9).pts]
+
+
+def put_message(stack: Stack, kind: int, body: bytes, random_id: int = 5) -> int:
+    """Store a message of user 1 to user 2 as it is, with a box for both; return its id."""
+    insert = (
+        "INSERT INTO messages (sender_user_id, peer_type, peer_id, random_id, message_type, "
+        "message_data, date2) VALUES (1, 2, 2, %s, %s, %s, %s)"
+    )
+    with stack.deployment.engine.begin() as connection:
+        values = (random_id, kind, body, NOW)
+        message_id = int(connection.exec_driver_sql(insert, values).lastrowid)
+    for user_id in (1, 2):
+        stack.messages.create_message_boxes(user_id, 1, Peer.user(2), user_id == 2, message_id)
+    return message_id
+
+
+def test_bodies_of_each_form(stack: Stack) -> None:
+    """Text, action and type of a message are the same, whichever server stored it in what form."""
+    with stack.deployment.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE messages MODIFY message_data blob NOT NULL"))
+    head: dict[str, Any] = {"from_id": 1, **TO_USER}
+    texts: list[tuple[Any, ...]] = [
+        (Encoding.PROTOBUF, 1, protobuf(head | {"message": "\U0001f600 hello"})),
+        (Encoding.GO_JSON, 2, go_json({"from_id": 1, "message": "\U0001f600 hello"})),
+        (Encoding.JSON, 1, encode_body({"message": "\U0001f600 hello"}).encode()),
+    ]
+    notices: list[tuple[Any, ...]] = [
+        (Encoding.PROTOBUF, 2, protobuf(head | {"action": {13: {}}}), {13: {}}),
+        (Encoding.GO_JSON, 3, go_json({"action": {"constructor": 1}}), {"constructor": 1}),
+        (Encoding.JSON, 2, encode_body({"action": "Ann joined"}).encode(), "Ann joined"),
+    ]
+    stored = [put_message(stack, kind, raw) for _, kind, raw, *_ in [*texts, *notices]]
+    read = stack.messages.get_messages_by_id_list(2, stored)
+    for (form, _, raw), message in zip(texts, read[:3], strict=True):
+        assert (form, "\U0001f600 hello", None) == (message.encoding, message.text, message.action)
+        assert (MessageType.MESSAGE, False) == (message.message_type, message.out)
+        assert raw.decode(errors="replace") not in repr(message)
+        assert "hello" not in repr(message)
+    for (form, _, _, action), message in zip(notices, read[3:], strict=True):
+        assert (form, action, None) == (message.encoding, message.action, message.text)
+        assert MessageType.MESSAGE_SERVICE is message.message_type
+    empty = put_message(stack, 1, go_json({}))
+    assert MessageType.UNKNOWN is stack.messages.get_messages_by_id_list(1, [empty])[0].message_type
+
+
+def test_a_body_that_its_column_damaged(stack: Stack) -> None:
+    """What a utf8 column left of protobuf is bytes with the reason, and no retry is its message."""
+    raw = in_utf8_column(protobuf({"from_id": 1, **TO_USER, "message": "hello"}))
+    (message,) = stack.messages.get_messages_by_id_list(2, [put_message(stack, 1, raw, 77)])
+    assert (raw, None, None) == (message.body, message.encoding, message.text)
+    assert str(message.body_problem).startswith("damaged by the column")
+    with pytest.raises(InvalidValueError, match="random_id 77"):
+        stack.messages.send_message(1, Peer.user(2), "hello", 77)
+
+
+@pytest.mark.parametrize("form", ["protobuf", "go_json"])
+def test_a_retry_of_what_telegramd_stored(stack: Stack, form: str) -> None:
+    """The same text again, sent through imlib, is the message that telegramd stored; another text,
+    or a notice that says the same, is not.
+    """
+    with stack.deployment.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE messages MODIFY message_data blob NOT NULL"))
+    fields = {"from_id": 1, **TO_USER, "message": "gr\u00fc\u00dfe"}
+    raw = protobuf(fields) if form == "protobuf" else go_json({**fields, "to_id": {}})
+    first = put_message(stack, 1 if form == "protobuf" else 2, raw, 78)
+    assert first == stack.messages.send_message(1, Peer.user(2), "gr\u00fc\u00dfe", 78).id
+    assert first == stack.messages.create_history_message(1, Peer.user(2), 78, "gr\u00fc\u00dfe")
+    with pytest.raises(InvalidValueError, match="random_id 78"):
+        stack.messages.send_message(1, Peer.user(2), "gru\u00dfe", 78)
+    other = put_message(stack, 2 if form == "protobuf" else 3, raw, 79)
+    with pytest.raises(InvalidValueError, match=f"random_id 79 is message {other}'s"):
+        stack.messages.send_message(1, Peer.user(2), "gr\u00fc\u00dfe", 79)
 
 
 def test_a_group_chat_of_the_deployed_server(stack: Stack) -> None:

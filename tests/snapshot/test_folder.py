@@ -524,7 +524,7 @@ def test_every_fact_of_a_wrong_kind(tmp_path: Path) -> None:
     saved(tmp_path / "one", tables, **more)
     whole = pq.read_table(tmp_path / "one" / "sessions.parquet")
     note = json.loads(whole.schema.metadata[b"imlib"])
-    note["info"]["tables"]["messages"] |= {"not_json": [1], "not_json_more": 0}
+    note["info"]["tables"]["messages"] |= {"unreadable": [1], "unreadable_more": 0}
     refused = 0
     for way in [*paths(note)][1:]:
         for value in (GONE, None, True, 10**4000, "x", [[7]], {"x": {}}):

@@ -29,6 +29,7 @@ from imlib.snapshot.sqlite import SQLiteSource
 from tests.models.stack import Stack, open_stack
 from tests.private_servers.mariadb import PrivateMariaDB
 from tests.snapshot.reading import read_tables
+from tools.body_vectors import TO_USER, in_utf8_column, protobuf
 
 KEY = b"a key of a snapshot that is kept"
 BIG = 150_000
@@ -520,13 +521,13 @@ def test_messages_whose_ids_are_no_numbers(mariadb: PrivateMariaDB, kind: str) -
         found = read_tables(stack.deployment)
     assert ["id", "message_data"] == found.info["tables"]["messages"]["masked"]
     assert "SECRETID" not in repr(found.info)
-    assert "not_json" not in found.info["tables"]["messages"]
+    assert "unreadable" not in found.info["tables"]["messages"]
 
 
 def test_bodies_are_judged_before_they_are_masked(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which messages hold no JSON is said, bounded and counted, while what they hold
+    """Which messages hold what cannot be read is said, bounded and counted, while what they hold
     stays masked.
     """
     for body in ('{"message":"hi"}', "constructor 0x90dddc11", "7", "", "[1,"):
@@ -535,15 +536,16 @@ def test_bodies_are_judged_before_they_are_masked(
         )
     found = read_tables(stack.deployment)
     facts = found.info["tables"]["messages"]
-    assert ([2, 4, 5], 0) == (facts["not_json"], facts["not_json_more"])
+    assert ([2, 4, 5], 0) == (facts["unreadable"], facts["unreadable_more"])
+    assert (0, []) == (facts["damaged_by_column"], facts["damaged_samples"])
     assert found.frames["messages"]["message_data"].str.startswith("masked:").all()
     monkeypatch.setattr("imlib.snapshot.tables._BODIES_KEPT", 1)
     facts = read_tables(stack.deployment, unmask=["messages.message_data"]).info["tables"][
         "messages"
     ]
-    assert ([2], 2) == (facts["not_json"], facts["not_json_more"])
+    assert ([2], 2) == (facts["unreadable"], facts["unreadable_more"])
     assert (
-        "not_json"
+        "unreadable"
         not in read_tables(stack.deployment, tables={"messages": ["id"]}).info["tables"]["messages"]
     )
 
@@ -557,7 +559,40 @@ def test_bodies_of_an_odd_type_are_judged_too(tmp_path: Path) -> None:
             columns = "sender_user_id, peer_type, peer_id, random_id, message_data"
             do(stack, f"INSERT INTO messages ({columns}) VALUES (1, 2, 2, 1, {body})")
         facts = read_tables(stack.deployment).info["tables"]["messages"]
-    assert [2, 4] == facts["not_json"]
+    assert [2, 4] == facts["unreadable"]
+
+
+@pytest.mark.parametrize("kind", ["text", "blob"])
+def test_bodies_that_telegramd_wrote(mariadb: PrivateMariaDB, kind: str) -> None:
+    """Protobuf is judged by its row's sender, whichever columns are asked for; what a column
+    damaged is counted apart, with three samples.
+    """
+    url = mariadb.new_database("utf8")
+    bodies = [protobuf({"from_id": 7, **TO_USER, "message": f"hello {n}"}) for n in range(5)]
+    bodies += [
+        b'{"constructor":1,"data2":{}}',
+        b"hello",
+        protobuf({"from_id": 8, **TO_USER, 20: 1}),
+    ]
+    kept = [in_utf8_column(body) if kind == "text" else body for body in bodies]
+    asked: list[Any] = [None, {"messages": ["message_data"]}, {"messages": ["id", "message_data"]}]
+    with open_stack(url, tables_too=False) as stack:
+        rows = ", ".join(f"(7, x'{body.hex()}')" for body in kept)
+        do(
+            stack,
+            "CREATE TABLE messages (id int AUTO_INCREMENT PRIMARY KEY, sender_user_id int, "
+            f"message_data {kind})",
+            f"INSERT INTO messages (sender_user_id, message_data) VALUES {rows}, (NULL, 'hi')",
+        )
+        for tables in asked:
+            found = read_tables(stack.deployment, tables=tables)
+            facts = found.info["tables"]["messages"]
+            damaged = [1, 2, 3] if kind == "text" else []
+            assert ([7, 8, 9], 0) == (facts["unreadable"], facts["unreadable_more"])
+            assert damaged == facts["damaged_samples"]
+            assert (5 if kind == "text" else 0) == facts["damaged_by_column"]
+            wanted = tables or {"messages": ["id", "sender_user_id", "message_data"]}
+            assert wanted["messages"] == list(found.frames["messages"])
 
 
 def test_where(stack: Stack) -> None:

@@ -71,7 +71,8 @@ class Look:
     @property
     def online(self) -> dict[int, int]:
         """How many sessions count, by server id."""
-        return self.sessions.groupby("server_id").size().astype(int).to_dict()
+        counts = self.sessions["server_id"].value_counts().sort_index()
+        return {int(server_id): int(number) for server_id, number in counts.items()}  # type: ignore[call-overload]  # an index of int32
 
 
 def watch(
@@ -95,8 +96,8 @@ def watch(
                 if before is None:
                     raise
                 if not lost:
-                    none = before.sessions[:0]
-                    yield Look((context.reader_clock or time.time)(), *[none] * 4, str(problem))
+                    none, at = before.sessions[:0], (context.reader_clock or time.time)()
+                    yield Look(at, none, none, none, none, str(problem))
                 lost = True
             else:
                 change = seen.diff(before or seen)
@@ -106,9 +107,7 @@ def watch(
             sleep(max(every - took, took))
 
 
-def _look(
-    context: Context, client: Any, user_ids: Sequence[int] | None
-) -> tuple[float, Snapshot]:
+def _look(context: Context, client: Any, user_ids: Sequence[int] | None) -> tuple[float, Snapshot]:
     own = context.reader_clock
     at = own() if own else measure_skew(client)[1]
     counts_s = context.check_online_timeout
@@ -176,7 +175,8 @@ class History:
         path = self._folder / _PART.format(self._parts)
         hidden = self._folder / f".{path.name}.{secrets.token_hex(4)}"
         try:
-            with os.fdopen(os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            number = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(number, "wb") as file:
                 rows.astype(_COLUMNS).to_parquet(file, compression="zstd", index=False)
                 file.flush()
                 os.fsync(file.fileno())

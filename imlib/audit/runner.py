@@ -25,8 +25,6 @@ from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, PeerType
 from imlib.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from imlib.snapshot.snapshot import Snapshot
 
 LIMIT: Final = 1_000
@@ -279,7 +277,10 @@ def _untold(snapshot: Snapshot, check: str) -> str:
     told = {
         "missing_index": (info.get("missing_indexes"), "which indexes there are"),
         "future_date": (info.get("taken_at"), "when it was taken"),
-        "body_unreadable": (facts.get("messages", {}).get("unreadable"), "which bodies can be read"),
+        "body_unreadable": (
+            facts.get("messages", {}).get("unreadable"),
+            "which bodies can be read",
+        ),
         "phone_twice": (facts.get("users", {}).get("phone_twins"), "which phones are alike"),
     }
     told["body_damaged"] = told["body_unreadable"]

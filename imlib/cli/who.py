@@ -12,6 +12,7 @@ from imlib.cli.output import (
     FAILED,
     NO,
     YES,
+    add_at,
     add_format,
     add_sample,
     complain,
@@ -21,14 +22,14 @@ from imlib.cli.output import (
     show,
     to_user_id,
 )
-from imlib.errors import ImlibError
+from imlib.errors import AccessDeniedError, ImlibError
 from imlib.other_keys import in_words, other_keys
-from imlib.session_status import WIDTHS
+from imlib.session_status import WIDTHS, distinct_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    import pandas as pd
+    from imlib.presence import Malformed
 
 _LOOKED_AT: Final = 10_000
 """Presence keys by which servers are judged."""
@@ -55,6 +56,7 @@ def add_who(command: Callable[..., argparse.ArgumentParser]) -> None:
     who.add_argument(
         "users", metavar="USER", type=to_user_id, nargs="+", help="a user id, an int32"
     )
+    add_at(who)
     add_format(who)
     add_sample(who)
 
@@ -96,11 +98,8 @@ def _named(options: argparse.Namespace) -> bool:
 
 def sessions_of(
     deployment: imlib.Deployment, user_ids: Iterable[int], *, database: bool
-) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Return a row per session of some users, with all that can be told of it, and what cannot be
-    read.
-    """
-    from imlib.session_status import distinct_users
+) -> tuple[list[dict[Any, Any]], list[Malformed]]:
+    """Return a row per session of some users, and what of their keys cannot be read."""
     from imlib.snapshot.sessions import read_sessions
 
     counts_s = deployment.check_online_timeout
@@ -112,7 +111,11 @@ def sessions_of(
     )
     rows = read.sessions.to_dict("records")
     if rows:
-        health = _health(deployment)
+        try:
+            health = _health(deployment)
+        except AccessDeniedError as problem:  # SCAN, which reading a user's key does without
+            complain(f"servers are not judged: {problem}")
+            health = {}
         devices = _devices(deployment, {row["auth_key_id"] for row in rows}) if database else {}
     for row in rows:
         device = devices.get(row["auth_key_id"], {})
@@ -127,30 +130,37 @@ def sessions_of(
         row["why_not"] = ""
         if not row["online"]:
             row["why_not"] = f"expired {row['age_s'] - counts_s:.0f} s ago, at {moment(expires)}"
-            if server.healthy is False:
+            # A clock that is ahead makes nobody look offline.
+            if server.healthy is False and "ahead" not in server.says:
                 row["why_not"] += f"; server {row['server_id']}: {server.says}"
         elif device.get("user_id", row["user_id"]) != row["user_id"]:
             row["device"] = f"{row['device']} (logged in by user {device['user_id']})"
     return rows, read.malformed
 
 
-def tell(user_id: int, rows: list[dict[str, Any]]) -> None:
+def tell(user_id: int, rows: list[dict[Any, Any]]) -> None:
     """Print a user's sessions for people."""
     state = "online" if any(row["online"] for row in rows) else "offline"
     say(f"user {user_id}: {state}" + ("" if rows else ", and Redis holds no session"))
     for row in rows:
         say(
             f"  auth key {row['auth_key_id']}, session {row['session_id']}: server "
-            f"{row['server_id']}, connection {row['netlib_session_id']}, reported "
-            f"{row['age_s']:.0f} s ago, at {moment(row['now'])}"
+            f"{row['server_id']}, connection {row['netlib_session_id']}, reported at "
+            f"{moment(row['now'])}, {_ago(row['age_s'])}"
         )
-        on = filter(None, (row["device"], row["app"], row["country"]))
-        say(f"    {', '.join((*on, 'server ' + str(row['server_id']) + ': ' + row['server_says']))}")
+        if on := ", ".join(filter(None, (row["device"], row["app"], row["country"]))):
+            say(f"    on {on}")
+        state = {True: "is healthy", False: "is not healthy", None: ""}[row["server_healthy"]]
+        say(f"    server {row['server_id']} {state}".rstrip() + f": {row['server_says']}")
         if row["why_not"]:
             say(f"    does not count: {row['why_not']}")
 
 
-def exact(row: dict[str, Any], name: str) -> object:
+def _ago(age_s: float) -> str:
+    return f"{age_s:.0f} s ago" if age_s >= 0 else f"{-age_s:.0f} s from now"
+
+
+def exact(row: dict[Any, Any], name: str) -> object:
     """Return a cell; a number of 64 bits as text."""
     value = row[name]
     return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
@@ -178,22 +188,29 @@ def _health(deployment: imlib.Deployment) -> dict[int, Health]:
             "check_online_timeout": deployment.check_online_timeout,
         },
     )
-    youngest: pd.Series[float] = read.sessions.groupby("server_id")["age_s"].min()
-    health = {
-        server_id: Health(True, "healthy")
-        if age_s < deployment.check_online_timeout
-        else Health(False, f"last heard of {age_s:.0f} s ago")
-        for server_id, age_s in youngest.items()
-    }
-    for one in audit(sample, _CAUSES).rows.itertuples(index=False):
-        for digits in re.findall(r"-?\d+", one.subject) or map(str, health):
-            server_id = int(digits)
-            if one.severity != "skipped":
-                health[server_id] = Health(False, one.what)
-            elif health[server_id].healthy:
-                said = f"reports, the last one {youngest[server_id]:.0f} s ago; {one.what}"
-                health[server_id] = Health(None, said)
+    youngest: dict[Any, float] = read.sessions.groupby("server_id")["age_s"].min().to_dict()
+    health = {server_id: _by_youngest(deployment, age_s) for server_id, age_s in youngest.items()}
+    # Times to live are of now, and the clock may be of another instant.
+    at = deployment.reader_clock and deployment.reader_clock()
+    for one in audit(sample, _CAUSES, at=at).rows.to_dict("records"):
+        for digits in re.findall(r"-?\d+", one["subject"]) or health:
+            server = health[int(digits)]
+            if one["severity"] != "skipped":
+                health[int(digits)] = Health(False, one["what"])
+            elif server.healthy:
+                said = f"{server.says}; too few users to tell whether its clock is right"
+                health[int(digits)] = Health(None, said)
     return health
+
+
+def _by_youngest(deployment: imlib.Deployment, age_s: float) -> Health:
+    """Judge a server by the last report of all that were looked at."""
+    counts_s = deployment.check_online_timeout
+    if age_s >= counts_s:
+        return Health(False, f"last heard of {age_s:.0f} s ago")
+    if age_s < deployment.online_timeout - counts_s:
+        return Health(False, f"its clock is ahead, by {-age_s:.0f} s at least")
+    return Health(True, f"reports, {max(age_s, 0):.0f} s ago")
 
 
 def _devices(deployment: imlib.Deployment, auth_keys: set[int]) -> dict[int, dict[str, Any]]:

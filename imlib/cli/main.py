@@ -54,6 +54,7 @@ from imlib.cli.output import (
 )
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
+from imlib.cli.user import add_user
 from imlib.cli.who import add_who
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
 from imlib.session_status import check_width, layout_of
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sample(command("servers", servers))
 
     add_who(command)
+    add_user(command)
     add_commands(command)
 
     sample = command("sample", _sample)

@@ -19,7 +19,7 @@ import imlib
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ConfigurationError, printable
 from imlib.lease import system_clock
-from imlib.session_status import parse_int64
+from imlib.session_status import WIDTHS, parse_int64
 
 YES = 0
 """Exit code: yes, whole, nothing wrong."""
@@ -142,7 +142,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) ->
     cells = [list(map(_known, row)) for row in rows]
     if form == "json":
         objects = [dict(zip(columns, row, strict=True)) for row in cells]
-        print(json.dumps(objects, indent=1, default=str).replace("\x7f", r"\u007f"))
+        show_json(objects)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for row in (columns, *cells):
@@ -152,6 +152,22 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) ->
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             print("  ".join(map(_padded, line, widths)).rstrip())
+
+
+def show_json(objects: list[Any]) -> None:
+    """Print objects as JSON, exact and in ASCII."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(one) for name, one in value.items()}
+        return [known(one) for one in value] if isinstance(value, list) else _known(value)
+
+    print(json.dumps(known(objects), indent=1, default=str).replace("\x7f", r"\u007f"))
+
+
+def exact(value: object, name: str) -> object:
+    """Return a session's cell; a number of 64 bits is text."""
+    return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
 
 
 def _known(value: object) -> object:

@@ -17,6 +17,7 @@ from imlib.cli.output import (
     add_sample,
     complain,
     connected,
+    exact,
     moment,
     say,
     show,
@@ -36,7 +37,7 @@ _LOOKED_AT: Final = 10_000
 _CAUSES: Final = ("server_clock", "server_silent", "now_in_milliseconds")
 """The audit's checks of servers."""
 _DEVICE: Final = ("user_id", "device_model", "app_name", "app_version", "country")
-_COLUMNS: Final = (
+COLUMNS: Final = (
     *WIDTHS,
     *("layout", "online", "age_s", "key_ttl_s", "expires_at"),
     *("device", "app", "country", "server_healthy", "server_says", "why_not"),
@@ -81,7 +82,9 @@ def _who(options: argparse.Namespace) -> int:
         for user_id in dict.fromkeys(options.users):
             tell(user_id, [row for row in rows if row["user_id"] == user_id])
     else:
-        show(_COLUMNS, ([exact(row, name) for name in _COLUMNS] for row in rows), options.format)
+        show(
+            COLUMNS, ([exact(row[name], name) for name in COLUMNS] for row in rows), options.format
+        )
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
     if others:
@@ -146,7 +149,7 @@ def tell(user_id: int, rows: list[dict[Any, Any]]) -> None:
         say(
             f"  auth key {row['auth_key_id']}, session {row['session_id']}: server "
             f"{row['server_id']}, connection {row['netlib_session_id']}, reported at "
-            f"{moment(row['now'])}, {_ago(row['age_s'])}"
+            f"{moment(int(row['now']))}, {_ago(row['age_s'])}"
         )
         if on := ", ".join(filter(None, (row["device"], row["app"], row["country"]))):
             say(f"    on {on}")
@@ -158,12 +161,6 @@ def tell(user_id: int, rows: list[dict[Any, Any]]) -> None:
 
 def _ago(age_s: float) -> str:
     return f"{age_s:.0f} s ago" if age_s >= 0 else f"{-age_s:.0f} s from now"
-
-
-def exact(row: dict[Any, Any], name: str) -> object:
-    """Return a cell; a number of 64 bits as text."""
-    value = row[name]
-    return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
 
 
 def _health(deployment: imlib.Deployment) -> dict[int, Health]:

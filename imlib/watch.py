@@ -26,7 +26,7 @@ PART_S: Final = 60
 """How many seconds of a history are a part."""
 _PART: Final = "part-{:05d}.parquet"
 _COLUMNS: Final = {
-    "at": "datetime64[us, UTC]",
+    "seen_at": "datetime64[us, UTC]",
     "change": "str",
     "user_id": "Int32",
     "auth_key_id": "Int64",
@@ -153,7 +153,7 @@ class History:
         if self._began is None:
             self._note(look, "online", look.sessions)
         if look.gap:
-            self._rows.append(pd.DataFrame({"change": ["gap"], "says": look.gap, "at": look.at}))
+            self._rows.append(_rows(look, "gap", pd.DataFrame({"says": [look.gap]})))
         else:
             self._last = look
         for change in ("came", "went", "moved"):
@@ -165,33 +165,45 @@ class History:
 
     def write(self) -> None:
         """Write what there is since the last part, if anything was looked at."""
-        if self._last is not None:
-            online = pd.Series(self._last.online, dtype="Int64", name="sessions")
-            self._note(self._last, "count", online.rename_axis("server_id").reset_index())
-        if not self._rows:
+        rows = self._rows + ([_counts(self._last)] if self._last else [])
+        if not rows:
             return
-        rows = pd.concat([frame.reindex(columns=[*_COLUMNS]) for frame in self._rows])
-        rows["at"] = pd.to_datetime(rows["at"].astype("float64"), unit="s", utc=True)
+        # A name of its own: what was cut off here is no part.
         path = self._folder / _PART.format(self._parts)
         hidden = self._folder / f".{path.name}.{secrets.token_hex(4)}"
         try:
             number = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(number, "wb") as file:
-                rows.astype(_COLUMNS).to_parquet(file, compression="zstd", index=False)
+                pd.concat(rows).to_parquet(file, compression="zstd", index=False)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(number)
             hidden.rename(path)
         except OSError as problem:
-            hidden.unlink(missing_ok=True)
             raise self._refusal(f"cannot be written: {problem.strerror}") from problem
+        finally:
+            hidden.unlink(missing_ok=True)
         self._rows, self._last, self._parts = [], None, self._parts + 1
 
     def _note(self, look: Look, change: str, frame: pd.DataFrame) -> None:
         if len(frame):
-            self._rows.append(frame.assign(at=look.at, change=change))
+            self._rows.append(_rows(look, change, frame))
 
     def _refusal(self, problem: str) -> SnapshotError:
         return SnapshotError(f"{self._folder} {problem}", path=str(self._folder))
+
+
+def _counts(look: Look) -> pd.DataFrame:
+    """Return a row per server; one without a server says that nobody is online."""
+    online = look.online
+    columns = {"server_id": [*online] or [None], "sessions": [*online.values()] or [0]}
+    return _rows(look, "count", pd.DataFrame(columns))
+
+
+def _rows(look: Look, change: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return rows of a history, each column of its type: joined, ids would else be rounded."""
+    seen_at = pd.Timestamp(round(look.at * 1e6), unit="us", tz="UTC")
+    whole = frame.assign(seen_at=seen_at, change=change).reindex(columns=[*_COLUMNS])
+    return whole.astype(_COLUMNS)
 
 
 def read_history(folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -55,6 +55,7 @@ from imlib.cli.output import (
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
 from imlib.cli.user import add_user
+from imlib.cli.watch import add_watch
 from imlib.cli.who import add_who
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
 from imlib.session_status import check_width, layout_of
@@ -120,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_who(command)
     add_user(command)
+    add_watch(command)
     add_commands(command)
 
     sample = command("sample", _sample)

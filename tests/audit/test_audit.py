@@ -276,7 +276,8 @@ def test_every_check_has_its_two_worlds() -> None:
 def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
     with pytest.raises(
-        imlib.InvalidValueError, match=r"^gohst: no such check. There are server_clock, server_silent, "
+        imlib.InvalidValueError,
+        match=r"^gohst: no such check. There are server_clock, server_silent, ",
     ):
         audit(snapshot(), ["ghost", "gohst"])
     with pytest.raises(
@@ -521,7 +522,9 @@ def test_findings_hold_no_masked_value(sample: Snapshot) -> None:
 def test_a_loaded_snapshot_is_audited_alike(sample: Snapshot, tmp_path: Any) -> None:
     """The audit of what was saved is that of what was taken."""
     sample.save(tmp_path / "saved")
-    pd.testing.assert_frame_equal(sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows)
+    pd.testing.assert_frame_equal(
+        sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows
+    )
 
 
 def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:

@@ -126,7 +126,8 @@ def test_a_user_who_may_not_scan(
     fleet: imlib.Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Servers are not judged then, and that is said; who is online is."""
-    fleet.redis.execute_command("ACL SETUSER", "bob", "on", "nopass", "~online_*", "+@all", "-scan")
+    client: Any = fleet.redis
+    client.execute_command("ACL SETUSER", "bob", "on", "nopass", "~online_*", "+@all", "-scan")
     url = fleet.redis_url.reveal().replace("unix://", "unix://bob:@")
     monkeypatch.setenv("IMLIB_REDIS_URL", url)
     assert 0 == main(["who", "7"])

@@ -27,6 +27,7 @@ from imlib.errors import ConfigurationError
 from imlib.other_keys import in_words
 
 if TYPE_CHECKING:
+    from imlib.audit import Findings
     from imlib.snapshot import Snapshot
     from imlib.snapshot.info import TableFacts
 
@@ -105,9 +106,7 @@ def _utc(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _add_choice(
-    command: argparse.ArgumentParser, folder: str, limit: str = "--limit"
-) -> None:
+def _add_choice(command: argparse.ArgumentParser, folder: str, limit: str = "--limit") -> None:
     command.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=folder)
     command.add_argument(
         "--tables",
@@ -220,11 +219,11 @@ def _audit(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
     if options.list:
-        rows = [
+        listed = [
             (name, check.severity, check.about, ", ".join(check.needs))
             for name, check in CHECKS.items()
         ]
-        show(["check", "severity", "about", "needs"], rows, options.format)
+        show(["check", "severity", "about", "needs"], listed, options.format)
         return YES
     known(options.check)  # before the work, not after it
     periods = options.online_timeout, options.check_online_timeout
@@ -232,8 +231,8 @@ def _audit(options: argparse.Namespace) -> int:
     folder = options.folder
     if folder and (options.sample or not whole):
         raise ConfigurationError(
-            "--tables, --table-limit, --sample and the timeouts are of a snapshot taken now, not of "
-            f"{folder}"
+            "--tables, --table-limit, --sample and the timeouts are of a snapshot taken now, "
+            f"not of {folder}"
         )
     if options.sample and whole:
         from imlib.sample import kept_snapshot
@@ -251,7 +250,8 @@ def _audit(options: argparse.Namespace) -> int:
     if options.format == "table":
         for reason, some in unjudged.groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
-    if options.all or options.check or options.limit is not None or options.output or options.format != "table":
+    chosen = (options.all, options.check, options.limit is not None, options.output)
+    if any(chosen) or options.format != "table":
         _show_rows(found, options)
     else:
         which = "--sample" if options.sample else shlex.quote(str(folder)) if folder else ""

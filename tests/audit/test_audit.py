@@ -278,7 +278,8 @@ def test_every_check_has_its_two_worlds() -> None:
 def test_an_unknown_check_is_refused() -> None:
     """The message names it, and those that there are."""
     with pytest.raises(
-        imlib.InvalidValueError, match=r"^gohst: no such check. There are server_clock, server_silent, "
+        imlib.InvalidValueError,
+        match=r"^gohst: no such check. There are server_clock, server_silent, ",
     ):
         audit(snapshot(), ["ghost", "gohst"])
     with pytest.raises(
@@ -523,7 +524,9 @@ def test_findings_hold_no_masked_value(sample: Snapshot) -> None:
 def test_a_loaded_snapshot_is_audited_alike(sample: Snapshot, tmp_path: Any) -> None:
     """The audit of what was saved is that of what was taken."""
     sample.save(tmp_path / "saved")
-    pd.testing.assert_frame_equal(sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows)
+    pd.testing.assert_frame_equal(
+        sample.audit().rows, imlib.Snapshot.load(tmp_path / "saved").audit().rows
+    )
 
 
 def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:
@@ -550,7 +553,11 @@ def test_findings_are_bounded_and_counted() -> None:
     other = boxes(*[(at, 8, at, at, 0, 2, 7) for at in range(1, 9_001)])
     world = snapshot(tables={"message_boxes": pd.concat([many, other])})
     findings = audit(world, ["pts_gap"])
-    assert (1_000, 1_000, {"pts_gap": 1_200}) == (len(findings), len(findings.rows), findings.counts)
+    assert (1_000, 1_000, {"pts_gap": 1_200}) == (
+        len(findings),
+        len(findings.rows),
+        findings.counts,
+    )
     assert ["user 7 pts 3", "user 7 pts 5"] == [one.subject for one in findings][:2]
     assert 1_200 == len(audit(world, ["pts_gap"], limit=None))
     assert "pts_gap (1,200)  no box has it: user 7 pts 3; user 7 pts 5; " in repr(findings)
@@ -602,7 +609,9 @@ def test_the_summary_is_one_screen() -> None:
     )
     assert lines[-1].startswith(f"and {len(CHECKS) - 19} more kinds (imlib audit monday --all): ")
     steps = [line.strip() for line in lines[2:-1:2]]
-    assert all(re.fullmatch(r"SELECT y{84,85}|imlib audit monday --check \w+", one) for one in steps)
+    assert all(
+        re.fullmatch(r"SELECT y{84,85}|imlib audit monday --check \w+", one) for one in steps
+    )
     assert 3 > abs(sum(one.startswith("SELECT") for one in steps) - 12)
     assert f"<pre>{lines[0]}" in findings._repr_html_()
 
@@ -611,8 +620,9 @@ def test_a_restored_dump_is_judged_by_its_own_time() -> None:
     """Every check takes that instant; times to live, which go on, tell nothing then."""
     world = snapshot([session(age=100, key_ttl_s=900.0)], taken_at=NOW)
     messages_of = table("id date2", (5, NOW))
-    world.tables["messages"], world.tables["message_boxes"] = messages_of, table(
-        "user_id message_id date2", (7, 5, NOW)
+    world.tables["messages"], world.tables["message_boxes"] = (
+        messages_of,
+        table("user_id message_id date2", (7, 5, NOW)),
     )
     checks = ["ghost", "key_outlives_lease", "future_date"]
     assert ["ghost", "key_outlives_lease"] == [one.check for one in audit(world, checks)]
@@ -662,7 +672,9 @@ def test_a_hundred_thousand_sound_dialogs(way: str) -> None:
 
 def test_participants_of_the_later_table() -> None:
     """Where chat_participants holds rows it is judged, and named in the query."""
-    world = snapshot(tables=chats([(1, 7)]) | {"chat_participants": table("chat_id user_id", (1, 9))})
+    world = snapshot(
+        tables=chats([(1, 7)]) | {"chat_participants": table("chat_id user_id", (1, 9))}
+    )
     (one,) = audit(world, ["orphan_participant"])
     assert "SELECT * FROM chat_participants WHERE chat_id = 1 AND user_id = 9" == one.how_to_look
 

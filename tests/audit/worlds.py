@@ -101,7 +101,7 @@ def names(*usernames: str, **said: Any) -> Snapshot:
 
 
 _USERS = tables(users=("id deleted", [(7, 1), (8, 0)]))
-_LONG = {"online_timeout": 60, "check_online_timeout": 70}
+_LONG: Any = {"online_timeout": 60, "check_online_timeout": 70}
 _JOINED = [(7, 0, NOW - 1), (9, 0, NOW - 9)]
 _PEOPLE = {"users": table("id", (7,), (9,))}
 
@@ -176,7 +176,9 @@ PRESENCE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "ghost",
-        snapshot([*off(fleet(3, users=21), 30), session(3001, session_id=9, age=60, key_ttl_s=12.0)]),
+        snapshot(
+            [*off(fleet(3, users=21), 30), session(3001, session_id=9, age=60, key_ttl_s=12.0)]
+        ),
         ["online_3001 -42_9"],
         snapshot(off(fleet(3), 30)),
     ),
@@ -321,8 +323,7 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     (
         "box_missing",
         snapshot(
-            tables=chat(*_JOINED)
-            | tables(messages=message(3, 1), message_boxes=boxes((9, 5, 1))),
+            tables=chat(*_JOINED) | tables(messages=message(3, 1), message_boxes=boxes((9, 5, 1))),
         ),
         ["user 7 message 5"],
         snapshot(
@@ -365,20 +366,20 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     (
         "box_of_outsider",  # where those who leave are removed, nobody can tell
         snapshot(
-            tables=chat((9, 1, 0)) | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
+            tables=chat((9, 1, 0))
+            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
             missing_indexes=["one"],
         ),
         ["user 8 chat 1"],
         snapshot(
-            tables=chat((9, 0, 0)) | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
+            tables=chat((9, 0, 0))
+            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
             missing_indexes=["one"],
         ),
     ),
     (
         "box_of_another_sender",
-        snapshot(
-            tables=tables(messages=message(sender_user_id=8), message_boxes=boxes((7, 5, 1)))
-        ),
+        snapshot(tables=tables(messages=message(sender_user_id=8), message_boxes=boxes((7, 5, 1)))),
         ["user 7 message 5"],
         snapshot(tables=tables(messages=message(), message_boxes=boxes((7, 5, 1)))),
     ),
@@ -473,8 +474,8 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
 
 
 def dialogs(kinds: list[tuple[int, int]]) -> Snapshot:
-    """Return dialogs of user 1, 2 … with another user and two boxes, of which one is unread: for each
-    kind of unread_count how many.
+    """Return dialogs of user 1, 2 … with another user and two boxes, of which one is unread: for
+    each kind of unread_count how many.
     """
     rows = [unread for unread, count in kinds for _ in range(count)]
     some = pd.DataFrame({"user_id": range(1, len(rows) + 1), "unread_count": rows})

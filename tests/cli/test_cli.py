@@ -253,7 +253,9 @@ def test_rows_of_an_audit(capsys: pytest.CaptureFixture[str]) -> None:
     assert 1 == run("audit", "--sample", "--all", "--output", "all.csv", "--format", "csv")
     assert "" == capsys.readouterr().out
     written = rows(Path("all.csv").read_text(encoding="utf-8"), "csv")
-    assert {fault.check for fault in PLANTED} == {row["check"] for row in written} - {"server_clock"}
+    assert {fault.check for fault in PLANTED} == {row["check"] for row in written} - {
+        "server_clock"
+    }
     assert 2 == run("audit", "--sample", "--output", "all.csv")
     assert "File exists: 'all.csv'" in capsys.readouterr().err
     assert 2 == run("audit", "--sample", "--limit", "0")
@@ -274,7 +276,7 @@ def test_an_audit_of_one_user_at_another_time(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
-def test_colour_is_for_a_terminal(no_color: str, coloured: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+def test_colour_is_for_a_terminal(no_color: str, coloured: bool, tmp_path: Path) -> None:
     """Severities are coloured there, unless NO_COLOR says no."""
     controller, terminal = os.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": no_color}

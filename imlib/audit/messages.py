@@ -32,7 +32,8 @@ NUMBERS: Final = (
         "pts_duplicate",
         "error",
         "One pts in several boxes of a user: a client believes that it has the second already.",
-        """SELECT user_id, pts, count(*) AS boxes FROM message_boxes GROUP BY ALL HAVING boxes > 1""",
+        """SELECT user_id, pts, count(*) AS boxes FROM message_boxes
+        GROUP BY ALL HAVING boxes > 1""",
         "user {user_id} pts {pts}",
         "{boxes} boxes have it",
         f"{_BOXES} AND pts = {{pts}}",
@@ -42,7 +43,8 @@ NUMBERS: Final = (
         "pts_starts_late",
         "info",
         "A user whose first box has a later pts than 1: older ones are gone.",
-        """SELECT user_id, min(pts) AS first FROM message_boxes GROUP BY user_id HAVING first > 1""",
+        """SELECT user_id, min(pts) AS first FROM message_boxes
+        GROUP BY user_id HAVING first > 1""",
         "user {user_id}",
         "the first box has pts {first}",
         f"{_BOXES} ORDER BY pts LIMIT 10",

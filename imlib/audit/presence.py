@@ -79,8 +79,8 @@ PRESENCE: Final = (
         "error",
         "A server whose clock is off by more than is allowed: its users look offline, or online.",
         f"""SELECT subject, 'error' AS severity,
-            format('its clock is {{:.0f}} s {{}} {{}}, as {{}} users with one session tell', abs(off),
-                if(off < 0, 'ahead of', 'behind'), other, users) AS what
+            format('its clock is {{:.0f}} s {{}} {{}}, as {{}} users with one session tell',
+                abs(off), if(off < 0, 'ahead of', 'behind'), other, users) AS what
         FROM (SELECT if(of_redis, 'Redis', 'server ' || server_id) AS subject, sum(told) AS users,
                 if(of_redis, 'the clocks of all servers', 'the one of Redis') AS other,
                 avg(if(of_redis, -wrong_s, wrong_s)) AS off
@@ -99,8 +99,9 @@ PRESENCE: Final = (
         "server_silent",
         "error",
         "A server that stopped reporting: it died, or it is cut off from Redis.",
-        f"""SELECT server_id, youngest, users FROM servers WHERE users >= {ENOUGH}
-            AND wrong_s IS NULL AND alone * 10 < users AND youngest BETWEEN counts_s AND 10 * lease""",
+        f"""SELECT server_id, youngest, users FROM servers
+        WHERE users >= {ENOUGH} AND wrong_s IS NULL AND alone * 10 < users
+            AND youngest BETWEEN counts_s AND 10 * lease""",
         "server {server_id}",
         "last heartbeat {youngest:.0f} s ago; other servers still hold ghosts of {users} users. "
         "Users without another session left no trace: a history that watch keeps has them",

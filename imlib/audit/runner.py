@@ -155,13 +155,14 @@ class _Run:
             query += f" WHERE {about[known.pop()]}"
         query += " ORDER BY ALL" + (f" LIMIT {self.limit}" if self.limit else "")
         answer = self.connection.execute(query, [] if self.user_id is None else [self.user_id])
-        columns = [name for name, *_ in answer.description][:-1]
-        rows = answer.fetchall()
-        if not rows:
+        names = [name for name, *_ in answer.description]
+        found = []
+        for row in answer.fetchall():
+            *_, count = row
+            found.append(self._told(check, dict(zip(names, row, strict=True))))
+        if not found:
             return []
-        told = [self._told(check, dict(zip(columns, row, strict=False))) for row in rows]
-        found = sorted(told, key=_as_read)
-        count = rows[0][-1]
+        found.sort(key=_as_read)
         self.counts[check.name] = count - sum(one.severity == SKIPPED for one in found)
         judged = self.connection.execute(check.judged).fetchone()
         if self.user_id is None and count > ENOUGH and judged and count * 5 > judged[0]:
@@ -257,7 +258,7 @@ class _Run:
         if odd := [
             name
             for name, (column, integer) in columns.items()
-            if integer and not is_integer_dtype(column)
+            if integer and column is not None and not is_integer_dtype(column)
         ]:
             return f"carried as something else than integers: {', '.join(odd)}"
         for part, reason in (

@@ -29,6 +29,7 @@ from imlib.errors import ConfigurationError
 from imlib.other_keys import in_words
 
 if TYPE_CHECKING:
+    from imlib.audit import Findings
     from imlib.snapshot import Snapshot
     from imlib.snapshot.info import TableFacts
 
@@ -235,11 +236,11 @@ def _audit(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
     if options.list:
-        rows = [
+        listed = [
             (name, check.severity, check.about, ", ".join(check.needs))
             for name, check in CHECKS.items()
         ]
-        show(["check", "severity", "about", "needs"], rows, options.format)
+        show(["check", "severity", "about", "needs"], listed, options.format)
         return YES
     known(options.check)  # before the work, not after it
     periods = options.online_timeout, options.check_online_timeout
@@ -247,8 +248,8 @@ def _audit(options: argparse.Namespace) -> int:
     folder = options.folder
     if folder and (options.sample or not whole):
         raise ConfigurationError(
-            "--tables, --table-limit, --sample and the timeouts are of a snapshot taken now, not of "
-            f"{folder}"
+            "--tables, --table-limit, --sample and the timeouts are of a snapshot taken now, "
+            f"not of {folder}"
         )
     if options.sample == "sample" and whole:
         from imlib.sample import kept_snapshot
@@ -266,16 +267,13 @@ def _audit(options: argparse.Namespace) -> int:
     if options.format == "table":
         for reason, some in unjudged.groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
-    if (
-        options.all
-        or options.check
-        or options.limit is not None
-        or options.output
-        or options.format != "table"
-    ):
+    chosen = (options.all, options.check, options.limit is not None, options.output)
+    if any(chosen) or options.format != "table":
         _show_rows(found, options)
     else:
-        which = "--sample" if options.sample else shlex.quote(str(folder)) if folder else ""
+        which = shlex.quote(str(folder)) if options.folder else ""
+        if options.sample:
+            which = "--sample" if options.sample == "sample" else "--sample-deployed"
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         print(found.summary(f"imlib audit {which}".rstrip(), colour=colour))
     if rows["severity"].isin(["warning", "error"]).any():

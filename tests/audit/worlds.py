@@ -101,7 +101,7 @@ def names(*usernames: str, **said: Any) -> Snapshot:
 
 
 _USERS = tables(users=("id deleted", [(7, 1), (8, 0)]))
-_LONG = {"online_timeout": 60, "check_online_timeout": 70}
+_LONG: Any = {"online_timeout": 60, "check_online_timeout": 70}
 _JOINED = [(7, 0, NOW - 1), (9, 0, NOW - 9)]
 _PEOPLE = {"users": table("id", (7,), (9,))}
 
@@ -474,8 +474,8 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
 
 
 def dialogs(kinds: list[tuple[int, int]]) -> Snapshot:
-    """Return dialogs of user 1, 2 … with another user and two boxes, of which one is unread: for each
-    kind of unread_count how many.
+    """Return dialogs of user 1, 2 … with another user and two boxes, of which one is unread: for
+    each kind of unread_count how many.
     """
     rows = [unread for unread, count in kinds for _ in range(count)]
     some = pd.DataFrame({"user_id": range(1, len(rows) + 1), "unread_count": rows})

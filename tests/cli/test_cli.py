@@ -279,7 +279,7 @@ def test_an_audit_of_one_user_at_another_time(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
-def test_colour_is_for_a_terminal(no_color: str, coloured: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a parameter
+def test_colour_is_for_a_terminal(no_color: str, coloured: bool, tmp_path: Path) -> None:
     """Severities are coloured there, unless NO_COLOR says no."""
     controller, terminal = os.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "NO_COLOR": no_color}

@@ -66,7 +66,7 @@ def urls(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, s
     file.touch()
     with private_redis() as server:
         urls = {"redis_url": server.url, "database_url": f"sqlite:///{file}"}
-        with imlib.connect(**urls, clock=ManualClock(NOW)) as deployment:
+        with imlib.connect(*urls.values(), clock=ManualClock(NOW)) as deployment:
             create_all(deployment.engine)
             deployment.load_sample(world)
             change(deployment)

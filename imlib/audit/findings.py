@@ -81,7 +81,7 @@ class Findings:
         for found in ordered:
             totals[found[0].severity] += self.counts[found[0].check]
         counted = ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
-        lines = [f"{len(ordered)} causes: {counted}" if ordered else "nothing was found"]
+        lines = [f"kinds: {len(ordered)}; findings: {counted or 'none'}"]
         shown = ordered[: (_LINES - 2) // 2]
         for found in shown:
             lines += self._cause(found, command, colour=colour)
@@ -107,7 +107,7 @@ class Findings:
         parts = []
         if unseen:
             names = ", ".join(found[0].check for found in unseen)
-            parts.append(f"and {len(unseen)} more causes ({command} --all): {names}")
+            parts.append(f"and {len(unseen)} more kinds ({command} --all): {names}")
         skipped = self.rows.loc[self.rows["severity"] == SKIPPED, "check"].unique()
         if len(skipped):
             parts.append(f"not judged, or not wholly ({len(skipped)}): {', '.join(skipped)}")

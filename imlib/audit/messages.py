@@ -10,6 +10,8 @@ _BOXES: Final = "SELECT * FROM message_boxes WHERE user_id = {user_id}"
 _BOX: Final = f"{_BOXES} AND message_id = {{message_id}}"
 _MESSAGE: Final = "SELECT * FROM messages WHERE id = {message_id}"
 _SEQUENCE: Final = "SELECT * FROM sequences WHERE name = '{quoted}'"
+# A user's pts is the sequence that is named by the user's id.
+_USER: Final = "TRY_CAST(name AS INTEGER) AS user_id"
 _DIALOG: Final = " WHERE user_id = {user_id} AND peer_type = {peer_type} AND peer_id = {peer_id}"
 
 NUMBERS: Final = (
@@ -30,7 +32,8 @@ NUMBERS: Final = (
         "pts_duplicate",
         "error",
         "One pts in several boxes of a user: a client believes that it has the second already.",
-        """SELECT user_id, pts, count(*) AS boxes FROM message_boxes GROUP BY ALL HAVING boxes > 1""",
+        """SELECT user_id, pts, count(*) AS boxes FROM message_boxes
+        GROUP BY ALL HAVING boxes > 1""",
         "user {user_id} pts {pts}",
         "{boxes} boxes have it",
         f"{_BOXES} AND pts = {{pts}}",
@@ -40,7 +43,8 @@ NUMBERS: Final = (
         "pts_starts_late",
         "info",
         "A user whose first box has a later pts than 1: older ones are gone.",
-        """SELECT user_id, min(pts) AS first FROM message_boxes GROUP BY user_id HAVING first > 1""",
+        """SELECT user_id, min(pts) AS first FROM message_boxes
+        GROUP BY user_id HAVING first > 1""",
         "user {user_id}",
         "the first box has pts {first}",
         f"{_BOXES} ORDER BY pts LIMIT 10",
@@ -66,7 +70,7 @@ NUMBERS: Final = (
         "sequence_behind",
         "error",
         "Redis's counter is behind the table's: a deployed server would issue numbers twice.",
-        "SELECT name, row, redis_after FROM sequences WHERE state = 'behind'",
+        f"SELECT {_USER}, name, row, redis_after FROM sequences WHERE state = 'behind'",
         "{name}",
         "Redis was still at {redis_after} after its row, {row}, was read",
         _SEQUENCE,
@@ -76,7 +80,8 @@ NUMBERS: Final = (
         "sequence_ahead",
         "warning",
         "Redis's counter is ahead of the table's: it issued numbers that MySQL does not know.",
-        """SELECT name, redis_before, coalesce(CAST(row AS VARCHAR), 'where there is none') AS there
+        f"""SELECT {_USER}, name, redis_before,
+            coalesce(CAST(row AS VARCHAR), 'where there is none') AS there
         FROM sequences WHERE state IN ('ahead', 'redis only')""",
         "{name}",
         "Redis was at {redis_before} already before its row, {there}, was read",
@@ -87,7 +92,7 @@ NUMBERS: Final = (
         "sequence_lost",
         "warning",
         "A counter that Redis has lost: a deployed server would issue numbers twice.",
-        "SELECT name, row FROM sequences WHERE state = 'row only'",
+        f"SELECT {_USER}, name, row FROM sequences WHERE state = 'row only'",
         "{name}",
         "its row is at {row}, and Redis has no key of it",
         _SEQUENCE,
@@ -274,7 +279,7 @@ MESSAGES: Final = (
                 ON chat_id = peer_id AND state = 0 AND joined_at < date2 WHERE peer_type = 3
         ), boxes AS (SELECT user_id, message_id AS id FROM message_boxes)
         SELECT user_id, id AS message_id FROM due ANTI JOIN boxes USING (user_id, id)
-            SEMI JOIN boxes AS others USING (id)""",
+            SEMI JOIN boxes AS others USING (id) WHERE user_id IN (SELECT id FROM users)""",
         "user {user_id} message {message_id}",
         "others have a box of it, and this user has none",
         _MESSAGE,
@@ -282,6 +287,7 @@ MESSAGES: Final = (
         messages="id sender_user_id peer_type peer_id date2",
         message_boxes="user_id message_id",
         participants="chat_id user_id state joined_at",
+        users="id",
     ),
     check(
         "message_of_nobody",
@@ -356,7 +362,7 @@ MESSAGES: Final = (
         "duplicate_random_id",
         "error",
         "One random_id on several messages of a sender: a retry was stored as a second message.",
-        """SELECT sender_user_id AS user_id, random_id, string_agg(id, ', ' ORDER BY id) AS ids
+        """SELECT sender_user_id AS user_id, random_id, list(id ORDER BY id) AS ids
         FROM messages GROUP BY ALL HAVING count(*) > 1""",
         "user {user_id} messages {ids}",
         "all have random_id {random_id}",
@@ -382,7 +388,7 @@ MESSAGES: Final = (
         "body_damaged",
         "info",
         "Bodies that their utf8 column has damaged: each byte that it cannot hold is a ?.",
-        """SELECT damaged, (SELECT string_agg(item, ', ') FROM damaged_samples) AS ids
+        """SELECT damaged, (SELECT list(item) FROM damaged_samples) AS ids
         FROM facts WHERE damaged > 0""",
         "messages",
         "{damaged} bodies are damaged by their column, such as of messages {ids}",

@@ -9,6 +9,7 @@ from imlib.audit.check import check
 _PARTICIPANT: Final = (
     "SELECT * FROM {participants} WHERE chat_id = {chat_id} AND user_id = {user_id}"
 )
+_USERS: Final = "SELECT * FROM users WHERE id IN ({user_ids})"
 _CHAT: Final = "SELECT * FROM {participants} WHERE chat_id = {chat_id}"
 
 PEOPLE: Final = (
@@ -84,11 +85,11 @@ PEOPLE: Final = (
         "username_twice",
         "warning",
         "Usernames that are equal, or differ by case alone: people find the wrong one.",
-        """SELECT lower(username) AS name, string_agg(id, ', ' ORDER BY id) AS ids FROM users
+        """SELECT lower(username) AS name, list(id ORDER BY id) AS user_ids FROM users
         WHERE username <> '' GROUP BY name HAVING count(*) > 1""",
-        "users {ids}",
+        "users {user_ids}",
         "all are called {name}, whatever the case",
-        "SELECT * FROM users WHERE id IN ({ids})",
+        _USERS,
         users="id username",
     ),
     check(
@@ -96,10 +97,10 @@ PEOPLE: Final = (
         "warning",
         "Phones that differ by a leading + alone: one person has two accounts. "
         "Judged before masking.",
-        "SELECT list_aggregate(item, 'string_agg', ', ') AS ids FROM phone_twins",
-        "users {ids}",
+        "SELECT item AS user_ids FROM phone_twins",
+        "users {user_ids}",
         "their phones differ by a + alone",
-        "SELECT * FROM users WHERE id IN ({ids})",
+        _USERS,
         users="id phone",
     ),
     check(
@@ -134,11 +135,10 @@ PEOPLE: Final = (
         "warning",
         "A push token that is registered for several users: each gets the other's messages.",
         # A deployed server unregisters a device by writing the token type as its state.
-        """SELECT string_agg(DISTINCT user_id, ', ' ORDER BY user_id) AS users,
-            string_agg(id, ', ' ORDER BY id) AS ids
+        """SELECT list(DISTINCT user_id ORDER BY user_id) AS user_ids, list(id ORDER BY id) AS ids
         FROM devices WHERE state IN (0, 1) AND state <> token_type AND token <> ''
         GROUP BY token_type, token HAVING count(DISTINCT user_id) > 1""",
-        "users {users}",
+        "users {user_ids}",
         "one token is registered for all of them",
         "SELECT * FROM devices WHERE id IN ({ids})",
         devices="id user_id token_type token state",

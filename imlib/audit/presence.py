@@ -22,7 +22,8 @@ WITH keys AS (
 ), fleet AS (
     SELECT quantile_cont(age_s + ttl, 0.1) - 1 AS total,
         round_lease(greatest(max(ttl), least(total, 1.25 * max(ttl)))) AS common FROM usual, facts
-    HAVING count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*)
+    HAVING (count(*) >= 5
+            AND count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*))
         OR (max(ttl) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})
 ), alone AS (
     SELECT * FROM usual WHERE sessions = 1
@@ -39,7 +40,7 @@ WITH keys AS (
     GROUP BY ALL HAVING told >= {enough}
 ), clock AS (
     SELECT DISTINCT ON (server_id) *, if(off BETWEEN -allowed AND allowed + 0.5, NULL, off) AS wrong
-    FROM clocks ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, tried)
+    FROM clocks ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, place // 3), tried
 )
 SELECT server_id, count(*) AS sessions, count(DISTINCT user_id) AS users, min(age_s) AS youngest,
     (SELECT count(*) FROM alone WHERE alone.server_id = held_sessions.server_id) AS alone,
@@ -78,8 +79,8 @@ PRESENCE: Final = (
         "error",
         "A server whose clock is off by more than is allowed: its users look offline, or online.",
         f"""SELECT subject, 'error' AS severity,
-            format('its clock is {{:.0f}} s {{}} {{}}, as {{}} users with one session tell', abs(off),
-                if(off < 0, 'ahead of', 'behind'), other, users) AS what
+            format('its clock is {{:.0f}} s {{}} {{}}, as {{}} users with one session tell',
+                abs(off), if(off < 0, 'ahead of', 'behind'), other, users) AS what
         FROM (SELECT if(of_redis, 'Redis', 'server ' || server_id) AS subject, sum(told) AS users,
                 if(of_redis, 'the clocks of all servers', 'the one of Redis') AS other,
                 avg(if(of_redis, -wrong_s, wrong_s)) AS off
@@ -98,8 +99,9 @@ PRESENCE: Final = (
         "server_silent",
         "error",
         "A server that stopped reporting: it died, or it is cut off from Redis.",
-        f"""SELECT server_id, youngest, users FROM servers WHERE users >= {ENOUGH}
-            AND wrong_s IS NULL AND alone * 10 < users AND youngest BETWEEN counts_s AND 10 * lease""",
+        f"""SELECT server_id, youngest, users FROM servers
+        WHERE users >= {ENOUGH} AND wrong_s IS NULL AND alone * 10 < users
+            AND youngest BETWEEN counts_s AND 10 * lease""",
         "server {server_id}",
         "last heartbeat {youngest:.0f} s ago; other servers still hold ghosts of {users} users. "
         "Users without another session left no trace: a history that watch keeps has them",
@@ -197,11 +199,12 @@ PRESENCE: Final = (
         "malformed",
         "warning",
         "A key or field from which nothing can be read.",
-        """SELECT key || coalesce(' ' || field, '') AS subject, reason AS what,
+        """SELECT TRY_CAST(regexp_extract(key, '\\d+$') AS INTEGER) AS user_id,
+            key || coalesce(' ' || field, '') AS subject, reason AS what,
             'SELECT * FROM malformed WHERE key = ''' || replace(key, '''', '''''') || '''' AS look
         FROM malformed
         UNION ALL
-        SELECT 'more', malformed_more || ' more were counted and not kept',
+        SELECT NULL, 'more', malformed_more || ' more were counted and not kept',
             'SELECT reason, count(*) FROM malformed GROUP BY reason'
         FROM facts WHERE malformed_more > 0""",
         "{subject}",

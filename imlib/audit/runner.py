@@ -148,18 +148,21 @@ class _Run:
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
         query = f"SELECT *, count(*) OVER () FROM ({check.sql})"
         if self.user_id is not None:
-            if "user_id" not in self.connection.sql(check.sql).columns:
+            about = {"user_id": "user_id = ?", "user_ids": "list_contains(user_ids, ?)"}
+            known = about.keys() & {*self.connection.sql(check.sql).columns}
+            if not known:
                 return []
-            query += f" WHERE user_id = {int(self.user_id)}"
+            query += f" WHERE {about[known.pop()]}"
         query += " ORDER BY ALL" + (f" LIMIT {self.limit}" if self.limit else "")
-        answer = self.connection.execute(query)
-        columns = [name for name, *_ in answer.description][:-1]
-        rows = answer.fetchall()
-        if not rows:
+        answer = self.connection.execute(query, [] if self.user_id is None else [self.user_id])
+        names = [name for name, *_ in answer.description]
+        found = []
+        for row in answer.fetchall():
+            *_, count = row
+            found.append(self._told(check, dict(zip(names, row, strict=True))))
+        if not found:
             return []
-        told = [self._told(check, dict(zip(columns, row, strict=False))) for row in rows]
-        found = sorted(told, key=_as_read)
-        count = rows[0][-1]
+        found.sort(key=_as_read)
         self.counts[check.name] = count - sum(one.severity == SKIPPED for one in found)
         judged = self.connection.execute(check.judged).fetchone()
         if self.user_id is None and count > ENOUGH and judged and count * 5 > judged[0]:
@@ -171,6 +174,9 @@ class _Run:
 
     def _told(self, check: Check, row: dict[str, Any]) -> Finding:
         row["participants"] = self.participants
+        for name, value in row.items():
+            if isinstance(value, list):
+                row[name] = ", ".join(map(str, value))
         if "peer_type" in row:
             kind = row["peer_type"]
             row["peer"] = PeerType(kind).name.lower() if kind in set(PeerType) else kind
@@ -250,7 +256,7 @@ class _Run:
         if odd := [
             name
             for name, (column, integer) in columns.items()
-            if integer and not is_integer_dtype(column)
+            if integer and column is not None and not is_integer_dtype(column)
         ]:
             return f"carried as something else than integers: {', '.join(odd)}"
         for part, reason in (

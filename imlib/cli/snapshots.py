@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+import sys
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +27,12 @@ from imlib.errors import ConfigurationError
 from imlib.other_keys import in_words
 
 if TYPE_CHECKING:
+    from imlib.audit import Findings
     from imlib.snapshot import Snapshot
     from imlib.snapshot.info import TableFacts
 
 _ROWS = 1_000_000
+_FOUND = 1_000
 _SESSION = ("user_id", "auth_key_id", "session_id")
 
 
@@ -66,7 +72,20 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     audit.add_argument(
         "--list", action="store_true", help="say which checks there are; no server is needed"
     )
-    _add_choice(audit, "a snapshot that was kept")
+    audit.add_argument("--all", action="store_true", help="a row per finding, every one")
+    audit.add_argument(
+        "--limit", metavar="ROWS", type=int, help=f"a row per finding, so many a check ({_FOUND:,})"
+    )
+    audit.add_argument("--output", metavar="FILE", type=Path, help="where to write the rows")
+    audit.add_argument("--user", metavar="ID", type=to_user_id, help="only what is about this user")
+    audit.add_argument(
+        "--at",
+        metavar="TIME",
+        type=_to_instant,
+        help="judge by this instant, Unix seconds or 2017-12-03T03:08:53 (UTC), as for a dump that "
+        "was restored later",
+    )
+    _add_choice(audit, "a snapshot that was kept", "--table-limit")
 
     diff = command("diff", _diff)
     diff.add_argument("earlier", metavar="EARLIER", type=Path)
@@ -74,7 +93,20 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_format(diff)
 
 
-def _add_choice(command: argparse.ArgumentParser, folder: str) -> None:
+def _to_instant(text: str) -> float:
+    try:
+        return float(text) if text.replace(".", "").isdecimal() else _utc(text)
+    except ValueError:
+        allowed = "allowed are Unix seconds, or a moment such as 2017-12-03T03:08:53"
+        raise argparse.ArgumentTypeError(f"{text!r}: {allowed}") from None
+
+
+def _utc(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _add_choice(command: argparse.ArgumentParser, folder: str, limit: str = "--limit") -> None:
     command.add_argument("folder", metavar="FOLDER", nargs="?", type=Path, help=folder)
     command.add_argument(
         "--tables",
@@ -82,7 +114,12 @@ def _add_choice(command: argparse.ArgumentParser, folder: str) -> None:
         help="only these tables, with commas between; '' for none (default: all)",
     )
     command.add_argument(
-        "--limit", metavar="ROWS", type=int, default=_ROWS, help=f"a table (default: {_ROWS:,})"
+        limit,
+        dest="rows",
+        metavar="ROWS",
+        type=int,
+        default=_ROWS,
+        help=f"the most rows of a table (default: {_ROWS:,})",
     )
     add_format(command)
     add_sample(command)
@@ -100,7 +137,7 @@ def _take(options: argparse.Namespace, **more: Any) -> Snapshot:
         # The tables of a private database would be empty, and that is no answer.
         tables = []
     with connected(options) as deployment:
-        return deployment.snapshot(tables=tables, limit=options.limit, progress=True, **more)
+        return deployment.snapshot(tables=tables, limit=options.rows, progress=True, **more)
 
 
 def _snapshot(options: argparse.Namespace) -> int:
@@ -161,16 +198,19 @@ def _notes(facts: TableFacts) -> str:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    """Look for faults: ghosts, gaps, duplicates, orphans, what disagrees.
+    """Look for faults: wrong clocks, ghosts, gaps, duplicates, orphans, what disagrees.
 
-    Checks are run over the servers as they are now, or over a snapshot that was kept.
+    Checks are run over the servers as they are now, or over a snapshot that was kept. One screen
+    shows the causes, the worst first: what, how many, examples, and how to see more. With --all,
+    --check, --limit, --output or another format it is a row per finding.
 
     Exit code 0: nothing of severity warning or error; 1: something; 2: it failed, or nothing was
     found and a check was skipped (which, and why, is in the output).
 
     for example:
       imlib audit
-      imlib audit monday --format csv
+      imlib audit monday --format csv --output faults.csv
+      imlib audit monday --user 7 --at 2017-12-03T03:08:53
       imlib audit --check pts_gap --check pts_duplicate
       imlib audit --list
       imlib audit --sample
@@ -179,20 +219,20 @@ def _audit(options: argparse.Namespace) -> int:
     from imlib.snapshot import Snapshot
 
     if options.list:
-        rows = [
+        listed = [
             (name, check.severity, check.about, ", ".join(check.needs))
             for name, check in CHECKS.items()
         ]
-        show(["check", "severity", "about", "needs"], rows, options.format)
+        show(["check", "severity", "about", "needs"], listed, options.format)
         return YES
     known(options.check)  # before the work, not after it
     periods = options.online_timeout, options.check_online_timeout
-    whole = options.tables is None and options.limit == _ROWS and periods == (None, None)
+    whole = options.tables is None and options.rows == _ROWS and periods == (None, None)
     folder = options.folder
     if folder and (options.sample or not whole):
         raise ConfigurationError(
-            "--tables, --limit, --sample and the timeouts are of a snapshot taken now, not of "
-            f"{folder}"
+            "--tables, --table-limit, --sample and the timeouts are of a snapshot taken now, "
+            f"not of {folder}"
         )
     if options.sample and whole:
         from imlib.sample import kept_snapshot
@@ -201,18 +241,43 @@ def _audit(options: argparse.Namespace) -> int:
         folder = kept_snapshot()
     # Half an outage: what needs the other half is answered, and the rest is skipped.
     snapshot = Snapshot.load(folder) if folder else _take(options, keep_incomplete=True)
-    found = audit(snapshot, options.check)
-    skipped = found["severity"] == "skipped"
-    columns = list(found.columns)
-    # A table is shown without the column that would make it too wide to read.
+    limit = _FOUND if options.limit is None else options.limit
+    limit = None if options.all else limit
+    found = audit(snapshot, options.check, limit=limit, at=options.at, user_id=options.user)
+    rows = found.rows
+    unjudged = rows[(rows["severity"] == "skipped") & (rows["subject"] == "")]
+    # Another format holds them.
     if options.format == "table":
-        for reason, some in found[skipped].groupby("what", sort=False)["check"]:
+        for reason, some in unjudged.groupby("what", sort=False)["check"]:
             complain(f"skipped {', '.join(some)}: {reason}")
-        found, columns = found[~skipped], columns[:-1]
-    show(columns, found[columns].itertuples(index=False), options.format)
-    if found["severity"].isin(["warning", "error"]).any():
+    chosen = (options.all, options.check, options.limit is not None, options.output)
+    if any(chosen) or options.format != "table":
+        _show_rows(found, options)
+    else:
+        which = "--sample" if options.sample else shlex.quote(str(folder)) if folder else ""
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(found.summary(f"imlib audit {which}".rstrip(), colour=colour))
+    if rows["severity"].isin(["warning", "error"]).any():
         return NO
-    return FAILED if skipped.any() else YES
+    return FAILED if len(unjudged) else YES
+
+
+def _show_rows(found: Findings, options: argparse.Namespace) -> None:
+    rows, form = found.rows, options.format
+    columns = list(rows.columns)
+    # A table is shown without the column that would make it too wide to read.
+    if form == "table":
+        rows, columns = rows[rows["severity"] != "skipped"], columns[:-1]
+    with ExitStack() as stack:
+        if options.output:
+            # Never over another file.
+            file = options.output.open("x", encoding="utf-8", newline="")
+            stack.enter_context(redirect_stdout(stack.enter_context(file)))
+        show(columns, rows[columns].itertuples(index=False), form)
+    kept = rows["check"].value_counts()
+    for name, count in found.counts.items():
+        if count > kept.get(name, 0) > 1:
+            complain(f"{name}: {kept[name]:,} of {count:,} are shown; --all shows every one")
 
 
 def _diff(options: argparse.Namespace) -> int:

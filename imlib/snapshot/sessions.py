@@ -161,8 +161,9 @@ def _columns(batch: Batch, columns: SessionColumns, oldest: int) -> dict[str, ND
 
 
 def _frame(found: dict[str, NDArray[Any]]) -> tuple[pd.DataFrame, list[int], list[int]]:
-    """Return the sessions in order, one row for each, and the users with one in several layouts,
-    and those with one that counts on two servers.
+    """Return the sessions in order, one row for each, and users of two kinds.
+
+    They have one in several layouts, or one that counts on two servers.
 
     Of several reports the latest stays, at a tie the first in the order of `Layout`.
     """

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
+import unicodedata
 from typing import Any
 
 import pandas as pd
 import pytest
 
 import imlib
-from imlib.audit import CHECKS, audit
+from imlib.audit import CHECKS, Finding, Findings, audit
 from imlib.presence import Malformed
 from imlib.sample import NOW, PLANTED
 from imlib.snapshot import Snapshot
-from tests.audit.worlds import PRESENCE_CASES, TABLE_CASES
+from tests.audit.worlds import PRESENCE_CASES, TABLE_CASES, dialogs, fleet, names, off
 from tests.snapshot.frames import session, snapshot, table
 
 BIG = 2**53 + 1
@@ -535,3 +537,166 @@ def test_an_incomplete_snapshot_is_no_all_clear(sample: Snapshot) -> None:
         findings.loc[findings["severity"] == "skipped", "check"]
     )
     assert {"ghost", "malformed"} <= set(findings.loc[findings["severity"] != "skipped", "check"])
+
+
+def test_no_check_is_refused_by_duckdb(sample: Snapshot) -> None:
+    """Every SQL text is understood: what is skipped is so for want of facts."""
+    skipped = sample.audit().rows.query("severity == 'skipped'")
+    assert {"server_clock"} == set(skipped["check"])
+    assert ["servers 1, 2, 3, 4"] == list(skipped["subject"])
+
+
+def test_findings_are_bounded_and_counted() -> None:
+    """The first rows are kept, in their order, and all are counted."""
+    many = boxes(*[(at, 7, 2 * at, at, 0, 2, 8) for at in range(1, 1_202)])
+    # Others, so that it isn't most of them.
+    other = boxes(*[(at, 8, at, at, 0, 2, 7) for at in range(1, 9_001)])
+    world = snapshot(tables={"message_boxes": pd.concat([many, other])})
+    findings = audit(world, ["pts_gap"])
+    assert (1_000, 1_000, {"pts_gap": 1_200}) == (
+        len(findings),
+        len(findings.rows),
+        findings.counts,
+    )
+    assert ["user 7 pts 3", "user 7 pts 5"] == [one.subject for one in findings][:2]
+    assert 1_200 == len(audit(world, ["pts_gap"], limit=None))
+    assert "pts_gap (1,200)  no box has it: user 7 pts 3; user 7 pts 5; " in repr(findings)
+    with pytest.raises(imlib.InvalidValueError, match="limit is 0: allowed is 1 or more"):
+        audit(world, limit=0)
+
+
+@pytest.mark.parametrize(("faulty", "sound", "rows"), [(21, 84, 21), (21, 83, 1), (20, 10, 20)])
+def test_what_most_rows_share_is_one_finding(faulty: int, sound: int, rows: int) -> None:
+    """It is one from more than a fifth and more than 20 on, with the count and three samples."""
+    bad = [session(user_id, age=20) for user_id in range(1, faulty + 1)]
+    good = [session(1_000 + user_id) for user_id in range(sound)]
+    findings = audit(snapshot([*bad, *good]), ["ghost"])
+    assert (rows, {"ghost": faulty}) == (len(findings), findings.counts)
+    if rows == 1:
+        (one,) = findings
+        assert f"21 of {faulty + sound}" == one.subject
+        assert one.what.endswith("; such as online_1 -42_1; online_2 -42_1; online_3 -42_1")
+
+
+def test_findings_as_a_collection() -> None:
+    """They have a length, are gone through one by one, and are true if there is any; what was
+    skipped is none.
+    """
+    findings = audit(snapshot([session(age=60)]), ["ghost", "pts_gap"])
+    assert (1, True) == (len(findings), bool(findings))
+    assert ["online_7 -42_1"] == [one.subject for one in findings]
+    assert ["ghost", "pts_gap"] == list(findings.rows["check"])
+    none = audit(snapshot(), ["ghost", "pts_gap"])
+    assert (0, False, []) == (len(none), bool(none), list(none))
+    assert "kinds: 0; findings: none\nnot judged, or not wholly (1): pts_gap" == repr(none)
+
+
+def test_the_summary_is_one_screen() -> None:
+    """At most 40 lines of 100 columns, wide letters counted as two; the next step is whole, and the
+    last line counts what else there is.
+    """
+    every = [
+        Finding(name, check.severity, "字" * 60, "x" * 90, "SELECT " + "y" * (84 + at % 3))
+        for at, (name, check) in enumerate(CHECKS.items())
+    ]
+    rows = pd.DataFrame(every, columns=Finding._fields, dtype="str")
+    findings = Findings(rows, dict.fromkeys(CHECKS, 1))
+    lines = findings.summary("imlib audit monday").splitlines()
+    assert 40 == len(lines)
+    assert all(
+        sum(1 + (unicodedata.east_asian_width(one) in "WF") for one in line) <= 100
+        for line in lines
+    )
+    assert lines[-1].startswith(f"and {len(CHECKS) - 19} more kinds (imlib audit monday --all): ")
+    steps = [line.strip() for line in lines[2:-1:2]]
+    assert all(
+        re.fullmatch(r"SELECT y{84,85}|imlib audit monday --check \w+", one) for one in steps
+    )
+    assert 3 > abs(sum(one.startswith("SELECT") for one in steps) - 12)
+    assert f"<pre>{lines[0]}" in findings._repr_html_()
+
+
+def test_a_restored_dump_is_judged_by_its_own_time() -> None:
+    """Every check takes that instant; times to live, which go on, tell nothing then."""
+    world = snapshot([session(age=100, key_ttl_s=900.0)], taken_at=NOW)
+    messages_of = table("id date2", (5, NOW))
+    world.tables["messages"], world.tables["message_boxes"] = (
+        messages_of,
+        table("user_id message_id date2", (7, 5, NOW)),
+    )
+    checks = ["ghost", "key_outlives_lease", "future_date"]
+    assert ["ghost", "key_outlives_lease"] == [one.check for one in audit(world, checks)]
+    assert ["future_date"] == [one.check for one in audit(world, checks, at=NOW - 84)]
+    assert ["ghost"] == [one.check for one in audit(world, checks, at=NOW - 59 + 0.5)]
+
+
+def test_an_audit_of_one_user() -> None:
+    """What is about that user, also where the finding is about several, and nothing else."""
+    world = names("Ann", "ann", "bob", "BOB")
+    assert ["users 1, 2"] == [one.subject for one in audit(world, ["username_twice"], user_id=2)]
+    ghosts = [session(user_id, age=60, key_ttl_s=float("nan")) for user_id in range(100)]
+    assert ["online_9 -42_1", "online_9"] == [
+        one.subject for one in audit(snapshot(ghosts), user_id=9)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "way", "wrong"),
+    [
+        ([(1, 95), (2, 5)], None, 5),
+        ([(2, 95), (1, 5)], "the deployed", 5),
+        ([(2, 94), (1, 5), (3, 1)], "mixed", 1),
+        ([(1, 97), (0, 3)], None, 3),
+        ([(2, 97), (0, 3)], "the deployed", 3),
+    ],
+)
+def test_dialogs_are_judged_by_the_counting_of_most(
+    kinds: list[tuple[int, int]], way: str | None, wrong: int
+) -> None:
+    """By 95 % it is the database's, and every dialog is judged by it; else each by either."""
+    findings = audit(dialogs(kinds), ["dialog_counting", "dialog_disagrees"])
+    rows = [one.what.split(" counting")[0] for one in findings if one.check == "dialog_counting"]
+    assert ([way] if way else []) == rows
+    assert wrong == findings.counts.get("dialog_disagrees", 0)
+
+
+@pytest.mark.parametrize("way", ["imlib's", "the deployed"])
+def test_a_hundred_thousand_sound_dialogs(way: str) -> None:
+    """On either counting there is no finding but which it is."""
+    findings = dialogs([(1 if way == "imlib's" else 2, 100_000)]).audit(
+        ["dialog_counting", "dialog_disagrees", "dialog_missing", "read_beyond_newest"]
+    )
+    expected = [] if way == "imlib's" else ["dialog_counting"]
+    assert expected == [one.check for one in findings if one.check != "read_beyond_newest"]
+
+
+def test_participants_of_the_later_table() -> None:
+    """Where chat_participants holds rows it is judged, and named in the query."""
+    world = snapshot(
+        tables=chats([(1, 7)]) | {"chat_participants": table("chat_id user_id", (1, 9))}
+    )
+    (one,) = audit(world, ["orphan_participant"])
+    assert "SELECT * FROM chat_participants WHERE chat_id = 1 AND user_id = 9" == one.how_to_look
+
+
+def test_a_clock_that_cannot_be_told() -> None:
+    """Of fewer than 20 users that is said, and nothing is guessed."""
+    world = snapshot([*fleet(1), *off(fleet(3, users=19), 30)])
+    findings = audit(world, ["server_clock"])
+    assert [("skipped", "servers 3")] == list(
+        findings.rows[["severity", "subject"]].itertuples(index=False, name=None)
+    )
+    assert (0, 0) == (len(findings), sum(findings.counts.values()))
+
+
+def test_a_clock_says_how_far_it_is_off() -> None:
+    """In both directions, and Redis's own where all servers share it."""
+    told = {
+        one.subject: one.what
+        for world in ([*fleet(1), *off(fleet(3), 30), *off(fleet(4), -8)], off(fleet(5, 6), 6))
+        for one in audit(snapshot(world), ["server_clock"])
+    }
+    assert told["server 3"].startswith("its clock is 30 s behind the one of Redis")
+    assert told["server 4"].startswith("its clock is 8 s ahead of the one of Redis")
+    assert told["Redis"].startswith("its clock is 6 s ahead of the clocks of all servers")
+    assert told["Redis"].endswith("as 40 users with one session tell")

@@ -101,7 +101,7 @@ def names(*usernames: str, **said: Any) -> Snapshot:
 
 
 _USERS = tables(users=("id deleted", [(7, 1), (8, 0)]))
-_LONG = {"online_timeout": 60, "check_online_timeout": 70}
+_LONG: Any = {"online_timeout": 60, "check_online_timeout": 70}
 _JOINED = [(7, 0, NOW - 1), (9, 0, NOW - 9)]
 _PEOPLE = {"users": table("id", (7,), (9,))}
 
@@ -474,14 +474,14 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
 
 
 def dialogs(kinds: list[tuple[int, int]]) -> Snapshot:
-    """Return dialogs of user 1, 2 … with user 900 and two boxes, of which one is unread: for each
-    kind of unread_count how many.
+    """Return dialogs of user 1, 2 … with another user and two boxes, of which one is unread: for
+    each kind of unread_count how many.
     """
     rows = [unread for unread, count in kinds for _ in range(count)]
     some = pd.DataFrame({"user_id": range(1, len(rows) + 1), "unread_count": rows})
-    some = some.assign(peer_type=2, peer_id=900, top_message=6, read_inbox_max_id=0)
+    some = some.assign(peer_type=2, peer_id=10**8, top_message=6, read_inbox_max_id=0)
     first = some[["user_id", "peer_type", "peer_id"]]
-    held = [first.assign(message_id=5, sender_user_id=900)]
+    held = [first.assign(message_id=5, sender_user_id=10**8)]
     held.append(first.assign(message_id=6, sender_user_id=first["user_id"]))
     return snapshot(tables={"user_dialogs": some, "message_boxes": pd.concat(held)})
 

@@ -135,7 +135,7 @@ def test_few_rights_are_enough_and_nothing_is_written(world: World, rights: str)
         client.config_resetstat()
         redis, mariadb = state_of_redis(client), state_of_mariadb(world)
         taken = reader.snapshot()
-        findings = taken.audit()
+        findings = taken.audit().rows
         assert set() == writes_of_redis(client)
         assert (redis, mariadb) == (state_of_redis(client), state_of_mariadb(world))
     assert expected.info["rows"] == taken.info["rows"]
@@ -143,7 +143,8 @@ def test_few_rights_are_enough_and_nothing_is_written(world: World, rights: str)
     names = ["user_id", "auth_key_id", "session_id", "server_id", "now", "layout"]
     pd.testing.assert_frame_equal(expected.sessions[names], taken.sessions[names])
     pd.testing.assert_frame_equal(expected.tables["message_boxes"], taken.tables["message_boxes"])
-    assert "skipped" not in set(findings["severity"])
+    # The sample's servers have too few users to tell their clocks by.
+    assert {"server_clock"} == set(findings.loc[findings["severity"] == "skipped", "check"])
     assert len(findings) > 20
 
 
@@ -408,7 +409,7 @@ def test_the_database_killed_in_the_middle(
             assert (
                 kept.info["incomplete"] == imlib.Snapshot.load(tmp_path / "kept").info["incomplete"]
             )
-            assert "skipped" in set(kept.audit()["severity"])
+            assert "skipped" in set(kept.audit().rows["severity"])
             whole = deployment.snapshot()
             assert whole.info["incomplete"] is None
             assert 20 == len(whole.tables)
@@ -585,7 +586,7 @@ def test_passwords_and_keys_are_nowhere(world: World, tmp_path: Path) -> None:
     with world.reader() as reader:
         taken = reader.snapshot(mask_key=mask_key)
     taken.save(tmp_path / "one")
-    texts = [repr(taken), taken._repr_html_(), repr(taken.info), taken.audit().to_csv()]
+    texts = [repr(taken), taken._repr_html_(), repr(taken.info), taken.audit().rows.to_csv()]
     for secret in (REDIS_SECRET.encode(), SQL_SECRET.encode(), mask_key):
         assert secret not in searchable(tmp_path / "one")
         assert not any(secret.decode() in text for text in texts)

@@ -168,7 +168,7 @@ def test_a_key_that_never_expires_and_holds_no_session(stage: Stage) -> None:
     stage.redis.hset("online_4", status.to_field(), status.to_value())
     taken = stage.deployment.snapshot(tables=[])
     assert [1] == taken.info["never_expire"]
-    assert ["online_1", "online_4"] == sorted(taken.audit(["key_without_ttl"])["subject"])
+    assert ["online_1", "online_4"] == sorted(taken.audit(["key_without_ttl"]).rows["subject"])
 
 
 @pytest.mark.parametrize(

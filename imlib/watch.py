@@ -195,8 +195,9 @@ class History:
 def _counts(look: Look) -> pd.DataFrame:
     """Return a row per server; one without a server says that nobody is online."""
     online = look.online
-    columns = {"server_id": [*online] or [None], "sessions": [*online.values()] or [0]}
-    return _rows(look, "count", pd.DataFrame(columns))
+    servers: list[int | None] = [*online] or [None]
+    numbers = [*online.values()] or [0]
+    return _rows(look, "count", pd.DataFrame({"server_id": servers, "sessions": numbers}))
 
 
 def _rows(look: Look, change: str, frame: pd.DataFrame) -> pd.DataFrame:

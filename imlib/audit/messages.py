@@ -279,7 +279,7 @@ MESSAGES: Final = (
                 ON chat_id = peer_id AND state = 0 AND joined_at < date2 WHERE peer_type = 3
         ), boxes AS (SELECT user_id, message_id AS id FROM message_boxes)
         SELECT user_id, id AS message_id FROM due ANTI JOIN boxes USING (user_id, id)
-            SEMI JOIN boxes AS others USING (id)""",
+            SEMI JOIN boxes AS others USING (id) WHERE user_id IN (SELECT id FROM users)""",
         "user {user_id} message {message_id}",
         "others have a box of it, and this user has none",
         _MESSAGE,
@@ -287,6 +287,7 @@ MESSAGES: Final = (
         messages="id sender_user_id peer_type peer_id date2",
         message_boxes="user_id message_id",
         participants="chat_id user_id state joined_at",
+        users="id",
     ),
     check(
         "message_of_nobody",

@@ -37,7 +37,9 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from inspect import getdoc
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
         try:
             try:
-                options = _parser().parse_args(arguments)
+                options, unknown = _parser().parse_known_args(arguments)
+                if unknown:
+                    options.parser.unknown(unknown)
                 return int(options.run(options))
             finally:
                 # An error is handled here; when the interpreter ends it would be a traceback.
@@ -100,7 +104,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if found:
+            message += _meant([found[1]], re.findall(r"[\w-]+", found[2]))
         super().error(printable(message))
+
+    def unknown(self, words: list[str]) -> NoReturn:
+        """Refuse what this command does not know."""
+        known = re.findall(r"--[\w-]+", self.format_usage())
+        meant = _meant([word for word in words if word.startswith("--")], known)
+        self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
+
+
+def _meant(given: list[str], known: list[str]) -> str:
+    """Return the words that may have been meant by mistyped ones, as a question."""
+    close = chain.from_iterable(get_close_matches(one, known, n=1) for one in given)
+    meant = ", ".join(dict.fromkeys(close))
+    return f": did you mean {meant}?" if meant else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,13 +129,13 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=says.partition("\n")[0], description=says, formatter_class=as_written
         )
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
         return added
 
     as_written = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="imlib", description=__doc__, formatter_class=as_written)
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
-    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]))
+    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]), parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     add_sample(command("servers", servers))

@@ -83,7 +83,11 @@ class World:
         group = both[both["peer_type"] == 3].merge(members, on="peer_id")
         boxes = pd.concat([out, came, group]).rename(columns={"id": "message_id"})
         boxes = boxes[[*_KEY, "sender_user_id", "message_id", "date2"]].sort_values("message_id")
-        self.boxes = boxes.reset_index(drop=True)
+        own = boxes["user_id"] == boxes["sender_user_id"]
+        # telegramd gives senders in chats a box of the other type.
+        swapped = (boxes["peer_type"] == 3) & self.deployed
+        self.boxes = boxes.assign(message_box_type=(own ^ swapped).astype("int32"))
+        self.boxes = self.boxes.reset_index(drop=True)
 
     def _presence(self) -> None:
         ids = np.arange(1, self.count + 1)

@@ -21,7 +21,7 @@ from imlib.audit.check import ENOUGH, Check
 from imlib.audit.checks import CHECKS
 from imlib.audit.findings import SKIPPED, Finding, Findings
 from imlib.audit.presence import JUDGED, MACROS, SERVERS
-from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, MessageBoxType, PeerType
+from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT, PeerType
 from imlib.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -205,12 +205,8 @@ class _Run:
             "lease_s": info.get("online_timeout", ONLINE_TIMEOUT),
             "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
             "now_s": info.get("taken_at") if self.at is None else self.at,
-            # Times to live are of the instant of the reading.
+            # Times to live are of Redis's clock, and of the instant of the reading.
             "live": self.at is None and info.get("clock") != "turned",
-            # In tables that imlib made, who leaves a chat is kept: those have all indexes.
-            "ours": self.participants == "chat_users"
-            and info.get("missing_indexes") == []
-            and not _by_telegramd(self.snapshot),
             "malformed_more": info.get("malformed_not_kept", 0),
             "unreadable_more": bodies.get("unreadable_more", 0),
             "damaged": bodies.get("damaged_by_column", 0),
@@ -268,16 +264,6 @@ class _Run:
             if names := [name for name in needs if facts.get(name, {}).get(part)]:
                 return f"{reason}: {', '.join(names)}"
         return ""
-
-
-def _by_telegramd(snapshot: Snapshot) -> bool:
-    """Return whether a sender's own box in a chat is an incoming one, as telegramd alone has it."""
-    boxes = snapshot.tables.get("message_boxes", pd.DataFrame())
-    if not {"user_id", "sender_user_id", "peer_type", "message_box_type"} <= set(boxes):
-        return False
-    own = boxes["user_id"] == boxes["sender_user_id"]
-    chat = boxes["peer_type"] == int(PeerType.CHAT)
-    return bool((own & chat & (boxes["message_box_type"] == int(MessageBoxType.INCOMING))).any())
 
 
 def _tables(check: Check) -> bool:

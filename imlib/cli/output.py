@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from unicodedata import category, east_asian_width
 
 import imlib
@@ -20,6 +20,9 @@ from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ConfigurationError, printable
 from imlib.lease import system_clock
 from imlib.session_status import WIDTHS, parse_int64
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 YES = 0
 """Exit code: yes, whole, nothing wrong."""
@@ -176,6 +179,25 @@ def show_json(objects: list[Any]) -> None:
 def exact(value: object, name: str) -> object:
     """Return a session's cell; a number of 64 bits is text."""
     return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
+
+
+def wide_columns(frame: pd.DataFrame) -> set[object]:
+    """Return the columns of 64-bit integers."""
+    # Any: an extension's dtype has both as well.
+    dtypes: Iterable[tuple[object, Any]] = frame.dtypes.items()
+    return {name for name, dtype in dtypes if dtype.kind in "iu" and dtype.itemsize == 8}
+
+
+def exact_rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """Return a frame's rows, what is missing as None and numbers of 64 bits as text."""
+    wide, plain = wide_columns(frame), frame.astype(object).where(frame.notna(), None)
+    return [
+        {
+            str(name): str(value) if name in wide and value is not None else value
+            for name, value in row.items()
+        }
+        for row in plain.to_dict("records")
+    ]
 
 
 def _known(value: object) -> object:

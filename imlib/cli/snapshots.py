@@ -21,9 +21,11 @@ from imlib.cli.output import (
     add_sample,
     complain,
     connected,
+    exact_rows,
     say,
     show,
     to_user_id,
+    wide_columns,
 )
 from imlib.errors import ConfigurationError
 from imlib.other_keys import in_words
@@ -293,12 +295,13 @@ def _diff(options: argparse.Namespace) -> int:
       imlib diff monday tuesday
       imlib diff monday tuesday --values --format json
     """
+    import pandas as pd
+
     from imlib.snapshot import Snapshot
     from imlib.snapshot.difference import MASKED
 
-    difference = Snapshot.load(options.later).diff(
-        Snapshot.load(options.earlier), values=options.values
-    )
+    later = Snapshot.load(options.later)
+    difference = later.diff(Snapshot.load(options.earlier), values=options.values)
     rows: list[tuple[object, ...]] = []
     for change in ("came", "went", "moved"):
         frame = getattr(difference, change)
@@ -308,9 +311,12 @@ def _diff(options: argparse.Namespace) -> int:
             for row in frame.to_dict("records")
         ]
     for table, frame in difference.tables.items():
+        wide = wide_columns(later.tables[table])
         for row in frame.to_dict("records"):
             what = [row.pop(name) for name in frame.columns[-4 if options.values else -2 :]]
-            rows.append((table, what[0], _words(row, row), *map(_narrow, what[1:])))
+            if what[1] in wide:
+                what[2:] = [str(value) if pd.notna(value) else None for value in what[2:]]
+            rows.append((table, what[0], _words(row, row), *what[1:]))
     names = ["frame", "change", "key", "what", *(["before", "after"] * options.values)]
     rows = [row + ("",) * (len(names) - len(row)) for row in rows]
     if options.format == "table":
@@ -339,28 +345,19 @@ def _sql(options: argparse.Namespace) -> int:
       imlib sql monday "SELECT server_id, count(*) AS sessions FROM sessions GROUP BY ALL"
       imlib sql monday "SELECT * FROM user_dialogs WHERE user_id = 7" --format json
     """
-    from pandas.api.types import is_integer_dtype
+    import pandas as pd
 
     from imlib.snapshot import Snapshot
 
     frame = Snapshot.load(options.folder).sql(options.query, timeout=options.timeout)
     names = list(map(str, frame))
-    columns = []
-    for at, name in enumerate(names):
-        column = frame.iloc[:, at]
-        # Readers of JSON would round numbers of 64 bits.
-        wide = is_integer_dtype(column.dtype) and column.dtype.name.endswith("64")
-        shown = column.map(str, na_action="ignore") if wide else map(_narrow, column)
-        columns.append(shown)
-        if name in names[:at]:
-            names[at] = f"{name}_{at + 1}"
-    show(names, zip(*columns, strict=True), options.format)
+    # Of two columns of one name none may be lost.
+    frame.columns = pd.Index(
+        [f"{one}_{at}" if one in names[: at - 1] else one for at, one in enumerate(names, start=1)]
+    )
+    rows = [[*row.values()] for row in exact_rows(frame)]
+    show([*map(str, frame)], rows, options.format)
     return YES
-
-
-def _narrow(value: Any) -> object:
-    """Return a number of fewer than 64 bits as Python's own, which JSON has as a number."""
-    return value.item() if getattr(value, "itemsize", 8) < 8 else value
 
 
 def _words(row: dict[Any, Any], names: Iterable[Any]) -> str:

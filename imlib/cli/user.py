@@ -18,6 +18,7 @@ from imlib.cli.output import (
     complain,
     connected,
     exact,
+    exact_rows,
     say,
     show,
     show_json,
@@ -31,7 +32,6 @@ from imlib.snapshot.masking import PREFIX
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
 
 _ROWS: Final = 20
 _MOST: Final = 100_000
@@ -156,24 +156,11 @@ def _all_about(
     for name, frame in frames.items():
         own = frame[frame["user_id"] == user_id] if name in _OWN else frame
         if len(own):
-            shown[name] = _rows(own.iloc[::-1][: options.rows])
+            shown[name] = exact_rows(own.iloc[::-1][: options.rows])
         if len(own) > options.rows:
             complain(f"user {user_id}: {name} has {len(own)} rows, of which the newest are shown")
     ordered = [*(name for name in _FIRST if name in shown), *sorted(shown.keys() - {*_FIRST})]
     return {name: shown[name] for name in ordered}, not taken.info["incomplete"]
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Return rows with numbers of 64 bits as text."""
-    wide = {name for name, dtype in frame.dtypes.items() if getattr(dtype, "itemsize", 0) == 8}
-    wide &= {*frame.select_dtypes("integer").columns}
-    return [
-        {
-            str(name): str(value) if name in wide and value is not None else value
-            for name, value in row.items()
-        }
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
-    ]
 
 
 def _tell(found: dict[int, _Frames], form: str) -> None:

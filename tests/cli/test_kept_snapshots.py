@@ -18,6 +18,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with imlib.connect("fakeredis://", "embedded://") as deployment:
         for number in range(1, 6):
             deployment.users.create_user(f"+{number}", f"User {number}")
+        deployment.sequences.next_id("7")
         deployment.snapshot().save(folder / "monday")
         with deployment.engine.begin() as connection:
             connection.exec_driver_sql(
@@ -28,6 +29,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             connection.exec_driver_sql("UPDATE users SET state = 1 WHERE id > 3")
             connection.exec_driver_sql("DELETE FROM users WHERE id = 1")
+            connection.exec_driver_sql("UPDATE seq_updates_ngen SET seq = 9007199254740993")
         deployment.snapshot(unmask=["users.access_hash"]).save(folder / "tuesday")
         deployment.snapshot(mask_key="fresh").save(folder / "fresh")
     return folder
@@ -45,6 +47,7 @@ def test_a_comparison_begins_with_how_many(capsys: pytest.CaptureFixture[str]) -
     counts = capsys.readouterr().out.partition("\n\n")[0].splitlines()
     assert [
         ["frame", "change", "columns", "how", "many"],
+        ["seq_updates_ngen", "changed", "seq", "1"],
         ["users", "removed", "1"],
         ["users", "changed", "first_name,", "phone", "1"],
         ["users", "changed", "state", "2"],
@@ -63,8 +66,10 @@ def test_values_are_told_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     ] == [
         (row["key"], row["what"], row["before"], row["after"])
         for row in rows
-        if row["what"] != "phone"
+        if row["frame"] == "users" and row["what"] != "phone"
     ]
+    seq = next(row for row in rows if row["what"] == "seq")
+    assert ("1", "9007199254740993") == (seq["before"], seq["after"])
     phone = next(row for row in rows if row["what"] == "phone")
     assert phone["before"].startswith("masked:")
     assert phone["before"] != phone["after"]

@@ -78,7 +78,7 @@ _GROUP_BOX = "user_id sender_user_id peer_type peer_id message_box_type"
 
 
 def group_box(sender: int, *, box_type: int = 1) -> dict[str, pd.DataFrame]:
-    """Return user 8's and 9's boxes of a message to chat 1: type 0 for the sender is telegramd's."""
+    """Return user 8's and 9's boxes of a message to chat 1; senders' of type 0 are telegramd's."""
     boxes_of = [(user, sender, 3, 1, box_type if user == sender else 0) for user in (8, 9)]
     return {"message_boxes": table(_GROUP_BOX, *boxes_of)}
 

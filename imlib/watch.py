@@ -72,7 +72,7 @@ class Look:
     def online(self) -> dict[int, int]:
         """How many sessions count, by server id."""
         counts = self.sessions["server_id"].value_counts().sort_index()
-        return {int(server_id): int(number) for server_id, number in counts.items()}  # type: ignore[call-overload]  # an index of int32
+        return dict(zip(counts.index.tolist(), counts.tolist(), strict=True))
 
 
 def watch(

@@ -48,8 +48,8 @@ class Body(NamedTuple):
 
     def fields(self) -> dict[Any, Any]:
         """Return the message's fields by name; there are none in a body that is no message."""
-        value = self.value
-        if self.encoding is Encoding.GO_JSON and isinstance(value, dict):
+        value: Any = self.value
+        if self.encoding is Encoding.GO_JSON:
             value = value["data2"]
         return value if isinstance(value, dict) else {}
 
@@ -135,9 +135,9 @@ def decode_body(raw: bytes, sender_user_id: int = 0) -> Body:
             )
         return Body(raw, None, f"neither JSON nor protobuf: {shortened(why)[1:-1]}")
     for name in _NESTED & fields.keys():
-        held = fields[name]
-        found = [by_number(each) for each in (held if isinstance(held, list) else [held])]
         # Of a field that is not repeated the last one counts.
+        every = fields[name] if isinstance(fields[name], list) else [fields[name]]
+        found = list(map(by_number, every))
         fields[name] = found if name == "entities" else found[-1]
     return Body(fields, Encoding.PROTOBUF)
 
@@ -213,18 +213,13 @@ def _is_damaged(raw: bytes, sender_user_id: int) -> bool:
     """Return whether bytes are what a text column leaves of a protobuf message of this sender."""
     if not (b"?" in raw and _CONTROL.search(raw) and _is_utf8(raw)):
         return False
-    mark, left = bytearray(b"8"), max(sender_user_id, 0)
+    mark, left = b"8", max(sender_user_id, 0)
     while left > 127:
-        mark.append(left & 127 | 128)
-        left >>= 7
-    mark.append(left)
+        mark, left = mark + bytes([left & 127 | 128]), left >> 7
+    mark += bytes([left])
     # A question mark for each byte that is no UTF-8.
-    return mark.decode("utf-8", "surrogateescape").encode("utf-8", "replace") in raw
+    return mark.decode(errors="surrogateescape").encode(errors="replace") in raw
 
 
 def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return raw.decode(errors="ignore").encode() == raw

@@ -322,15 +322,14 @@ class _Reading:
                 hidden = self.masking.hidden(table.name, fields)
                 read = read._replace(fields=fields, hidden=hidden)
                 types = {one.name: one.dtype for one in fields}
-                numbers = {name for name, held in types.items() if pa.types.is_integer(held)}
                 judged = (
                     table.name == "messages"
                     and "message_data" in types
-                    and numbers.issuperset(_JUDGED_BY)
+                    and all(pa.types.is_integer(types.get(name, TEXT)) for name in _JUDGED_BY)
                 )
                 if judged and not read.bodies:
-                    read.bodies.update({"unreadable": [], "unreadable_more": 0})
-                    read.bodies.update({"damaged_by_column": 0, "damaged_samples": []})
+                    read.bodies["unreadable"], read.bodies["unreadable_more"] = [], 0
+                    read.bodies["damaged_by_column"], read.bodies["damaged_samples"] = 0, []
                 for batch in batches:
                     progress(table.name, len(batch[0]))
                     arrays = dict(zip(carriers, batch, strict=True))

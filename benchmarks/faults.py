@@ -148,7 +148,9 @@ def counters(world: World, n: int) -> None:
                     kept.pop(user)
                 else:
                     kept[user] += change
-            world.plant(check, user if check[:-1].endswith(("behin", "ahea", "los")) else f"user {user}")
+            world.plant(
+                check, user if check[:-1].endswith(("behin", "ahea", "los")) else f"user {user}"
+            )
 
 
 @_late
@@ -242,9 +244,11 @@ def people(world: World, n: int) -> None:
     for user in map(int, world.take(n)):
         devices.loc[user - 1, "auth_id"] = -user
         world.plant("device_without_auth", f"user {user} device {user}")
+    tokens = devices["token"].tolist()
     for user in map(int, world.take(n)):
-        devices.loc[user, "token"] = devices.loc[user - 1, "token"]
+        tokens[user] = tokens[user - 1]
         world.plant("token_of_two", f"users {user}, {user + 1}")
+    devices["token"] = tokens
     logins = tables["auth_users"]
     keys = [-(10**9) - at for at in range(n)]
     tables["auth_users"] = _add(logins, auth_id=keys, user_id=nobody, country="")
@@ -261,60 +265,67 @@ def people(world: World, n: int) -> None:
 @_late
 def sessions(world: World, n: int) -> None:
     """Change single sessions."""
-    frame, tables = world.sessions, world.tables
-    mark = "@" if world.deployed else "_"
-
-    def row(users: Any) -> Any:
-        return frame["user_id"].isin(users)
-
-    def entries(check: str, rows: pd.DataFrame) -> None:
-        for one in rows.itertuples():
-            entry = f"{one.auth_key_id}{mark}{one.session_id}"
-            world.plant(check, f"online_{one.user_id} {entry}")
-
-    dead = frame[row(world.take(n))].assign(session_id=9, since_s=300.0)
-    entries("ghost", dead)
-    ahead = row(world.take(n))
+    frame = world.sessions
+    dead = frame[_of(frame, world.take(n))].assign(session_id=9, since_s=300.0)
+    _entries(world, "ghost", dead)
+    ahead = _of(frame, world.take(n))
     frame.loc[ahead, "ahead_s"] = 90.0
-    entries("future_session", frame[ahead])
-    stays = world.take(n)
-    frame.loc[row(stays), "key_ttl_s"] = float("nan")
-    world.plant("key_without_ttl", *(f"online_{one}" for one in stays))
-    longer = world.take(n)
-    frame.loc[row(longer), "key_ttl_s"] = 3_600.0
-    world.plant("key_outlives_lease", *(f"online_{one}" for one in longer))
-    strange = row(world.take(n))
-    frame.loc[strange, "auth_key_id"] = -5
-    entries("orphan_session", frame[strange])
-    gone = world.take(n)
-    tables["users"].loc[gone - 1, "deleted"] = 1
-    world.plant("deleted_user_online", *(f"user {one}" for one in gone))
-    theirs = world.take(n)
-    tables["auth_users"].loc[theirs - 1, "user_id"] = world.take(1)[0]
-    entries("auth_key_of_another", frame[row(theirs)])
-    there = world.take(n)
-    extra = frame[row(there)].assign(session_id=3, auth_key_id=lambda one: one["user_id"] * 7919 + 1)
-    for name in ("auth_keys", "auth_users"):
-        keys = {"auth_id": extra["auth_key_id"], "user_id": extra["user_id"], "country": "FR"}
-        columns = {one: keys[one] for one in tables[name].columns if one in keys}
-        tables[name] = _add(tables[name], **columns)
-    world.plant("two_countries", *(f"user {one}" for one in there))
-    many = int(world.take(1)[0])
-    hundreds = [frame[row([many])].assign(session_id=number) for number in range(100, 400)]
-    world.plant("many_sessions", f"user {many}")
-    lone = row(world.take(1))
+    _entries(world, "future_session", frame[ahead])
+    names = [f"online_x{at}" for at in range(n)]
+    world.malformed = [Malformed(one.encode(), None, None, "it names no user") for one in names]
+    world.plant("malformed", *names)
+    many = _of(frame, world.take(1))
+    hundreds = [frame[many].assign(session_id=number) for number in range(100, 400)]
+    world.plant("many_sessions", f"user {frame[many]['user_id'].iloc[0]}")
+    lone = _of(frame, world.take(1))
     frame.loc[lone, "server_id"] = 4_321
     world.plant("lone_server", "server 4321")
     twice = world.take(n)
     world.info |= {"on_two_servers": [int(one) for one in twice]}
     world.plant("session_held_twice", *(f"online_{one}" for one in twice))
-    keys = [f"online_x{at}".encode() for at in range(n)]
-    world.malformed = [Malformed(key, None, None, "the key names no user") for key in keys]
-    world.plant("malformed", *(key.decode() for key in keys))
-    other = frame[row(world.take(n))].assign(session_id=4)
+    other = frame[_of(frame, world.take(n))].assign(session_id=4)
     other["layout"] = "documented" if world.deployed else "deployed"
-    world.sessions = pd.concat([frame, dead, extra, *hundreds, other], ignore_index=True)
     world.plant("mixed_layouts", "all servers")
+    world.sessions = pd.concat([frame, dead, *hundreds, other], ignore_index=True)
+
+
+def _of(sessions: pd.DataFrame, users: Any) -> pd.Series[bool]:
+    return sessions["user_id"].isin(users)
+
+
+def _entries(world: World, check: str, rows: pd.DataFrame) -> None:
+    mark = "@" if world.deployed else "_"
+    for one in rows.itertuples():
+        world.plant(check, f"online_{one.user_id} {one.auth_key_id}{mark}{one.session_id}")
+
+
+@_late
+def keys_and_logins(world: World, n: int) -> None:
+    """Change keys, and whom a session is of."""
+    frame, tables = world.sessions, world.tables
+    stays = world.take(n)
+    frame.loc[_of(frame, stays), "key_ttl_s"] = float("nan")
+    world.plant("key_without_ttl", *(f"online_{one}" for one in stays))
+    longer = world.take(n)
+    frame.loc[_of(frame, longer), "key_ttl_s"] = 3_600.0
+    world.plant("key_outlives_lease", *(f"online_{one}" for one in longer))
+    strange = _of(frame, world.take(n))
+    frame.loc[strange, "auth_key_id"] = -5
+    _entries(world, "orphan_session", frame[strange])
+    gone = world.take(n)
+    tables["users"].loc[gone - 1, "deleted"] = 1
+    world.plant("deleted_user_online", *(f"user {one}" for one in gone))
+    theirs = world.take(n)
+    tables["auth_users"].loc[theirs - 1, "user_id"] = world.take(1)[0]
+    _entries(world, "auth_key_of_another", frame[_of(frame, theirs)])
+    there = frame[_of(frame, world.take(n))]
+    extra = there.assign(session_id=3, auth_key_id=there["user_id"] * 7919 + 1)
+    for name in ("auth_keys", "auth_users"):
+        keys = {"auth_id": extra["auth_key_id"], "user_id": extra["user_id"], "country": "FR"}
+        columns = {one: keys[one] for one in tables[name].columns if one in keys}
+        tables[name] = _add(tables[name], **columns)
+    world.plant("two_countries", *(f"user {one}" for one in there["user_id"]))
+    world.sessions = pd.concat([frame, extra], ignore_index=True)
 
 
 @_late

@@ -61,8 +61,8 @@ class World:
         self.chat_table = "chat_participants" if self.deployed else "chat_users"
         people = pd.DataFrame({"chat_id": chats, "user_id": members, "state": 0})
         self.people = people.assign(joined_at=NOW - 90_000)
-        made = people.groupby("chat_id", as_index=False)["user_id"].first()
-        made.columns = ["id", "creator_user_id"]
+        made = people.drop_duplicates("chat_id")[["chat_id", "user_id"]]
+        made = made.rename(columns={"chat_id": "id", "user_id": "creator_user_id"})
         self.tables["chats"] = made.assign(participant_count=_CHAT)
 
     def _messages(self) -> None:
@@ -83,7 +83,11 @@ class World:
         group = both[both["peer_type"] == 3].merge(members, on="peer_id")
         boxes = pd.concat([out, came, group]).rename(columns={"id": "message_id"})
         boxes = boxes[[*_KEY, "sender_user_id", "message_id", "date2"]].sort_values("message_id")
-        self.boxes = boxes.reset_index(drop=True)
+        own = boxes["user_id"] == boxes["sender_user_id"]
+        # telegramd gives senders in chats a box of the other type.
+        swapped = (boxes["peer_type"] == 3) & self.deployed
+        self.boxes = boxes.assign(message_box_type=(own ^ swapped).astype("int32"))
+        self.boxes = self.boxes.reset_index(drop=True)
 
     def _presence(self) -> None:
         ids = np.arange(1, self.count + 1)
@@ -92,7 +96,7 @@ class World:
         session = np.concatenate([np.ones_like(ids), np.full_like(again, 2)])
         since = self.random.uniform(0, self.lease - 0.1, len(user))
         last = pd.Series(since).groupby(user).transform("min").to_numpy()
-        frame = {"user_id": user, "auth_key_id": user * 7919, "session_id": session}
+        frame: dict[str, Any] = {"user_id": user, "auth_key_id": user * 7919, "session_id": session}
         frame |= {"server_id": (user + session) % SERVERS + 1, "netlib_session_id": 1}
         frame |= {"since_s": since, "ahead_s": 0.0, "key_ttl_s": self.lease - last}
         layout = "deployed" if self.deployed else "documented"
@@ -134,7 +138,9 @@ class World:
         # A report is written in whole seconds of its server's clock.
         sessions = self.sessions
         now = np.floor(NOW + 0.5 - sessions.pop("since_s") + sessions.pop("ahead_s"))
-        sessions = sessions.assign(now=now, age_s=NOW + 0.5 - now, reported_at=pd.NaT)
+        sessions = sessions.assign(
+            now=now, age_s=NOW + 0.5 - now, reported_at=pd.Timestamp(NOW, unit="s", tz="UTC")
+        )
         sessions["online"] = sessions["age_s"] < self.lease + 2
         return Snapshot(
             sessions.astype({"user_id": "int32", "server_id": "int32", "now": "int64"}),

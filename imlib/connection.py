@@ -106,6 +106,13 @@ def connect(
     FallbackWarning
         Less is there than was asked for, such as no server program to embed, no field lease on
         this server, or with ``read_only`` one server of two.
+
+    Notes
+    -----
+    Presence can be written beside the deployed server, with ``layout="deployed"``. Messages, chats
+    and sequences cannot, while it writes the same tables: numbers would be handed out twice, it
+    would drop messages whose bodies it cannot read, and miss participants. Nothing is refused; the
+    first such write into tables that it made warns (`FallbackWarning`).
     """
     global _current
     # From here on no variable shows a password, in a traceback either.

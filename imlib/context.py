@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
-from imlib.errors import NotConnectedError, ReadOnlyError
+from imlib.errors import FallbackWarning, NotConnectedError, ReadOnlyError
 from imlib.lease import Clock, Lease, system_clock
 from imlib.servers.redis import RedisServer
 from imlib.session_status import Layout
@@ -45,6 +47,8 @@ class Context:
     ----------
     closing : ExitStack
         What has to be ended when it is closed.
+    warned : set of str
+        What was asked and, where it holds, said already.
     """
 
     redis_client: Redis
@@ -59,6 +63,7 @@ class Context:
     check_online_timeout: int = int(CHECK_ONLINE_TIMEOUT)
     closed: bool = False
     closing: ExitStack = field(default_factory=ExitStack, init=False)
+    warned: set[str] = field(default_factory=set, init=False)
 
     @property
     def redis(self) -> Redis:
@@ -90,6 +95,14 @@ class Context:
         if periods == (ONLINE_TIMEOUT, CHECK_ONLINE_TIMEOUT):
             return f"{self.lease}"
         return "{}, {} s; a report counts for {} s".format(self.lease, *periods)
+
+    def warn_once(self, said: str, holds: Callable[[], bool] = lambda: True) -> None:
+        """Warn of something about the whole deployment, if it holds when first asked."""
+        if said not in self.warned:
+            due = holds()
+            self.warned.add(said)
+            if due:
+                warnings.warn(f"imlib: {said}", FallbackWarning, stacklevel=5)
 
     def check_open(self) -> None:
         """Raise `NotConnectedError` if the deployment is closed."""

@@ -130,7 +130,9 @@ def decode_body(raw: bytes, sender_user_id: int = 0) -> Body:
         fields = _message(raw, sender_user_id)
     except _NO_MESSAGE:
         if _is_damaged(raw, sender_user_id):
-            return Body(raw, None, "damaged by the column: it held protobuf, and is UTF-8 now")
+            return Body(
+                raw, None, "damaged by the column: protobuf whose bytes that are no UTF-8 are lost"
+            )
         return Body(raw, None, f"neither JSON nor protobuf: {shortened(why)[1:-1]}")
     for name in _NESTED & fields.keys():
         held = fields[name]

@@ -76,15 +76,20 @@ def write(context: Context, before_redis: Callable[[], object]) -> None:
     with redis_pipeline.translate_errors(context.redis):
         if keys := context.redis.dbsize():
             raise _refusal(f"the Redis database holds {keys} keys")
+    with sql.translate_errors(context.engine), sql.connect(context.engine) as connection:
+        # Before any table is made, which would stay in somebody else's database.
+        present = sa.inspect(connection).get_table_names()
+        if theirs := sql.later_telegramd(present):
+            raise _refusal(f"the database was made by {theirs}")
+        for name in tables.keys() & set(present):
+            if connection.scalar(sa.select(sa.exists().select_from(tables[name]))):
+                raise _refusal(f"the table {name} holds rows")
     create_all(context.engine)
     with (
         sql.translate_errors(context.engine),
         sql.connect(context.engine, **{sql.WRITING: True}) as connection,
         connection.begin(),
     ):
-        for name, table in tables.items():
-            if connection.execute(sa.select(table.c.id).limit(1)).first():
-                raise _refusal(f"the table {name} holds rows")
         for name in tables:
             _write_table(connection, name, _read(name))
         _write_redis(context, before_redis)

@@ -183,6 +183,8 @@ def _column(table: str, text: str) -> sa.Column[Any]:
             Moment(),
             nullable=not created,
             server_default=_NullUntilUpdated() if updated and table == "users" else now,
+            # Said by imlib too: in most deployed tables the default is a zero date.
+            default=sa.func.current_timestamp() if created else None,
             # Said by imlib too: SQLite's DDL has no ON UPDATE, nor have the deployed tables but
             # one.
             onupdate=sa.func.current_timestamp() if updated else None,
@@ -238,6 +240,25 @@ _define(metadata)
 tables: Final = metadata.tables
 """The 20 tables by name; ``tables["users"].comment`` says in a line what one is for."""
 
+PARTICIPANTS: Final = {
+    "chat_users": tables["chat_users"],
+    "chat_participants": tables["chat_users"].to_metadata(sa.MetaData(), name="chat_participants"),
+}
+"""The two tables that may say who is in which chat; of the second imlib makes none."""
+
+
+def participants_table(holds_rows: Callable[[str], bool]) -> str:
+    """Return which table says who is in which chat.
+
+    From December 15, 2017 on the deployed server has both, and looks at ``chat_participants`` only.
+
+    Parameters
+    ----------
+    holds_rows : callable
+        Given a table's name, whether it is there and holds a row.
+    """
+    return "chat_participants" if holds_rows("chat_participants") else "chat_users"
+
 
 def references() -> list[tuple[str, str]]:
     """Return pairs of a column and the column it refers to; the tables have no foreign keys.
@@ -254,11 +275,6 @@ def references() -> list[tuple[str, str]]:
         for name, target in _REFERS
         if re.fullmatch(name, column.name) and str(column) != target
     ]
-
-
-def participants_table(holds_rows: Callable[[str], bool]) -> str:
-    """Return the table of chats' participants: chat_participants where it holds rows."""
-    return "chat_participants" if holds_rows("chat_participants") else "chat_users"
 
 
 def bits(column: sa.Column[Any]) -> int:

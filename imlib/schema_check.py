@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imlib.errors import printable
 from imlib.schema import tables
-from imlib.servers.sql import connect, translate_errors
+from imlib.servers.sql import connect, later_telegramd, translate_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class SchemaReport:
     unique``.
     """
 
+    made_by: str = ""
+    """A later telegramd, where the tables show one; it has none that imlib's messages need."""
     missing_tables: list[str] = field(default_factory=list)
     missing_columns: list[str] = field(default_factory=list)
     """Operations that need these raise `imlib.errors.SchemaError`."""
@@ -39,10 +41,31 @@ class SchemaReport:
 
     def __str__(self) -> str:
         found = [(name.replace("_", " "), getattr(self, name)) for name in self.__slots__]
-        return (
-            "\n".join(f"{what}: {printable(', '.join(names))}" for what, names in found if names)
-            or "as imlib makes it"
+        lines = (
+            f"{what}: {printable(told if isinstance(told, str) else ', '.join(told))}"
+            for what, told in found
+            if told
         )
+        return "\n".join(lines) or "as imlib makes it"
+
+
+def is_zero_dated(engine: sa.Engine) -> bool:
+    """Return whether another than imlib made the tables: a row is made on a zero date by default.
+
+    Raises
+    ------
+    ImlibError
+        What `imlib.servers.sql.translate` makes of a failure.
+    """
+    if engine.dialect.name == "sqlite":
+        return False
+    query = sa.text(
+        "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE() "
+        "AND column_name = 'created_at' AND column_default LIKE '%0000-00-00%' "
+        "AND table_name IN :names"
+    ).bindparams(sa.bindparam("names", list(tables), expanding=True))
+    with translate_errors(engine), connect(engine) as connection:
+        return bool(connection.scalar(query))
 
 
 def check_schema(engine: sa.Engine) -> SchemaReport:
@@ -53,10 +76,10 @@ def check_schema(engine: sa.Engine) -> SchemaReport:
     ImlibError
         What `imlib.servers.sql.translate` makes of a failure.
     """
-    report = SchemaReport()
     with translate_errors(engine), connect(engine) as connection:
         inspector = sa.inspect(connection)
         present = set(inspector.get_table_names())
+        report = SchemaReport(later_telegramd(present))
         for table in tables.values():
             if table.name in present:
                 _compare(table, inspector, report)

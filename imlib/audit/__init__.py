@@ -1,4 +1,4 @@
-"""What is wrong in a snapshot: the checks, what runs them, and what they found."""
+"""What is wrong in a snapshot, as a list of findings."""
 
 from imlib.audit.checks import CHECKS
 from imlib.audit.findings import Finding, Findings

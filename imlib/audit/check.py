@@ -13,6 +13,15 @@ ENOUGH: Final = 20
 """The fewest users that tell a server's clock, and the fewest findings that may be one."""
 
 
+KEPT: Final = """
+(EXISTS (FROM participants WHERE state <> 0) OR (
+    SELECT coalesce(bool_and(message_box_type = 1), false)
+    FROM message_boxes WHERE peer_type = 3 AND sender_user_id = user_id))
+"""
+"""Whether those who leave a chat are kept: one is, or imlib wrote the chats' boxes. The deployed
+server, which removes who leaves, gives senders in chats a box of type 0."""
+
+
 class Check(NamedTuple):
     """One check."""
 

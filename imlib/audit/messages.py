@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imlib.audit.check import check
+from imlib.audit.check import KEPT, check
 
 _BOXES: Final = "SELECT * FROM message_boxes WHERE user_id = {user_id}"
 _BOX: Final = f"{_BOXES} AND message_id = {{message_id}}"
@@ -319,15 +319,14 @@ MESSAGES: Final = (
         "error",
         "Boxes of a chat whose owner never was in it.",
         # Where those who leave are removed, nobody can tell.
-        """SELECT user_id, peer_id AS chat_id, count(*) AS boxes
+        f"""SELECT user_id, peer_id AS chat_id, count(*) AS boxes
         FROM message_boxes ANTI JOIN participants AS p
             ON p.user_id = message_boxes.user_id AND chat_id = peer_id
-        WHERE peer_type = 3 AND ((SELECT ours FROM facts) OR EXISTS (
-            FROM participants WHERE state <> 0)) GROUP BY ALL""",
+        WHERE peer_type = 3 AND {KEPT} GROUP BY ALL""",
         "user {user_id} chat {chat_id}",
         "{boxes} boxes of a chat that the user was never in",
         f"{_BOXES} AND peer_type = 3 AND peer_id = {{chat_id}}",
-        message_boxes="user_id peer_type peer_id",
+        message_boxes="user_id sender_user_id peer_type peer_id message_box_type",
         participants="chat_id user_id state",
     ),
     check(

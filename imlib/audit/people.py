@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from imlib.audit.check import check
+from imlib.audit.check import KEPT, check
 
 _PARTICIPANT: Final = (
     "SELECT * FROM {participants} WHERE chat_id = {chat_id} AND user_id = {user_id}"
@@ -57,14 +57,15 @@ PEOPLE: Final = (
         "creator_not_in_chat",
         "warning",
         "A chat whose creator never was in it.",
-        """SELECT id AS chat_id, creator_user_id AS user_id
+        f"""SELECT id AS chat_id, creator_user_id AS user_id
         FROM chats ANTI JOIN participants ON chat_id = id AND user_id = creator_user_id
-        WHERE (SELECT ours FROM facts) OR EXISTS (FROM participants WHERE state <> 0)""",
+        WHERE {KEPT}""",
         "chat {chat_id}",
         "its creator, user {user_id}, never was in it",
         _CHAT,
         chats="id creator_user_id",
         participants="chat_id user_id state",
+        message_boxes="user_id sender_user_id peer_type message_box_type",
     ),
     check(
         "orphan_contact",

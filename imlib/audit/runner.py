@@ -205,10 +205,8 @@ class _Run:
             "lease_s": info.get("online_timeout", ONLINE_TIMEOUT),
             "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
             "now_s": info.get("taken_at") if self.at is None else self.at,
-            # Times to live are of the instant of the reading.
-            "live": self.at is None,
-            # In tables that imlib made, who leaves a chat is kept: those have all indexes.
-            "ours": self.participants == "chat_users" and info.get("missing_indexes") == [],
+            # Times to live are of Redis's clock, and of the instant of the reading.
+            "live": self.at is None and info.get("clock") != "turned",
             "malformed_more": info.get("malformed_not_kept", 0),
             "unreadable_more": bodies.get("unreadable_more", 0),
             "damaged": bodies.get("damaged_by_column", 0),

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar, Final, Self, TypeVar
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from imlib.constants import ParticipantType, PeerType
 from imlib.context import Context
 from imlib.errors import InvalidValueError, NotFoundError, SchemaError
 from imlib.schema import bits, tables
+from imlib.schema_check import is_zero_dated
 from imlib.servers import sql
 from imlib.validation import check_int
 
@@ -23,6 +25,14 @@ AFTER_COMMIT: Final = "imlib_after_commit"
 """The execution option that holds what to call after one of imlib's own transactions commits."""
 STEERED: Final = "imlib_steered"
 """The execution option of a transaction that a caller steers, and may roll back in part."""
+
+BESIDE: Final = (
+    "telegramd made these tables (created_at is a zero date by default). While it writes messages, "
+    "chats or sequences as well, numbers are handed out twice (it counts in Redis alone), it drops "
+    "messages (their bodies are JSON of imlib's) and misses participants (it looks at one table, "
+    "and never at their state)"
+)
+"""What is said once, before the first of such writes."""
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
@@ -91,8 +101,16 @@ class Model:
         As the deployment is connected, and as the database answers.
     """
 
+    beside = False
+    """Whether what it writes harms a server that writes the same tables."""
+
     def __init__(self, context: Context) -> None:
         self._context = context
+
+    def _warn_beside(self) -> None:
+        context = self._context
+        if self.beside and not context.read_only:
+            context.warn_once(BESIDE, partial(is_zero_dated, context.engine))
 
     @property
     def _now(self) -> int:
@@ -131,6 +149,7 @@ class Model:
 
     def _write(self, operation: str, work: Callable[[sa.Connection], T]) -> T:
         """Run `work` in a transaction, again if others' locks undid it."""
+        self._warn_beside()
         until = time.monotonic() + sql.CONTENDED_S
         while True:
             try:

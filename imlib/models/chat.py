@@ -21,22 +21,32 @@ from imlib.models.base import (
     new_random_id,
 )
 from imlib.models.records import Chat, ChatFull, ChatParticipant
+from imlib.schema import PARTICIPANTS, participants_table
+from imlib.servers.sql import driver_said
 from imlib.validation import check_member
 
 
 class ParticipantState(IntEnum):
-    """What ``chat_users.state`` says."""
+    """What ``chat_users.state`` says; the deployed server never looks, and deletes the row."""
 
     PRESENT = 0
     GONE = 1
 
 
-_CHATS, _PARTICIPANTS = Chat.table, ChatParticipant.table
-_PRESENT = at(_PARTICIPANTS, state=ParticipantState.PRESENT)
+_CHATS = Chat.table
+_PRESENT = {"state": int(ParticipantState.PRESENT)}
 
 
 class ChatModel(Model):
-    """Operations on ``chats`` and ``chat_users``; every change locks the chat's row."""
+    """Operations on ``chats`` and their participants; every change locks the chat's row.
+
+    Participants are read from and written to ``chat_participants`` where that table holds rows,
+    else ``chat_users``; a `FallbackWarning` says so once where both hold rows. Where both tables
+    are there and empty, the first participant goes to ``chat_participants``: the server that made
+    it looks nowhere else.
+    """
+
+    beside = True
 
     def create_chat(
         self, user_id: int, title: str, user_ids: Collection[int], random_id: int | None = None
@@ -74,19 +84,21 @@ class ChatModel(Model):
             "participant_count": len(members),
         }
 
+        table = self.participants()
+
         def work(connection: sa.Connection) -> Chat:
             lock_users(connection, members)
             first = Chat.select(creator_user_id=user_id, create_random_id=random_id)
             known: list[int] = []
             if chats := Chat.read(connection, first.order_by(_CHATS.c.id)):
                 chat_id = chats[0].id
-                known = self._known(connection, chats[0], title, members)
+                known = self._known(connection, table, chats[0], title, members)
             else:
                 chat_id = insert(connection, _CHATS, new)
             for member in members:
                 if member not in known:
                     rank = ParticipantType.CREATOR if member == user_id else ParticipantType.MEMBER
-                    insert(connection, _PARTICIPANTS, self._row(chat_id, member, user_id, rank))
+                    insert(connection, table, self._row(chat_id, member, user_id, rank))
             return self._one(connection, chat_id, lock=True)
 
         return self._write("create_chat", work)
@@ -100,32 +112,31 @@ class ChatModel(Model):
     ) -> ChatParticipant:
         """Add a user to a chat; nothing changes for one who is in it."""
         check_member("participant_type", participant_type, ParticipantType)
+        table = self.participants()
 
         def work(connection: sa.Connection) -> ChatParticipant:
             self._one(connection, chat_id, lock=True)
             lock_users(connection, {user_id, inviter_user_id})
-            if user_id not in self.lock_participants(connection, chat_id):
+            if user_id not in self.lock_participants(connection, chat_id, table):
                 row = self._row(chat_id, user_id, inviter_user_id, participant_type)
-                mine = at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id)
-                if not connection.execute(_PARTICIPANTS.update().where(mine).values(row)).rowcount:
-                    insert(connection, _PARTICIPANTS, row)
+                mine = at(table, chat_id=chat_id, user_id=user_id)
+                if not connection.execute(table.update().where(mine).values(row)).rowcount:
+                    insert(connection, table, row)
                 self._change(connection, chat_id, participant_count=_CHATS.c.participant_count + 1)
-            return next(
-                each for each in self._participants(connection, chat_id) if each.user_id == user_id
-            )
+            members = self._participants(connection, table, chat_id)
+            return next(each for each in members if each.user_id == user_id)
 
         return self._write("add_chat_participant", work)
 
     def delete_chat_user(self, chat_id: int, user_id: int) -> None:
         """Remove a user from a chat; the row stays, with state 1."""
+        table = self.participants()
 
         def work(connection: sa.Connection) -> None:
             self._one(connection, chat_id, lock=True)
-            update = _PARTICIPANTS.update().where(
-                at(_PARTICIPANTS, chat_id=chat_id, user_id=user_id), _PRESENT
-            )
+            update = table.update().where(at(table, chat_id=chat_id, user_id=user_id, **_PRESENT))
             if not connection.execute(update.values(state=ParticipantState.GONE.value)).rowcount:
-                raise not_in_chat(chat_id, user_id, "nothing was changed")
+                raise not_in_chat(table, chat_id, user_id, "nothing was changed")
             self._change(connection, chat_id, participant_count=_CHATS.c.participant_count - 1)
 
         self._write("delete_chat_user", work)
@@ -146,12 +157,12 @@ class ChatModel(Model):
             The client's own number for this change, never 0. None: a new one.
         """
         _check_title(title)
-        random_id = check_random_id(random_id)
+        random_id, table = check_random_id(random_id), self.participants()
 
         def work(connection: sa.Connection) -> Chat:
             chat = self._one(connection, chat_id, lock=True)
-            if user_id not in self.lock_participants(connection, chat_id):
-                raise not_in_chat(chat_id, user_id, "nothing was changed")
+            if user_id not in self.lock_participants(connection, chat_id, table):
+                raise not_in_chat(table, chat_id, user_id, "nothing was changed")
             if (chat.title_changer_user_id, chat.title_change_random_id) == (user_id, random_id):
                 if title != chat.title:
                     raise _taken(random_id, chat_id, "its title was changed to another")
@@ -177,8 +188,8 @@ class ChatModel(Model):
     def get_chat_full(self, chat_id: int) -> ChatFull:
         """Return a chat with its participants; raise `NotFoundError` if there is none."""
         with self._reading() as connection:
-            chat = self._one(connection, chat_id)
-            return ChatFull(chat, tuple(self._participants(connection, chat_id)))
+            chat, table = self._one(connection, chat_id), self._decide(connection)
+            return ChatFull(chat, tuple(self._participants(connection, table, chat_id)))
 
     def get_chat_participants(self, chat_id: int) -> list[ChatParticipant]:
         """Return a chat's participants oldest first; raise `NotFoundError` as `get_chat`."""
@@ -188,28 +199,55 @@ class ChatModel(Model):
         """Return the chats of these ids, in this order; an id without a chat is left out."""
         return self._read_ids(Chat, Chat.select(), chat_ids)
 
-    def lock_participants(self, connection: sa.Connection, chat_id: int) -> dict[int, int]:
+    def participants(self) -> sa.Table:
+        """Return the table that participants are in, before a transaction: for the other models.
+
+        Not within one: in MySQL its first plain read decides what it sees, and nothing is locked
+        yet.
+        """
+        with self._reading(primary=True) as connection:
+            return self._decide(connection)
+
+    def lock_participants(
+        self, connection: sa.Connection, chat_id: int, table: sa.Table
+    ) -> dict[int, int]:
         """Within a transaction, lock a chat; return since when each participant is in it.
 
         For the other models.
         """
         self._one(connection, chat_id, lock=True)
-        # A locking read: in MySQL the first plain one decides what the transaction sees, and not
-        # all locks are held yet.
-        since = _PARTICIPANTS.c.joined_at
-        members = sa.select(_PARTICIPANTS.c.user_id, since).where(
-            at(_PARTICIPANTS, chat_id=chat_id), _PRESENT
-        )
+        # A locking read: not all locks are held yet.
+        since = table.c.joined_at
+        members = sa.select(table.c.user_id, since).where(at(table, chat_id=chat_id, **_PRESENT))
         # Of several rows for one user the earliest counts, which comes last.
         rows = connection.execute(members.order_by(since.desc()).with_for_update())
         return {row.user_id: row.joined_at for row in rows}
 
+    def _decide(self, connection: sa.Connection) -> sa.Table:
+        """Return the table that participants are in; say once if both hold rows."""
+        theirs, ours = PARTICIPANTS["chat_participants"], PARTICIPANTS["chat_users"]
+        held = _holds_rows(connection, theirs)
+        if held is None:
+            return ours
+        ours_too = _holds_rows(connection, ours)
+        if held and ours_too:
+            self._context.warn_once(
+                "chat_participants and chat_users both hold rows: participants are those of "
+                "chat_participants alone, as the deployed server of December 15, 2017 reads them"
+            )
+        return PARTICIPANTS[participants_table(lambda _: held or not ours_too)]
+
     def _known(
-        self, connection: sa.Connection, chat: Chat, title: str, members: list[int]
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        chat: Chat,
+        title: str,
+        members: list[int],
     ) -> list[int]:
         """Return who is listed in a chat that is created again; raise if another is asked for."""
-        rows = sa.select(_PARTICIPANTS.c.user_id).where(at(_PARTICIPANTS, chat_id=chat.id))
-        known = list(dict.fromkeys(connection.scalars(rows.order_by(_PARTICIPANTS.c.id))))
+        rows = sa.select(table.c.user_id).where(at(table, chat_id=chat.id))
+        known = list(dict.fromkeys(connection.scalars(rows.order_by(table.c.id))))
         first = set(known[: len(members)])  # those who joined since have later rows
         # Unchanged, a chat tells how many it was made for: a server that died may have left out
         # some.
@@ -228,9 +266,12 @@ class ChatModel(Model):
             raise absent("chats", chat_id, writing=lock)
         return chats[0]
 
-    def _participants(self, connection: sa.Connection, chat_id: int) -> list[ChatParticipant]:
-        members = ChatParticipant.select(chat_id=chat_id).where(_PRESENT)
-        return ChatParticipant.read(connection, members.order_by(_PARTICIPANTS.c.id))
+    def _participants(
+        self, connection: sa.Connection, table: sa.Table, chat_id: int
+    ) -> list[ChatParticipant]:
+        columns = (table.c[name] for name in ChatParticipant.__annotations__)
+        members = sa.select(*columns).where(at(table, chat_id=chat_id, **_PRESENT))
+        return ChatParticipant.read(connection, members.order_by(table.c.id))
 
     def _row(
         self, chat_id: int, user_id: int, inviter_user_id: int, participant_type: int
@@ -253,10 +294,20 @@ class ChatModel(Model):
         )
 
 
-def not_in_chat(chat_id: int, user_id: int, nothing: str) -> NotFoundError:
+def _holds_rows(connection: sa.Connection, table: sa.Table) -> bool | None:
+    """Return whether a table holds rows; None if it is not there."""
+    try:
+        return bool(connection.scalar(sa.select(sa.exists().select_from(table))))
+    except sa.exc.DBAPIError as error:
+        if "no such table" in str(error.orig) or driver_said(error)[0] == 1146:
+            return None
+        raise
+
+
+def not_in_chat(table: sa.Table, chat_id: int, user_id: int, nothing: str) -> NotFoundError:
     """Return the error for a user who is not in a chat; `nothing` says what was not done."""
     said = f"user {user_id} is not in chat {chat_id}; {nothing}"
-    return NotFoundError(said, table=_PARTICIPANTS.name, ids=(user_id,))
+    return NotFoundError(said, table=table.name, ids=(user_id,))
 
 
 def _taken(random_id: int, chat_id: int, why: str) -> InvalidValueError:

@@ -48,6 +48,8 @@ class MessageModel(Model):
     Reads start from a user's boxes: without a box, the user does not see a message.
     """
 
+    beside = True
+
     def __init__(
         self, context: Context, sequences: SequenceModel, dialogs: DialogModel, chats: ChatModel
     ) -> None:
@@ -95,6 +97,12 @@ class MessageModel(Model):
 
         Last write wins: of messages sent at once, each is stored with a pts of its own, and the
         dialog shows the last. An older message, completed late, takes no newer one's place there.
+
+        Beside the deployed server, writing to the same tables at the same time, this is not
+        supported, and a `FallbackWarning` says so once. That server hands out a user's pts from
+        Redis alone, so both would hand out the same; it drops a message whose body is JSON of
+        imlib's; and a chat's participants may be others to it: it looks at one table, and never at
+        ``state``.
         """
         if not isinstance(text, str) or not text:  # type: ignore[redundant-expr]  # untyped callers
             raise InvalidValueError(
@@ -103,8 +111,11 @@ class MessageModel(Model):
         check_peer(peer, (PeerType.USER, PeerType.CHAT))
         new = _row(from_user_id, peer, check_random_id(random_id), {"message": text})
 
+        is_chat = peer.peer_type == PeerType.CHAT
+        table = self._chats.participants() if is_chat else tables["chat_users"]
+
         def work(connection: sa.Connection) -> Message:
-            joined = self._lock(connection, from_user_id, peer)
+            joined = self._lock(connection, from_user_id, peer, table)
             if first := self._first(connection, new):
                 message_id, date = first.id, first.date2
                 joined = {each: since for each, since in joined.items() if since <= date}
@@ -112,7 +123,7 @@ class MessageModel(Model):
                 date = self._now
                 message_id = insert(connection, _MESSAGES, new | {"date2": date})
             else:
-                raise not_in_chat(peer.peer_id, from_user_id, "nothing was sent")
+                raise not_in_chat(table, peer.peer_id, from_user_id, "nothing was sent")
             theirs = Peer.user(from_user_id) if peer.peer_type == PeerType.USER else peer
             peers = dict.fromkeys(joined, theirs) | {from_user_id: peer}
             boxless = behind = set(peers)
@@ -238,7 +249,9 @@ class MessageModel(Model):
         with self._reading() as connection:
             return int(connection.scalar(newest) or 0)
 
-    def _lock(self, connection: sa.Connection, from_user_id: int, peer: Peer) -> dict[int, int]:
+    def _lock(
+        self, connection: sa.Connection, from_user_id: int, peer: Peer, table: sa.Table
+    ) -> dict[int, int]:
         """Take every lock that sending needs, chats before users.
 
         Return who is in the conversation, and since when.
@@ -246,7 +259,7 @@ class MessageModel(Model):
         if peer.peer_type == PeerType.USER:
             lock_users(connection, {from_user_id, peer.peer_id})
             return {from_user_id: 0, peer.peer_id: 0}
-        joined = self._chats.lock_participants(connection, peer.peer_id)
+        joined = self._chats.lock_participants(connection, peer.peer_id, table)
         lock_users(connection, {from_user_id, *joined}, required=[from_user_id])
         return joined
 

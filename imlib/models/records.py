@@ -229,7 +229,7 @@ class Chat(Record):
 
 @dataclass(frozen=True, slots=True)
 class ChatParticipant(Record):
-    """A user in a chat (``chat_users``)."""
+    """A user in a chat (``chat_users``, or ``chat_participants`` where that holds rows)."""
 
     table = tables["chat_users"]
 

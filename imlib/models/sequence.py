@@ -68,8 +68,10 @@ class SequenceModel(Model):
     that is gone or slow costs up to half a second and no number. One that answers and refuses, to a
     user without the right or as a node of a cluster, could be ahead: that is an error, and no
     number is taken. The deployed server must not issue the same names at the same time: it takes
-    its numbers from Redis alone.
+    its numbers from Redis alone. On tables that it made, a `FallbackWarning` says so once.
     """
+
+    beside = True
 
     def __init__(self, context: Context, *, mirror: bool = True) -> None:
         super().__init__(context)
@@ -98,6 +100,13 @@ class SequenceModel(Model):
             2**63 - 1.
         connection : sqlalchemy.Connection, optional
             Of a transaction on the primary that the number becomes part of: see `transaction`.
+
+        Notes
+        -----
+        While the deployed server issues numbers of the same name, both may issue the same one: it
+        counts in Redis and never reads the row. A client loses a message by that: of two with one
+        pts it takes the first. The same holds for what else is written beside it, see
+        `MessageModel.send_message`.
         """
         return self.next_ids(name, 1, connection=connection)[0]
 
@@ -111,6 +120,7 @@ class SequenceModel(Model):
         if connection is None:
             last = self._write("next_ids", lambda own: self.advance(own, [name], n)[name])
         else:
+            self._warn_beside()
             with translate_errors(self._context.engine):
                 last = self.advance(connection, [name], n)[name]
         return range(last - n + 1, last + 1)

@@ -14,7 +14,7 @@ import os
 import re
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,6 +68,7 @@ logging.getLogger(f"sqlalchemy.engine.Engine.{_LOGGING_NAME}").addFilter(
 )
 _CONNECT_TIMEOUT_S = 10
 _LAST_PORT = 65_535
+_MOST_IN_2017 = 40
 # What a URL may choose. The drivers' other arguments are no text, or imlib's own choice.
 _MYSQL_OPTIONS = {
     ".+": "unix_socket program_name ssl_ca ssl_capath ssl_cert ssl_key",
@@ -527,6 +528,28 @@ def replication(engine: sa.Engine) -> Replication:
     return Replication(f"{facts['Host']}:{facts['Port']}", facts["Seconds_Behind"])
 
 
+def later_telegramd(names: Collection[str]) -> str:
+    """Return who made tables of these names, if it was a later telegramd; else "".
+
+    From 54fe67f on, in 2018, it has neither ``message_boxes`` nor ``seq_updates_ngen``, and twice
+    as many others.
+    """
+    gone = {"message_boxes", "seq_updates_ngen"}.difference(names)
+    theirs = {"messages", "users"} <= set(names) and "message_boxes" in gone
+    if not theirs or (len(gone) == 1 and len(names) <= _MOST_IN_2017):
+        return ""
+    said = f"a later telegramd ({len(names)} tables, and no {' or '.join(sorted(gone))})"
+    return f"{said}; imlib cannot read its messages"
+
+
+def _whose(engine: sa.Engine) -> str:
+    """Return who made a database's tables, to begin an advice; "" where that cannot be told."""
+    with contextlib.suppress(sa.exc.SQLAlchemyError), connect(engine) as connection:
+        told = later_telegramd(sa.inspect(connection).get_table_names())
+        return told and f"this database was made by {told}. "
+    return ""
+
+
 @contextlib.contextmanager
 def translate_errors(engine: sa.Engine, *, limit_s: float | None = None) -> Iterator[None]:
     """Raise what SQLAlchemy or SQLite raises as the `ImlibError` that `translate` makes of it."""
@@ -599,6 +622,8 @@ def translate(
         names = _TABLE.search(getattr(error, "statement", None) or "")
         if kind is SchemaError and names and names[1] not in text:
             said = f"table {names[1]}: {said}"
+        if kind is SchemaError and isinstance(engine, sa.Engine):
+            advice = f"{_whose(engine)}{advice}"
     elif isinstance(original, RuntimeError) and "cryptography" in text:
         kind = UnsupportedServerError
         said = "this account's way of authentication needs the package cryptography"

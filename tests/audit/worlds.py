@@ -74,14 +74,26 @@ def message(peer_type: int = 2, peer_id: int = 7, **more: int) -> tuple[str, lis
     return " ".join(row), [tuple((row | more).values())]
 
 
+_GROUP_BOX = "user_id sender_user_id peer_type peer_id message_box_type"
+
+
+def group_box(sender: int, *, box_type: int = 1) -> dict[str, pd.DataFrame]:
+    """Return user 8's and 9's boxes of a message to chat 1; senders' of type 0 are telegramd's."""
+    boxes_of = [(user, sender, 3, 1, box_type if user == sender else 0) for user in (8, 9)]
+    return {"message_boxes": table(_GROUP_BOX, *boxes_of)}
+
+
 def chat(
     *participants: tuple[int, int, int], creator: int = 7, count: int = 2
 ) -> dict[str, pd.DataFrame]:
-    """Return chat 1 and its participants: user_id, state, joined_at."""
+    """Return chat 1 and its participants: user_id, state, joined_at; and user 7's message to it,
+    in a box as imlib writes it.
+    """
     return tables(
         chats=("id creator_user_id participant_count", [(1, creator, count)]),
         chat_users=("chat_id user_id state joined_at", [(1, *one) for one in participants]),
         users=("id", [(7,), (8,), (9,)]),
+        message_boxes=(_GROUP_BOX, [(7, 7, 3, 1, 1)]),
     )
 
 
@@ -353,29 +365,16 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
     ),
     (
         "box_of_outsider",
-        snapshot(
-            tables=chat((9, 0, 0))
-            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1), (9, 3, 1))},
-        ),
+        snapshot(tables=chat((9, 0, 0)) | group_box(9)),
         ["user 8 chat 1"],
-        snapshot(
-            tables=chat((8, 1, 0))
-            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1), (7, 2, 1))},
-        ),
+        snapshot(tables=chat((9, 0, 0), (8, 1, 0)) | group_box(9)),
     ),
     (
-        "box_of_outsider",  # where those who leave are removed, nobody can tell
-        snapshot(
-            tables=chat((9, 1, 0))
-            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
-            missing_indexes=["one"],
-        ),
+        # Where those who leave are removed, as telegramd does, nobody can tell.
+        "box_of_outsider",
+        snapshot(tables=chat((9, 0, 0), (7, 1, 0)) | group_box(9, box_type=0)),
         ["user 8 chat 1"],
-        snapshot(
-            tables=chat((9, 0, 0))
-            | {"message_boxes": table("user_id peer_type peer_id", (8, 3, 1))},
-            missing_indexes=["one"],
-        ),
+        snapshot(tables=chat((9, 0, 0)) | group_box(9, box_type=0)),
     ),
     (
         "box_of_another_sender",
@@ -423,6 +422,12 @@ TABLE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         snapshot(tables=chat((7, 0, 0), creator=9)),
         ["chat 1"],
         snapshot(tables=chat((7, 0, 0), (9, 1, 0), creator=9)),
+    ),
+    (
+        "creator_not_in_chat",
+        snapshot(tables=chat((7, 0, 0), (9, 1, 0), creator=8) | group_box(9, box_type=0)),
+        ["chat 1"],
+        snapshot(tables=chat((7, 0, 0), creator=8) | group_box(9, box_type=0)),
     ),
     (
         "orphan_contact",

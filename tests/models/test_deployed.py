@@ -4,7 +4,9 @@ indexes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from imlib.constants import MessageType, PeerType, TokenType
-from imlib.errors import InvalidValueError, SchemaError
+from imlib.errors import FallbackWarning, InvalidValueError, ReadOnlyError, SchemaError
 from imlib.message_body import Encoding, encode_body
 from imlib.models.records import Peer
 from imlib.schema import create_all
@@ -23,6 +25,8 @@ from tests.models.test_processes import outcome, start
 from tests.private_servers.mariadb import PrivateMariaDB
 from tools.body_vectors import TO_USER, go_json, in_utf8_column, protobuf
 
+# What every first write says, see `test_the_first_write_beside_telegramd`.
+pytestmark = pytest.mark.filterwarnings("ignore:imlib. telegramd made these tables")
 DUMP = Path(__file__).parents[1] / "deployed_dump.sql"
 
 
@@ -300,6 +304,79 @@ def test_sequences_on_myisam(stack: Stack, url: str) -> None:
     assert 44 == stack.sequences.next_id("2")
     got = outcome(start("next_id", url, "unix:///nowhere/redis.sock", "8", "50"))
     assert list(range(1, 401)) == sorted(chain.from_iterable(got))
+
+
+def in_own_transaction(stack: Stack) -> None:
+    """Take a number as part of a transaction of the caller's."""
+    with stack.sequences.transaction() as connection:
+        stack.sequences.next_id("9", connection=connection)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s: s.messages.send_message(1, Peer.user(2), "hi"),
+        lambda s: s.messages.create_history_message(1, Peer.user(2), 9, "hi"),
+        lambda s: s.messages.create_message_boxes(2, 1, Peer.user(1), True, 1),
+        lambda s: s.chats.create_chat(1, "Lunch", [2]),
+        lambda s: s.chats.edit_chat_title(1, 1, "Lunch"),
+        lambda s: s.sequences.next_id("9"),
+        in_own_transaction,
+    ],
+)
+def test_the_first_write_beside_telegramd(stack: Stack, write: Callable[[Stack], object]) -> None:
+    """The first message, chat or number written into telegramd's tables says once what telegramd
+    would make of it; it is written all the same.
+    """
+    stack.users.create_user("866", "Eve")
+    stack.dialogs.create_or_update_by_last_message(2, PeerType.USER, 1, 9)
+    stack.messages.get_messages_by_gt_pts(2, 0)
+    with pytest.warns(FallbackWarning, match="twice.*drops messages.*misses participants") as said:
+        write(stack)
+    assert 1 == len(said)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stack.messages.send_message(1, Peer.user(2), "again")
+        stack.chats.create_chat(2, "Tea", [])
+        stack.sequences.next_id("9")
+
+
+def test_reading_says_nothing(url: str) -> None:
+    """A deployment that only looks is told of nothing, also where a write is refused."""
+    with warnings.catch_warnings(), open_stack(url, tables_too=False, read_only=True) as stack:
+        warnings.simplefilter("error")
+        assert 2 == len(stack.chats.get_chat_full(1).participants)
+        with pytest.raises(ReadOnlyError):
+            stack.messages.send_message(1, Peer.user(2), "hi")
+
+
+def test_rows_are_made_now(stack: Stack) -> None:
+    """A new row says when it was made, where its column would say never by default."""
+    stack.users.create_user("867", "Flo")
+    chat = stack.chats.create_chat(1, "Lunch", [2])
+    stack.messages.send_message(1, Peer.chat(chat.id), "noon?")
+    stack.sequences.next_id("new")
+    stack.accounts.register_device(1, 1, TokenType.GCM, "token of now")
+    stack.accounts.set_notify_settings(1, Peer.user(2), silent=True)
+    now = datetime.now(UTC)
+    made = {
+        name: stack.rows(name)[-1]["created_at"]
+        for name in [
+            "users",
+            "chats",
+            "chat_users",
+            "messages",
+            "message_boxes",
+            "user_dialogs",
+            "seq_updates_ngen",
+            "devices",
+            "user_notify_settings",
+        ]
+    }
+    assert {} == {
+        name: at for name, at in made.items() if at is None or abs(now - at) > timedelta(hours=1)
+    }
+    assert chat.created_at == stack.chats.get_chat(chat.id).created_at is not None
 
 
 def test_a_column_that_drifted_away(stack: Stack) -> None:

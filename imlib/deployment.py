@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from html import escape
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from imlib.context import Context
 from imlib.errors import ConfigurationError, InvalidValueError, printable
+from imlib.lease import Clock
 from imlib.models.online_status import OnlineStatusModel
 from imlib.scratch import DeadlineShifter, empty
 from imlib.servers.urls import Secret, ServerUrl
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from imlib.models.updates import UpdatesModel
     from imlib.models.user import UserModel
     from imlib.snapshot import Snapshot
+    from imlib.watch import Look
 
 
 _NOWHERE = ServerUrl()
@@ -179,6 +182,43 @@ class Deployment(Context):
             timeout=timeout,
         )
         return take_snapshot(self, request, progress=progress)
+
+    def watch(
+        self,
+        every: float = 5,
+        user_ids: int | Collection[int] | None = None,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> Iterator[Look]:
+        """Look at presence again and again, until the loop is left; nothing is written.
+
+        Parameters
+        ----------
+        every : float
+            Seconds from the beginning of one look to that of the next. Each is followed by a rest
+            that is at least as long as it took.
+        user_ids : int or collection of int, optional
+            Only these users: their keys alone are read, without a walk through all.
+        clock, sleep : callable
+            In place of this machine's.
+
+        Yields
+        ------
+        look : Look
+            While Redis is lost there is one look with a `gap`; the next one is when it is back.
+
+        Raises
+        ------
+        UnavailableError
+            The first look failed.
+        AccessDeniedError, InvalidValueError
+        """
+        from imlib.watch import watch
+
+        users = user_ids if isinstance(user_ids, Collection | None) else [user_ids]
+        ids = None if users is None else distinct_users(users)
+        return watch(self, every, ids, clock=clock, sleep=sleep)
 
     def load_sample(self) -> None:
         """Write the sample world (`imlib.sample`) into empty servers; its presence is moved to the

@@ -616,3 +616,18 @@ def test_ready_within_a_moment(plain: PrivateRedis, database: str) -> None:
         now = imlib.SessionStatus(7, 1, 2, 3, 4, int(time.time()))
         deployment.online_status.set_online(now)
         assert [now] == deployment.online_status.get_online_by_user_id(7)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis//localhost", "localhost:6379", "redis:localhost", "unix:/tmp/redis.sock"),
+        f"redis//:{SECRET}@localhost",
+        f"redis//{SECRET}@localhost",
+    ],
+)
+def test_a_url_without_its_colon_and_slashes(url: str) -> None:
+    """It is told what it lacks and which forms there are; what may be a password is not shown."""
+    for arguments in ((url,), (FAKEREDIS, url), (FAKEREDIS, "sqlite:///x", url)):
+        message = refusal(imlib.ConfigurationError, *arguments)
+        assert "there is no :// in it. Allowed are " in message

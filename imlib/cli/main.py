@@ -14,7 +14,7 @@ something wrong, some difference; 2 it could not be told, the reason is on stder
 for example:
   imlib servers
   imlib who 7 8 9
-  imlib who 7 --format json | jq '.[].server_id'
+  imlib who 7 --format json | jq '.[] | select(.online).server_id'
   imlib who 1 5 --sample
   imlib snapshot monday
   imlib audit monday
@@ -35,9 +35,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, astuple
-from datetime import UTC, datetime
+from dataclasses import asdict
+from difflib import get_close_matches
 from inspect import getdoc
 from itertools import chain
 from pathlib import Path
@@ -48,20 +47,20 @@ from imlib.cli.output import (
     FAILED,
     NO,
     YES,
-    add_format,
     add_sample,
     complain,
-    connected,
+    moment,
     say,
-    show,
     standard_streams,
     to_user_id,
 )
 from imlib.cli.servers import servers
 from imlib.cli.snapshots import add_commands
+from imlib.cli.user import add_user
+from imlib.cli.watch import add_watch
+from imlib.cli.who import add_who
 from imlib.errors import CodecError, ConfigurationError, FallbackWarning, ImlibError, printable
-from imlib.other_keys import in_words, other_keys
-from imlib.session_status import WIDTHS, check_width, layout_of
+from imlib.session_status import check_width, layout_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(warnings.simplefilter, "ignore", ResourceWarning)
         try:
             try:
-                options = _parser().parse_args(arguments)
+                options, unknown = _parser().parse_known_args(arguments)
+                if unknown:
+                    options.parser.unknown(unknown)
                 return int(options.run(options))
             finally:
                 # An error is handled here; when the interpreter ends it would be a traceback.
@@ -102,7 +103,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if found:
+            message += _meant([found[1]], re.findall(r"[\w-]+", found[2]))
         super().error(printable(message))
+
+    def unknown(self, words: list[str]) -> NoReturn:
+        """Refuse what this command does not know."""
+        known = re.findall(r"--[\w-]+", self.format_usage())
+        meant = _meant([word for word in words if word.startswith("--")], known)
+        self.error(f"unrecognized arguments: {' '.join(words)}{meant}")
+
+
+def _meant(given: list[str], known: list[str]) -> str:
+    """Return the words that may have been meant by mistyped ones, as a question."""
+    close = chain.from_iterable(get_close_matches(one, known, n=1) for one in given)
+    meant = ", ".join(dict.fromkeys(close))
+    return f": did you mean {meant}?" if meant else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,24 +128,20 @@ def _parser() -> argparse.ArgumentParser:
         added = commands.add_parser(
             name, help=says.partition("\n")[0], description=says, formatter_class=as_written
         )
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, parser=added)
         return added
 
     as_written = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="imlib", description=__doc__, formatter_class=as_written)
     parser.add_argument("--version", action="version", version=f"imlib {imlib.__version__}")
-    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]))
+    parser.set_defaults(run=lambda _: parser.parse_args(["--help"]), parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     add_sample(command("servers", servers))
 
-    who = command("who", _who)
-    who.add_argument(
-        "users", metavar="USER", type=to_user_id, nargs="+", help="a user id, an int32"
-    )
-    add_format(who)
-    add_sample(who)
-
+    add_who(command)
+    add_user(command)
+    add_watch(command)
     add_commands(command)
 
     sample = command("sample", _sample)
@@ -147,49 +160,6 @@ def _parser() -> argparse.ArgumentParser:
         "--user", type=to_user_id, default=0, help="whose entry it is, for the output (default: 0)"
     )
     return parser
-
-
-def _who(options: argparse.Namespace) -> int:
-    """Say by which sessions users are online, and what under their keys is malformed.
-
-    Redis's own clock decides. JSON and CSV have a row a session, and none for who is offline. The
-    database is not asked.
-
-    Exit code 0: every one is online; 1: somebody is not; 2: it could not be told.
-
-    for example:
-      imlib who 7 8 --format csv
-    """
-    with connected(options, database=False) as deployment:
-        online = deployment.online_status.get_online_by_user_id_list(options.users)
-        malformed = deployment.online_status.malformed(options.users)
-        nothing = not (any(online.values()) or malformed)
-        others = in_words(other_keys(deployment.redis)) if nothing else ""
-    if options.format != "table":
-        every = chain.from_iterable(online.values())
-        rows = [list(map(_exact, WIDTHS, astuple(status))) for status in every]
-        show(list(WIDTHS), rows, options.format)
-    else:
-        for user_id, sessions in online.items():
-            say(f"user {user_id}: {'online' if sessions else 'offline'}")
-            for one in sessions:
-                say(
-                    f"  auth key {one.auth_key_id}, session {one.session_id}: "
-                    f"server {one.server_id}, connection {one.netlib_session_id}, reported at "
-                    f"{one.now}"
-                )
-    for problem in malformed:
-        complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
-    if others:
-        complain(others)
-    if deployment.server.link == "down":
-        return FAILED
-    return YES if all(online.values()) else NO
-
-
-def _exact(name: str, number: int) -> int | str:
-    """Return a number of 64 bits as text."""
-    return number if WIDTHS[name][1] < 2**31 else str(number)
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -250,10 +220,7 @@ def _decode(options: argparse.Namespace) -> int:
     except CodecError as refusal:
         complain(refusal.reason)
         return NO
-    date = "beyond the calendar"
-    with suppress(OverflowError, ValueError, OSError):
-        date = f"{datetime.fromtimestamp(status.now, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    told = {"layout": layout_of(options.field)} | asdict(status) | {"date": date}
+    told = {"layout": layout_of(options.field)} | asdict(status) | {"date": moment(status.now)}
     for name, value in told.items():
         say(f"{name:18}{value}")
     return YES

@@ -11,13 +11,15 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from datetime import UTC, datetime
 from typing import Any, TextIO
 from unicodedata import category, east_asian_width
 
 import imlib
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ConfigurationError, printable
-from imlib.session_status import parse_int64
+from imlib.lease import system_clock
+from imlib.session_status import WIDTHS, parse_int64
 
 YES = 0
 """Exit code: yes, whole, nothing wrong."""
@@ -59,6 +61,29 @@ def add_sample(command: argparse.ArgumentParser) -> None:
         )
 
 
+def add_at(command: argparse.ArgumentParser) -> None:
+    """Add ``--at``."""
+    command.add_argument(
+        "--at",
+        metavar="TIME",
+        type=to_instant,
+        help="judge as of then, as for servers that were restored from a dump: Unix seconds, or "
+        "2026-11-25T02:41:00, in UTC unless it has an offset",
+    )
+
+
+def to_instant(text: str) -> float:
+    """Return an argument's instant in Unix seconds."""
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]+)?", text):
+        return float(text)
+    with suppress(ValueError, OverflowError):
+        told = datetime.fromisoformat(text)
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no instant: allowed are Unix seconds, or such as 2026-11-25T02:41:00"
+    )
+
+
 def _to_seconds(text: str) -> int:
     number = parse_int64(text.encode(errors="replace"))
     if number is None:
@@ -86,10 +111,14 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
         for name in ("online_timeout", "check_online_timeout")
         if (seconds := getattr(options, name)) is not None
     }
+    at = getattr(options, "at", None)
     if options.sample:
         from imlib.investigation import sample_world
 
-        return sample_world(**periods)
+        world = sample_world(**periods)
+        if at is not None:
+            world.clock = lambda: at
+        return world
     if not os.environ.get("IMLIB_REDIS_URL"):
         raise ConfigurationError(
             "no server is named, and a private one would be empty: set IMLIB_REDIS_URL, such as "
@@ -97,7 +126,10 @@ def connected(options: argparse.Namespace, *, database: bool = True) -> imlib.De
             "world with --sample; imlib --help shows the forms"
         )
     return imlib.connect(
-        database_url=None if database else "embedded://", read_only=True, **periods
+        database_url=None if database else "embedded://",
+        read_only=True,
+        clock=system_clock if at is None else lambda: at,
+        **periods,
     )
 
 
@@ -109,7 +141,7 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) ->
     cells = [list(map(_known, row)) for row in rows]
     if form == "json":
         objects = [dict(zip(columns, row, strict=True)) for row in cells]
-        print(json.dumps(objects, indent=1, default=str).replace("\x7f", r"\u007f"))
+        show_json(objects)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for row in (columns, *cells):
@@ -119,6 +151,22 @@ def show(columns: Sequence[str], rows: Iterable[Sequence[object]], form: str) ->
         widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             print("  ".join(map(_padded, line, widths)).rstrip())
+
+
+def show_json(objects: list[Any]) -> None:
+    """Print objects as JSON, exact and in ASCII."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(one) for name, one in value.items()}
+        return [known(one) for one in value] if isinstance(value, list) else _known(value)
+
+    print(json.dumps(known(objects), indent=1, default=str).replace("\x7f", r"\u007f"))
+
+
+def exact(value: object, name: str) -> object:
+    """Return a session's cell; a number of 64 bits is text."""
+    return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
 
 
 def _known(value: object) -> object:
@@ -147,6 +195,14 @@ def _width(text: str) -> int:
 
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
+
+
+def moment(seconds: float) -> str:
+    """Return an instant as a date."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return "beyond the calendar"
 
 
 def say(text: object) -> None:

@@ -8,7 +8,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, redirect_stdout
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from imlib.cli.output import (
     FAILED,
     NO,
     YES,
+    add_at,
     add_format,
     add_sample,
     complain,
@@ -78,32 +78,13 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     audit.add_argument("--output", metavar="FILE", type=Path, help="where to write the rows")
     audit.add_argument("--user", metavar="ID", type=to_user_id, help="only what is about this user")
-    audit.add_argument(
-        "--at",
-        metavar="TIME",
-        type=_to_instant,
-        help="judge by this instant, Unix seconds or 2017-12-03T03:08:53 (UTC), as for a dump that "
-        "was restored later",
-    )
+    add_at(audit)
     _add_choice(audit, "a snapshot that was kept", "--table-limit")
 
     diff = command("diff", _diff)
     diff.add_argument("earlier", metavar="EARLIER", type=Path)
     diff.add_argument("later", metavar="LATER", type=Path)
     add_format(diff)
-
-
-def _to_instant(text: str) -> float:
-    try:
-        return float(text) if text.replace(".", "").isdecimal() else _utc(text)
-    except ValueError:
-        allowed = "allowed are Unix seconds, or a moment such as 2017-12-03T03:08:53"
-        raise argparse.ArgumentTypeError(f"{text!r}: {allowed}") from None
-
-
-def _utc(text: str) -> float:
-    moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _add_choice(command: argparse.ArgumentParser, folder: str, limit: str = "--limit") -> None:

@@ -21,7 +21,13 @@ from imlib.errors import (
 )
 from imlib.lease import Lease
 from imlib.servers.redis_pipeline import Command, is_denial, round_trip, server_address
-from imlib.servers.urls import ServerUrl, check_certificates, parse_options, refused
+from imlib.servers.urls import (
+    ServerUrl,
+    check_certificates,
+    check_scheme,
+    parse_options,
+    refused,
+)
 from imlib.session_status import Layout
 
 if TYPE_CHECKING:
@@ -217,6 +223,7 @@ def _arguments(whole: str) -> dict[str, Any]:
     OSError
         A certificate or key cannot be loaded.
     """
+    check_scheme(whole)
     address, _, query = whole.replace("#", "%23").partition("?")  # redis-py would drop what follows
     try:
         parts = urlsplit(address)

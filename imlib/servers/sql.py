@@ -41,6 +41,7 @@ from imlib.servers.urls import (
     Secret,
     ServerUrl,
     check_certificates,
+    check_scheme,
     check_urls,
     parse_options,
     refused,
@@ -330,6 +331,7 @@ def _engine(url: str, read_only: bool) -> sa.Engine:
 
 
 def _engine_of(whole: str, read_only: bool) -> sa.Engine:
+    check_scheme(whole)
     address, _, query = whole.partition("?")
     url = sa.make_url(whole)
     if (url.port or 0) > _LAST_PORT:

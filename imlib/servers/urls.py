@@ -101,7 +101,8 @@ class Secret(bytes):
 def _masked(url: str) -> str:
     """Mask every password of a URL; where it is unclear what is one, mask more."""
     if not _CLEAR.fullmatch(url):
-        return f"{url.partition(':')[0]}://***"
+        scheme = re.match(r"[\w+.-]+(?=:)", url)
+        return f"{scheme[0]}://***" if scheme else "***"
     return _LOGIN.sub(r"\1***@", _SECRET_OPTION.sub(r"\1***", url))
 
 
@@ -120,13 +121,20 @@ def check_urls(*urls: ServerUrl) -> None:
         There is more than one ``@``, a ``/``, ``?`` or ``#`` before it, or no number as the port.
     """
     for url in urls:
-        if not _CLEAR.fullmatch(url.reveal()):
+        # What is no URL at all is told by who would open it, with the forms that it knows.
+        if "://" in url.reveal() and not _CLEAR.fullmatch(url.reveal()):
             raise refused(
                 url,
                 "it is unclear where the login ends and which host follows; / ? # @ in user and "
                 "password have to be percent-encoded (%2F %3F %23 %40), and so has an @ after the "
                 "host",
             )
+
+
+def check_scheme(whole: str) -> None:
+    """Raise ValueError where a URL has no scheme."""
+    if "://" not in whole:
+        raise ValueError("there is no :// in it")
 
 
 def parse_options(query: str, allowed: dict[str, str]) -> dict[str, Any]:

@@ -180,7 +180,8 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[dict[str, pd.DataFrame]
     except OSError as problem:
         raise refusal(source, f"cannot be read: {_line(problem)}") from problem
     if not there:
-        raise refusal(source, f"holds no snapshot: {_FIRST} is not there")
+        why = f"{_FIRST} is not there" if source.exists() else "there is no such folder"
+        raise refusal(source, f"holds no snapshot: {why}")
     first, note = _read(source / _FIRST, "sessions")
     frames = {"sessions": first}
     files, info = note.get("files"), note.get("info")

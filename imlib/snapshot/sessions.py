@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from operator import methodcaller
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ from redis import Redis
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT
 from imlib.lease import Clock, cutoff
-from imlib.presence import Batch, Malformed, malformed_in, scan_batches, user_batches
+from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, scan_batches, user_batches
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import PARTS, Layout
 
@@ -62,6 +63,7 @@ def read_sessions(
     user_ids: Sequence[int] | None = None,
     progress: Callable[[int], object] = lambda _: None,
     check_online_timeout: int = CHECK_ONLINE_TIMEOUT,
+    most_keys: int | None = None,
 ) -> SessionsRead:
     """Read presence keys into the frame ``sessions``, and list what cannot be read.
 
@@ -78,6 +80,8 @@ def read_sessions(
         Called after each batch with the number of its sessions.
     check_online_timeout : int
         How long a report counts, in seconds.
+    most_keys : int, optional
+        Where all are scanned: about how many keys are enough.
     """
     # The first part has no rows: the columns have their types even if nobody is online.
     parts = [{name: np.zeros(0, dtype) for name, dtype in _TYPES.items()}]
@@ -87,7 +91,8 @@ def read_sessions(
     if client is None:
         batches: Iterable[Batch] = ()
     elif user_ids is None:
-        batches = scan_batches(client, clock, ttl=True)
+        some = None if most_keys is None else most_keys // BATCH_KEYS
+        batches = islice(scan_batches(client, clock, ttl=True), some)
     else:
         batches = user_batches(client, list(dict.fromkeys(user_ids)), clock)
     for batch in batches:

@@ -33,7 +33,7 @@ from tests.private_servers.redis import private_redis
 from tests.snapshot.frames import snapshot, table
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["servers", "who", "snapshot", "audit", "diff", "sample", "decode"]
+COMMANDS = ["servers", "who", "user", "watch", "snapshot", "audit", "diff", "sample", "decode"]
 VARIABLES = (
     *("IMLIB_REDIS_URL", "IMLIB_DATABASE_URL", "IMLIB_REPLICA_URL", "IMLIB_MASK_KEY"),
     *("IMLIB_ONLINE_TIMEOUT", "IMLIB_CHECK_ONLINE_TIMEOUT"),
@@ -762,12 +762,15 @@ def test_the_sample_world_has_its_own_periods(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the variables say of the user's servers changes nothing of it; an option does."""
-    assert 0 == run("who", "1", "--sample", "--format", "json")
-    usual = capsys.readouterr().out
+
+    def online() -> list[bool]:
+        assert 0 == run("who", "1", "--sample", "--format", "json")
+        return [row["online"] for row in json.loads(capsys.readouterr().out)]
+
+    usual = online()
     monkeypatch.setenv("IMLIB_ONLINE_TIMEOUT", "60")
     monkeypatch.setenv("IMLIB_CHECK_ONLINE_TIMEOUT", "7000")
-    assert 0 == run("who", "1", "--sample", "--format", "json")
-    assert usual == capsys.readouterr().out
+    assert usual == online()
     assert 0 == run("who", "4", "--sample", "--check-online-timeout", "7000")
 
 
@@ -870,3 +873,40 @@ def test_a_help_of_a_command_that_does_not_exist() -> None:
     with pytest.raises(SystemExit) as caught:
         run("snapshto")
     assert 2 == caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("snapshto", "did you mean snapshot?"),
+        ("whoo 7", "did you mean who?"),
+        ("Audit", "did you mean audit?"),
+        ("watchs", "did you mean watch?"),
+        ("who 7 --format jsn", "did you mean json?"),
+        ("who 7 --fromat json", "did you mean --format?"),
+        ("snapshot --usr 7", "did you mean --user?"),
+        ("audit --chek pts_gap", "did you mean --check?"),
+        ("zzz", "(choose from "),
+        ("who 7 --zzz", "unrecognized arguments: --zzz\n"),
+        ("diff a b c", "unrecognized arguments: c\n"),
+    ],
+)
+def test_a_word_that_is_mistyped(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What may have been meant is asked, under the usage of the command that was named."""
+    with pytest.raises(SystemExit) as caught:
+        run(*words.split())
+    assert 2 == caught.value.code
+    printed = capsys.readouterr().err
+    assert said in printed
+    command = words.split()[0] if len(words.split()) > 2 else ""
+    assert printed.startswith(f"usage: imlib {command}")
+
+
+@pytest.mark.parametrize("command", ["audit nowhere", "diff nowhere nowhere"])
+def test_a_folder_that_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told from one that holds something else."""
+    assert 2 == run(*command.split())
+    assert "nowhere holds no snapshot: there is no such folder" in capsys.readouterr().err
+    Path("nowhere").mkdir()
+    assert 2 == run(*command.split())
+    assert "sessions.parquet is not there" in capsys.readouterr().err

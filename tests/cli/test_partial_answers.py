@@ -234,7 +234,12 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (redis_gone, "who 1", 2, "cannot be reached"),
     (redis_gone, "snapshot", 2, "cannot be reached"),
     (redis_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: sessions: Redis at .* be reached"),
-    (redis_gone, "audit", 2, "skipped server_clock, .*, ghost, .*: sessions: Redis at .* cannot be reached"),
+    (
+        redis_gone,
+        "audit",
+        2,
+        "skipped server_clock, .*, ghost, .*: sessions: Redis at .* cannot be reached",
+    ),
     (redis_gone, "audit --check orphan_session", 2, "skipped orphan_session: sessions: Redis"),
     (redis_gone, "audit --check sequence_ahead", 2, "skipped sequence_ahead: sequences: Redis"),
     (mysql_gone, "servers", 2, r"redis +(Redis|Valkey) .*(\n.*)*database +cannot be told: mysql"),

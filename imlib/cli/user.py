@@ -1,0 +1,205 @@
+"""The command ``user``: all that is known of one user."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import imlib
+from imlib.cli.output import (
+    FAILED,
+    NO,
+    YES,
+    add_at,
+    add_format,
+    add_sample,
+    complain,
+    connected,
+    exact,
+    say,
+    show,
+    show_json,
+    to_user_id,
+)
+from imlib.cli.who import COLUMNS, sessions_of, tell
+from imlib.errors import ConfigurationError
+from imlib.other_keys import in_words
+from imlib.snapshot.masking import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+_ROWS: Final = 20
+_MOST: Final = 100_000
+_FIRST: Final = (
+    *("users", "sessions", "malformed", "devices", "auth_users", "auths", "user_dialogs"),
+    *("message_boxes", "chats", "chat_users", "chat_participants", "user_contacts", "sequences"),
+)
+_OWN: Final = ("message_boxes", "user_dialogs")
+"""Tables whose rows name other users as well: of these only a user's own are shown."""
+_Frames = dict[str, list[dict[str, object]]]
+"""Rows of each frame, ready to be shown."""
+
+
+def add_user(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add ``user``."""
+    user = command("user", _user)
+    user.add_argument(
+        "user",
+        metavar="USER",
+        nargs="?",
+        type=_to_user,
+        help="a user id, or a phone that begins with +",
+    )
+    user.add_argument("--phone", type=_to_phone, help="a phone, with or without its +")
+    user.add_argument(
+        "--rows",
+        type=int,
+        default=_ROWS,
+        help=f"the most rows of a table, the newest ones (default: {_ROWS})",
+    )
+    user.add_argument(
+        "--unindexed",
+        action="store_true",
+        help="search large tables by columns without an index too",
+    )
+    add_at(user)
+    add_format(user)
+    add_sample(user)
+
+
+def _to_user(text: str) -> int | str:
+    return _to_phone(text) if text.startswith("+") else to_user_id(text)
+
+
+def _to_phone(text: str) -> str:
+    """Return a phone's digits."""
+    digits = re.sub(r"[ ()./-]", "", text).removeprefix("+")
+    if not re.fullmatch("[0-9]{3,20}", digits):
+        # What was given may be a phone, and is not repeated.
+        raise argparse.ArgumentTypeError(
+            "that is no phone: allowed are digits, and a + before them"
+        )
+    return digits
+
+
+def _user(options: argparse.Namespace) -> int:
+    """Show all about one user, rows and not counts: sessions, devices, dialogs, boxes, chats.
+
+    What is secret or personal is masked, as in a snapshot; of each table the newest rows are shown.
+    JSON is one object per user, of a list of rows for each frame; CSV has a line per value.
+
+    Exit code 0: there is such a user; 1: there is none; 2: it could not all be told.
+
+    for example:
+      imlib user 7
+      imlib user +15550100007 --format json
+      imlib user 7 --sample
+    """
+    if (options.user is None) == (options.phone is None):
+        raise ConfigurationError("name one user: by an id, or by a phone that begins with +")
+    if options.rows < 1:
+        raise ConfigurationError(f"--rows is {options.rows}: allowed is 1 or more")
+    phone = options.user if isinstance(options.user, str) else options.phone
+    database = bool(options.sample or os.environ.get("IMLIB_DATABASE_URL"))
+    if phone and not database:
+        raise ConfigurationError("phones stand in the database: set IMLIB_DATABASE_URL")
+    with connected(options, database=database) as deployment:
+        user_ids = _of_phone(deployment, phone) if phone else [options.user]
+        found = {one: _all_about(deployment, one, options, database) for one in user_ids}
+    known = {user_id: frames for user_id, (frames, _) in found.items() if frames}
+    if not known:
+        complain("there is no such user")
+    _tell(known, options.format)
+    if not all(whole for _, whole in found.values()):
+        return FAILED
+    return YES if known else NO
+
+
+def _of_phone(deployment: imlib.Deployment, digits: str) -> list[int]:
+    """Return the users of a phone, which may be stored with its + or without."""
+    import sqlalchemy as sa
+
+    from imlib.schema import tables
+    from imlib.servers import sql
+
+    users, engine = tables["users"], deployment.replica
+    query = sa.select(users.c.id).where(users.c.phone.in_([digits, f"+{digits}"]))
+    with sql.translate_errors(engine), sql.connect(engine) as connection:
+        return sorted(connection.execute(query).scalars())
+
+
+def _all_about(
+    deployment: imlib.Deployment, user_id: int, options: argparse.Namespace, database: bool
+) -> tuple[_Frames, bool]:
+    """Return the rows of one user, and whether they are all that there is."""
+    taken = deployment.snapshot(
+        tables=None if database else [],
+        user_ids=user_id,
+        limit=_MOST,
+        unindexed=options.unindexed,
+        keep_incomplete=True,
+    )
+    if reason := taken.info["incomplete"]:
+        complain(f"INCOMPLETE: {reason}")
+    if others := taken.info["other_keys"]:
+        complain(in_words(others))
+    frames = {"malformed": taken.malformed, "sequences": taken.sequences, **taken.tables}
+    shown: _Frames = {}
+    if len(taken.sessions):
+        rows, _ = sessions_of(deployment, [user_id], database=database)
+        shown["sessions"] = [{name: exact(row[name], name) for name in COLUMNS} for row in rows]
+    for name, frame in frames.items():
+        own = frame[frame["user_id"] == user_id] if name in _OWN else frame
+        if len(own):
+            shown[name] = _rows(own.iloc[::-1][: options.rows])
+        if len(own) > options.rows:
+            complain(f"user {user_id}: {name} has {len(own)} rows, of which the newest are shown")
+    ordered = [*(name for name in _FIRST if name in shown), *sorted(shown.keys() - {*_FIRST})]
+    return {name: shown[name] for name in ordered}, not taken.info["incomplete"]
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+    """Return rows with numbers of 64 bits as text."""
+    wide = {name for name, dtype in frame.dtypes.items() if getattr(dtype, "itemsize", 0) == 8}
+    wide &= {*frame.select_dtypes("integer").columns}
+    return [
+        {
+            str(name): str(value) if name in wide and value is not None else value
+            for name, value in row.items()
+        }
+        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+    ]
+
+
+def _tell(found: dict[int, _Frames], form: str) -> None:
+    if form == "json":
+        show_json([{"user_id": user_id, **frames} for user_id, frames in found.items()])
+    elif form == "csv":
+        lines = [
+            (user_id, frame, at, name, value)
+            for user_id, frames in found.items()
+            for frame, rows in frames.items()
+            for at, row in enumerate(rows)
+            for name, value in row.items()
+        ]
+        show(["user_id", "frame", "row", "column", "value"], lines, form)
+    else:
+        for user_id, frames in found.items():
+            sessions: list[dict[Any, Any]] = frames.get("sessions", [])
+            tell(user_id, sessions)
+            for name, rows in frames.items():
+                if name != "sessions":
+                    say("")
+                    say(name)
+                    columns = [one for one in rows[0] if any(row[one] is not None for row in rows)]
+                    show(columns, ([_short(row[one]) for one in columns] for row in rows), form)
+
+
+def _short(value: object) -> object:
+    """Return a cell for people, to whom a token says nothing."""
+    return "masked" if str(value).startswith(PREFIX) else value

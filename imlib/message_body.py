@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -142,26 +142,22 @@ def decode_body(raw: bytes, sender_user_id: int = 0) -> Body:
     return Body(fields, Encoding.PROTOBUF)
 
 
-def judge(bodies: Sequence[object], senders: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the places of bodies that cannot be read, and of those that a column damaged.
+def judge(bodies: Sequence[object], senders: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Yield the place of each body that cannot be read, and whether a column damaged it.
 
-    Bodies are text or bytes; None is not judged.
+    Bodies are text or bytes; None is not judged. Nothing is built of those that can be read.
     """
-    unreadable: list[int] = []
-    damaged: list[int] = []
     for at, stored in enumerate(bodies):
         if stored is None:
             continue
         try:
-            # As most are. What is built of a body, to be dropped here, would take most of the time.
             json.loads(stored.decode() if isinstance(stored, bytes) else str(stored))
         except (ValueError, RecursionError):
             raw = stored if isinstance(stored, bytes) else str(stored).encode()
             try:
                 _message(raw, senders[at])
             except _NO_MESSAGE:
-                (damaged if _is_damaged(raw, senders[at]) else unreadable).append(at)
-    return unreadable, damaged
+                yield at, _is_damaged(raw, senders[at])
 
 
 def is_same_body(one: Body, other: Body) -> bool:

@@ -14,7 +14,7 @@ something wrong, some difference; 2 it could not be told, the reason is on stder
 for example:
   imlib servers
   imlib who 7 8 9
-  imlib who 7 --format json | jq '.[].server_id'
+  imlib who 7 --format json | jq '.[] | select(.online).server_id'
   imlib who 1 5 --sample
   imlib snapshot monday
   imlib audit monday

@@ -85,9 +85,8 @@ def add_at(command: argparse.ArgumentParser) -> None:
 
 def to_instant(text: str) -> float:
     """Return an argument's instant in Unix seconds."""
-    number = parse_int64(text.encode(errors="replace"))
-    if number is not None:
-        return number
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]+)?", text):
+        return float(text)
     with suppress(ValueError, OverflowError):
         told = datetime.fromisoformat(text)
         return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()

@@ -185,6 +185,8 @@ def _misfit(name: str, value: Any, hint: Any) -> str:
     kinds: dict[Any, Any] = {float: (int, float), SnapshotInfo: (dict,), TableFacts: (dict,)}
     if type(value) not in kinds.get(kind, (kind,)):
         return f"{name} is {shortened(value)}"
+    if type(value) is int and abs(value) >> 63:
+        return f"{name} is {shortened(value)}, and no int64"
     if missing := _NEEDED.get(kind.__name__, set()).difference(value if fields else ()):
         return f"{name} lacks {min(missing)}"
     for one in value if kind is list or type(value) is dict else ():

@@ -439,7 +439,7 @@ def _width_problem(name: str, value: object) -> str | None:
 
 
 def _text(given: object) -> str:
-    return given if isinstance(given, str) else str(given, "ascii")  # type: ignore[call-overload]  # bytes
+    return str(given, "ascii") if isinstance(given, bytes | bytearray) else str(given)
 
 
 def _ascii_problem(what: str, given: object) -> str | None:

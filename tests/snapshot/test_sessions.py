@@ -271,7 +271,7 @@ def test_a_session_that_counts_on_two_servers() -> None:
         for user_id, server_id, age in ((1, 2, 5), (2, 2, 20), (3, 1, 5)):
             report = imlib.SessionStatus(user_id, 7, 8, 1, 9, now)
             older = imlib.SessionStatus(user_id, 7, 8, server_id, 9, now - age)
-            entries = {report.to_field(): report.to_value()}
+            entries: Any = {report.to_field(): report.to_value()}
             deployed = imlib.Layout.DEPLOYED
             entries[older.to_field(deployed)] = older.to_value(deployed)
             deployment.redis.hset(report.to_key(), mapping=entries)

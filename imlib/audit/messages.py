@@ -371,7 +371,8 @@ MESSAGES: Final = (
         "warning",
         "A body that is in none of the three known forms. Judged before masking.",
         """SELECT 'message ' || item AS subject, 'its body can be read in no known form' AS what,
-            'SELECT * FROM messages WHERE id = ' || item AS look FROM unreadable
+            'SELECT * FROM messages WHERE id = ' || item AS look
+        FROM (SELECT unnest(unreadable_bodies) AS item FROM facts)
         UNION ALL
         SELECT 'more', unreadable_more || ' more were counted and not kept',
             'take a snapshot with a where-clause on messages.id'
@@ -380,16 +381,17 @@ MESSAGES: Final = (
         "{what}",
         "{look}",
         messages="id message_data",
+        facts="unreadable_bodies",
     ),
     check(
         "body_damaged",
         "info",
         "Bodies that their utf8 column has damaged: each byte that it cannot hold is a ?.",
-        """SELECT damaged, (SELECT list(item) FROM damaged_samples) AS ids
-        FROM facts WHERE damaged > 0""",
+        "SELECT damaged, damaged_samples AS ids FROM facts WHERE damaged > 0",
         "messages",
         "{damaged} bodies are damaged by their column, such as of messages {ids}",
         "SELECT * FROM messages WHERE id IN ({ids})",
         messages="id message_data",
+        facts="unreadable_bodies",
     ),
 )

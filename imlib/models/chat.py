@@ -225,17 +225,14 @@ class ChatModel(Model):
 
     def _decide(self, connection: sa.Connection) -> sa.Table:
         """Return the table that participants are in; say once if both hold rows."""
-        theirs, ours = PARTICIPANTS["chat_participants"], PARTICIPANTS["chat_users"]
-        held = _holds_rows(connection, theirs)
-        if held is None:
-            return ours
-        ours_too = _holds_rows(connection, ours)
-        if held and ours_too:
+        theirs = _holds_rows(connection, PARTICIPANTS["chat_participants"])
+        ours = theirs is None or _holds_rows(connection, PARTICIPANTS["chat_users"])
+        if theirs and ours:
             self._context.warn_once(
                 "chat_participants and chat_users both hold rows: participants are those of "
                 "chat_participants alone, as the deployed server of December 15, 2017 reads them"
             )
-        return PARTICIPANTS[participants_table(lambda _: held or not ours_too)]
+        return PARTICIPANTS[participants_table(lambda _: bool(theirs) or not ours)]
 
     def _known(
         self,

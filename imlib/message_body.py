@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from imlib.constants import MessageType
 from imlib.errors import InvalidValueError, shortened
-from imlib.protobuf import LENGTH, VARINT, by_key, by_number, read_fields
+from imlib.protobuf import LENGTH, VARINT, by_number, read_fields
 
 
 class Encoding(StrEnum):
@@ -48,8 +48,8 @@ class Body(NamedTuple):
 
     def fields(self) -> dict[Any, Any]:
         """Return the message's fields by name; there are none in a body that is no message."""
-        value = self.value
-        if self.encoding is Encoding.GO_JSON and isinstance(value, dict):
+        value: Any = self.value
+        if self.encoding is Encoding.GO_JSON:
             value = value["data2"]
         return value if isinstance(value, dict) else {}
 
@@ -63,15 +63,15 @@ class Body(NamedTuple):
 
 
 _HEAD: Final = ["out", "mentioned", "media_unread", "silent", "post", "id", "from_id", "to_id"]
-_FIELDS: Final = dict(enumerate(_HEAD, 1)) | {
+_MESSAGE: Final = dict(enumerate(_HEAD, 1)) | {
     12: "date",
     13: "message",
     14: "media",
     16: "entities",
 }
+# Of another message's fields 9 to 11 nothing is known.
+_SERVICE: Final = _MESSAGE | {9: "reply_to_msg_id", 10: "date", 11: "action"}
 _WITH_LENGTH: Final = frozenset({8, 13, 14, 16})
-# In another than a service message these are something else.
-_SERVICE: Final = {9: "reply_to_msg_id", 10: "date", 11: "action"}
 _NESTED: Final = frozenset({"to_id", "media", "entities", "action"})
 # What telegramd's bodies say of their row and box; the rest is what was sent.
 _ENVELOPE: Final = frozenset({*_HEAD, "date"})
@@ -127,41 +127,32 @@ def decode_body(raw: bytes, sender_user_id: int = 0) -> Body:
         go = isinstance(value, dict) and isinstance(value.get("data2"), dict)
         return Body(value, Encoding.GO_JSON if go and "constructor" in value else Encoding.JSON)
     try:
-        fields = _message(raw, sender_user_id)
+        found = _message(raw, sender_user_id)
     except _NO_MESSAGE:
         if _is_damaged(raw, sender_user_id):
-            return Body(
-                raw, None, "damaged by the column: protobuf whose bytes that are no UTF-8 are lost"
-            )
+            lost = "protobuf whose bytes that are no UTF-8 are lost"
+            return Body(raw, None, f"damaged by the column: {lost}")
         return Body(raw, None, f"neither JSON nor protobuf: {shortened(why)[1:-1]}")
-    for name in _NESTED & fields.keys():
-        held = fields[name]
-        found = [by_number(each) for each in (held if isinstance(held, list) else [held])]
-        # Of a field that is not repeated the last one counts.
-        fields[name] = found if name == "entities" else found[-1]
-    return Body(fields, Encoding.PROTOBUF)
+    names = _SERVICE if _is_service(found) else _MESSAGE
+    return Body(dict(_named(names, *field) for field in found.items()), Encoding.PROTOBUF)
 
 
-def judge(bodies: Sequence[object], senders: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the places of bodies that cannot be read, and of those that a column damaged.
+def judge(bodies: Sequence[object], senders: Sequence[int]) -> Iterator[tuple[int, bool]]:
+    """Yield the place of each body that cannot be read, and whether a column damaged it.
 
-    Bodies are text or bytes; None is not judged.
+    Bodies are text or bytes; None is not judged. Nothing is built of those that can be read.
     """
-    unreadable: list[int] = []
-    damaged: list[int] = []
     for at, stored in enumerate(bodies):
         if stored is None:
             continue
         try:
-            # As most are. What is built of a body, to be dropped here, would take most of the time.
             json.loads(stored.decode() if isinstance(stored, bytes) else str(stored))
         except (ValueError, RecursionError):
             raw = stored if isinstance(stored, bytes) else str(stored).encode()
             try:
                 _message(raw, senders[at])
             except _NO_MESSAGE:
-                (damaged if _is_damaged(raw, senders[at]) else unreadable).append(at)
-    return unreadable, damaged
+                yield at, _is_damaged(raw, senders[at])
 
 
 def is_same_body(one: Body, other: Body) -> bool:
@@ -184,47 +175,52 @@ def _sent(body: Body) -> object:
     return {str(name): value for name, value in body.fields().items() if name not in _ENVELOPE}
 
 
-def _message(raw: bytes, sender_user_id: int) -> dict[Any, Any]:
-    """Return the fields of telegramd's message by name; raise where it is none, or another's."""
+def _message(raw: bytes, sender_user_id: int) -> dict[int, list[Any]]:
+    """Return the fields of telegramd's message by number; raise where it is none, or another's."""
     if not _CONTROL.search(raw):
         raise ValueError("text")
-    body: dict[Any, Any] = by_key(_named(*field) for field in read_fields(raw))
-    if isinstance(body.get(11), bytes):
-        body = {_SERVICE.get(name, name): value for name, value in body.items()}
-    if "message" in body:
-        body["message"] = bytes(body["message"]).decode()
-    if not 0 < sender_user_id == body.get("from_id") or len(body) == 1:
+    found: dict[int, list[Any]] = {}
+    for number, wire, value in read_fields(raw):
+        if number in _MESSAGE and wire != (LENGTH if number in _WITH_LENGTH else VARINT):
+            raise ValueError(number)
+        found.setdefault(number, []).append(value)
+    if not 0 < sender_user_id == found.get(7, [0])[-1] or len(found) == 1:
         raise ValueError("from_id")
-    if body.get("date", _EARLIEST) < _EARLIEST or body.get("reply_to_msg_id", 0) < 0:
+    if found.get(10 if _is_service(found) else 12, [_EARLIEST])[-1] < _EARLIEST:
         raise ValueError("date")
     # Where all bytes are UTF-8, four question marks may be what a column left of an emoji.
     if b"????" in raw and _is_utf8(raw):
         raise ValueError("message")
-    return body
+    found.get(13, [b""])[-1].decode()
+    return found
 
 
-def _named(number: int, wire: int, value: int | bytes) -> tuple[int | str, int | bytes]:
-    if number in _FIELDS and wire != (LENGTH if number in _WITH_LENGTH else VARINT):
-        raise ValueError(number)
-    return _FIELDS.get(number, number), value
+def _is_service(found: dict[int, list[Any]]) -> bool:
+    return isinstance(found.get(11, [0])[-1], bytes)
+
+
+def _named(names: dict[int, str], number: int, values: list[Any]) -> tuple[int | str, Any]:
+    """Return a field's name and value; of one that is not repeated the last value counts."""
+    name = names.get(number)
+    if name is None:
+        return number, values if len(values) > 1 else values[0]
+    if name in _NESTED:
+        values = list(map(by_number, values))
+    value: Any = values if name == "entities" else values[-1]
+    return name, value.decode() if name == "message" else value
 
 
 def _is_damaged(raw: bytes, sender_user_id: int) -> bool:
     """Return whether bytes are what a text column leaves of a protobuf message of this sender."""
     if not (b"?" in raw and _CONTROL.search(raw) and _is_utf8(raw)):
         return False
-    mark, left = bytearray(b"8"), max(sender_user_id, 0)
+    mark, left = b"8", max(sender_user_id, 0)
     while left > 127:
-        mark.append(left & 127 | 128)
-        left >>= 7
-    mark.append(left)
+        mark, left = mark + bytes([left & 127 | 128]), left >> 7
+    mark += bytes([left])
     # A question mark for each byte that is no UTF-8.
-    return mark.decode("utf-8", "surrogateescape").encode("utf-8", "replace") in raw
+    return mark.decode(errors="surrogateescape").encode(errors="replace") in raw
 
 
 def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return raw.decode(errors="ignore").encode() == raw

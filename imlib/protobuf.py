@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 VARINT: Final = 0
@@ -55,20 +55,16 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
     return value, at + size
 
 
-def by_key(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return values by their keys, those of a repeated key as a list."""
-    held: dict[Any, list[Any]] = {}
-    for key, value in pairs:
-        held.setdefault(key, []).append(value)
-    return {key: values if len(values) > 1 else values[0] for key, values in held.items()}
+def by_number(raw: bytes, levels: int = 2) -> dict[int, Any] | bytes:
+    """Return a message's values by field number, so many levels deep; what is none stays bytes.
 
-
-def by_number(raw: bytes, levels: int = 2) -> dict[Any, Any] | bytes:
-    """Return a message's values by field number, so many levels deep; what is none stays bytes."""
+    The values of a repeated field are a list.
+    """
+    held: dict[int, list[Any]] = {}
     try:
-        return by_key(
-            (number, by_number(value, levels - 1) if wire == LENGTH and levels > 1 else value)
-            for number, wire, value in read_fields(raw)
-        )
+        for number, wire, value in read_fields(raw):
+            inner = by_number(value, levels - 1) if wire == LENGTH and levels > 1 else value
+            held.setdefault(number, []).append(inner)
     except (ValueError, LookupError):
         return raw
+    return {number: values if len(values) > 1 else values[0] for number, values in held.items()}

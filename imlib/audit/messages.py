@@ -12,6 +12,7 @@ _MESSAGE: Final = "SELECT * FROM messages WHERE id = {message_id}"
 _SEQUENCE: Final = "SELECT * FROM sequences WHERE name = '{quoted}'"
 # A user's pts is the sequence that is named by the user's id.
 _USER: Final = "TRY_CAST(name AS INTEGER) AS user_id"
+_LAST: Final = "(SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL)"
 _DIALOG: Final = " WHERE user_id = {user_id} AND peer_type = {peer_type} AND peer_id = {peer_id}"
 
 NUMBERS: Final = (
@@ -55,9 +56,8 @@ NUMBERS: Final = (
         "pts_lost_at_end",
         "error",
         "A counter beyond its user's last box: the newest message was numbered, and is in no box.",
-        """SELECT user_id, name, least(row, redis_before) AS handed_out, last
-        FROM sequences JOIN (SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL)
-            ON name = CAST(user_id AS VARCHAR)
+        f"""SELECT user_id, name, least(row, redis_before) AS handed_out, last
+        FROM sequences JOIN {_LAST} ON name = CAST(user_id AS VARCHAR)
         WHERE handed_out > last""",
         "user {user_id}",
         "{handed_out} was handed out, and the last box has {last}",
@@ -102,9 +102,8 @@ NUMBERS: Final = (
         "sequence_behind_boxes",
         "error",
         "A counter that is below its user's last box: the next message gets a number twice.",
-        """SELECT user_id, name, row, last
-        FROM sequences JOIN (SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL)
-            ON name = CAST(user_id AS VARCHAR)
+        f"""SELECT user_id, name, row, last
+        FROM sequences JOIN {_LAST} ON name = CAST(user_id AS VARCHAR)
         WHERE row < last""",
         "user {user_id}",
         "its row is at {row}, and the last box has pts {last}",
@@ -131,9 +130,8 @@ NUMBERS: Final = (
         "warning",
         "A device that has read further than the server has numbered: it misses what comes next.",
         # A deployed server tells a client of a user without boxes that it is at 1.
-        """SELECT c.user_id, auth_key_id, c.pts, greatest(last, row, 0) AS ours
-        FROM client_updates_state AS c
-        LEFT JOIN (SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL) USING (user_id)
+        f"""SELECT c.user_id, auth_key_id, c.pts, greatest(last, row, 0) AS ours
+        FROM client_updates_state AS c LEFT JOIN {_LAST} USING (user_id)
         LEFT JOIN sequences ON name = CAST(c.user_id AS VARCHAR)
         WHERE c.pts > greatest(ours, 1)""",
         "user {user_id} auth key {auth_key_id}",
@@ -344,7 +342,7 @@ MESSAGES: Final = (
     check(
         "future_date",
         "warning",
-        "A message, box or dialog of a later date than now.",
+        "A message or box of a later date than now.",
         """WITH ahead AS (SELECT id, date2 - now_s AS s FROM messages, facts WHERE s > 60)
         SELECT 'message ' || id AS subject, s, 'messages WHERE id = ' || id AS rows FROM ahead
         UNION ALL
@@ -373,7 +371,8 @@ MESSAGES: Final = (
         "warning",
         "A body that is in none of the three known forms. Judged before masking.",
         """SELECT 'message ' || item AS subject, 'its body can be read in no known form' AS what,
-            'SELECT * FROM messages WHERE id = ' || item AS look FROM unreadable
+            'SELECT * FROM messages WHERE id = ' || item AS look
+        FROM (SELECT unnest(unreadable_bodies) AS item FROM facts)
         UNION ALL
         SELECT 'more', unreadable_more || ' more were counted and not kept',
             'take a snapshot with a where-clause on messages.id'
@@ -382,16 +381,17 @@ MESSAGES: Final = (
         "{what}",
         "{look}",
         messages="id message_data",
+        facts="unreadable_bodies",
     ),
     check(
         "body_damaged",
         "info",
         "Bodies that their utf8 column has damaged: each byte that it cannot hold is a ?.",
-        """SELECT damaged, (SELECT list(item) FROM damaged_samples) AS ids
-        FROM facts WHERE damaged > 0""",
+        "SELECT damaged, damaged_samples AS ids FROM facts WHERE damaged > 0",
         "messages",
         "{damaged} bodies are damaged by their column, such as of messages {ids}",
         "SELECT * FROM messages WHERE id IN ({ids})",
         messages="id message_data",
+        facts="unreadable_bodies",
     ),
 )

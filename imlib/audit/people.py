@@ -98,11 +98,12 @@ PEOPLE: Final = (
         "warning",
         "Phones that differ by a leading + alone: one person has two accounts. "
         "Judged before masking.",
-        "SELECT item AS user_ids FROM phone_twins",
+        "SELECT unnest(phone_twins) AS user_ids FROM facts",
         "users {user_ids}",
         "their phones differ by a + alone",
         _USERS,
         users="id phone",
+        facts="phone_twins",
     ),
     check(
         "orphan_auth",
@@ -149,9 +150,11 @@ PEOPLE: Final = (
         "info",
         "An index that imlib's tables have and this lacks: reads scan, or duplicates are possible.",
         """SELECT item, if(item LIKE '% unique', 'nothing refuses a second row of the same key',
-            'reads that would use it scan the table') AS what FROM missing_indexes""",
+            'reads that would use it scan the table') AS what
+        FROM (SELECT unnest(missing_indexes) AS item FROM facts)""",
         "{item}",
         "{what}",
         "imlib.schema_check.check_schema(deployment.engine)",
+        facts="missing_indexes",
     ),
 )

@@ -149,7 +149,7 @@ PRESENCE: Final = (
         "session_held_twice",
         "warning",
         "One session that two servers hold at once: each believes that the client is its own.",
-        "SELECT item AS user_id FROM on_two_servers",
+        "SELECT unnest(on_two_servers) AS user_id FROM facts",
         "online_{user_id}",
         "a session stands in it twice, of two servers, and both count",
         _ENTRIES,
@@ -175,7 +175,8 @@ PRESENCE: Final = (
         """SELECT DISTINCT user_id, 'sessions' AS frame, 'user_id = ' || user_id AS rows
         FROM sessions WHERE key_ttl_s IS NULL
         UNION ALL
-        SELECT item, 'malformed', 'key = ''online_' || item || '''' FROM never_expire""",
+        SELECT item, 'malformed', 'key = ''online_' || item || ''''
+        FROM (SELECT unnest(never_expire) AS item FROM facts)""",
         "online_{user_id}",
         "it has no time to live, and stays for ever",
         "SELECT * FROM {frame} WHERE {rows}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,15 +30,8 @@ if TYPE_CHECKING:
 LIMIT: Final = 1_000
 _SAMPLES: Final = 3
 _REDIS: Final = ("sessions", "sequences", "malformed")
-# What info lists: a table of one column each.
-_LISTS: Final = {
-    "never_expire": "BIGINT[]",
-    "on_two_servers": "BIGINT[]",
-    "missing_indexes": "VARCHAR[]",
-    "unreadable": "BIGINT[]",
-    "damaged_samples": "BIGINT[]",
-    "phone_twins": "BIGINT[][]",
-}
+_OTHERS: Final = (*_REDIS, "facts")
+"""What a check may need beside the database's tables."""
 
 
 def audit(
@@ -109,12 +102,13 @@ class _Run:
         self.participants = schema.participants_table(
             lambda name: len(snapshot.tables.get(name, ())) > 0
         )
+        self.facts = _facts(snapshot, at)
         self.reasons = {name: self._unfit(CHECKS[name]) for name in names}
         columns: dict[str, set[str]] = {name: set() for name in _REDIS}
         for name, reason in self.reasons.items():
-            for table, needed in self._needs(CHECKS[name]).items():
-                if not reason:
-                    columns.setdefault(table, set()).update(needed)
+            for table, needed in CHECKS[name].needs.items():
+                if not reason and table != "facts":
+                    columns.setdefault(self._table(table), set()).update(needed)
         self.connection = snapshot.relations(columns)
         self._prepare()
 
@@ -140,12 +134,12 @@ class _Run:
     def _found(self, check: Check) -> list[Finding]:
         old = f" WHERE age_s > '{self.old}'::DOUBLE" if self.old and _tables(check) else ""
         for name, columns in check.needs.items():
-            table = self.participants if name == "participants" else name
-            rows = f'SELECT {", ".join(columns)} FROM "frame_{table}"'
+            rows = f'SELECT {", ".join(columns)} FROM "frame_{self._table(name)}"'
             rows += f" WHERE {' AND '.join(f'{one} IS NOT NULL' for one in columns)}"
             if name in _REDIS:
                 rows = f"FROM held_{name}" if name != "sessions" else f"FROM judged_sessions{old}"
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
+            if name != "facts":
+                self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {rows}")
         query = f"SELECT *, count(*) OVER () FROM ({check.sql})"
         if self.user_id is not None:
             about = {"user_id": "user_id = ?", "user_ids": "list_contains(user_ids, ?)"}
@@ -192,27 +186,10 @@ class _Run:
 
     def _prepare(self) -> None:
         """Make what is not read from a frame: what info knows, and what is known of servers."""
-        info = self.snapshot.info
-        facts = info.get("tables", {})
-        bodies, phones = facts.get("messages", {}), facts.get("users", {})
-        lists: dict[str, Any] = {**info, **bodies, **phones}
-        for name, kind in _LISTS.items():
-            self.connection.execute(
-                f"CREATE TEMP TABLE {name} AS SELECT unnest(CAST(? AS {kind})) AS item",
-                [lists.get(name) or []],
-            )
-        known = {
-            "lease_s": info.get("online_timeout", ONLINE_TIMEOUT),
-            "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
-            "now_s": info.get("taken_at") if self.at is None else self.at,
-            # Times to live are of Redis's clock, and of the instant of the reading.
-            "live": self.at is None and info.get("clock") != "turned",
-            "malformed_more": info.get("malformed_not_kept", 0),
-            "unreadable_more": bodies.get("unreadable_more", 0),
-            "damaged": bodies.get("damaged_by_column", 0),
-        }
-        columns = ", ".join(f"? AS {name}" for name in known)
-        self.connection.execute(f"CREATE TEMP TABLE facts AS SELECT {columns}", [*known.values()])
+        columns = ", ".join(f"? AS {name}" for name in self.facts)
+        self.connection.execute(
+            f"CREATE TEMP TABLE facts AS SELECT {columns}", [*self.facts.values()]
+        )
         age = "" if self.at is None else f"* REPLACE ({float(self.at)} - now AS age_s)"
         for name in _REDIS:
             chosen = age if name == "sessions" and age else "*"
@@ -222,25 +199,22 @@ class _Run:
         for statement in (*MACROS, SERVERS, JUDGED):
             self.connection.execute(statement)
 
-    def _needs(self, check: Check) -> Mapping[str, tuple[str, ...]]:
-        return {
-            self.participants if name == "participants" else name: columns
-            for name, columns in check.needs.items()
-        }
+    def _table(self, name: str) -> str:
+        return self.participants if name == "participants" else name
 
     def _unfit(self, check: Check) -> str:
         """Return why a check cannot judge this snapshot; "" where it can."""
-        snapshot, needs = self.snapshot, self._needs(check)
+        snapshot, needs = self.snapshot, check.needs
         info, facts = snapshot.info, snapshot.info.get("tables", {})
         if broken := [name for name in needs if name in info.get("redis_unfit", {})]:
             return f"{broken[0]}: {info['redis_unfit'][broken[0]]}"
-        if untold := _untold(snapshot, check.name):
-            return f"the snapshot does not say {untold}"
+        if untold := [name for name in needs.get("facts", ()) if self.facts[name] is None]:
+            return f"the snapshot does not say which {untold[0].replace('_', ' ')} there are"
         states = snapshot.sequences["state"]
         unread = states.empty and "seq_updates_ngen" not in facts
         if "sequences" in needs and (unread or (states == "not read").any()):
             return "not read, or not as integers: seq_updates_ngen"
-        needs = {name: columns for name, columns in needs.items() if name not in _REDIS}
+        needs = {self._table(name): needs[name] for name in needs if name not in _OTHERS}
         if missing := [name for name in needs if name not in snapshot.tables]:
             why = f" ({info['incomplete']})" if info.get("incomplete") else ""
             return f"not in the snapshot: {', '.join(missing)}{why}"
@@ -268,7 +242,7 @@ class _Run:
 
 def _tables(check: Check) -> bool:
     """Return whether a check reads a table of the database."""
-    return not check.needs.keys() <= {*_REDIS}
+    return not check.needs.keys() <= {*_OTHERS}
 
 
 def _is_integer(table: str, column: str) -> bool:
@@ -276,20 +250,27 @@ def _is_integer(table: str, column: str) -> bool:
     return isinstance(known[column].type, sa.Integer)
 
 
-def _untold(snapshot: Snapshot, check: str) -> str:
-    info, facts = snapshot.info, snapshot.info.get("tables", {})
-    told = {
-        "missing_index": (info.get("missing_indexes"), "which indexes there are"),
-        "future_date": (info.get("taken_at"), "when it was taken"),
-        "body_unreadable": (
-            facts.get("messages", {}).get("unreadable"),
-            "which bodies can be read",
-        ),
-        "phone_twice": (facts.get("users", {}).get("phone_twins"), "which phones are alike"),
+def _facts(snapshot: Snapshot, at: float | None) -> dict[str, Any]:
+    """Return what info knows, as one row: None for what it does not say."""
+    info = snapshot.info
+    tables = info.get("tables", {})
+    bodies, phones = tables.get("messages", {}), tables.get("users", {})
+    return {
+        "lease_s": info.get("online_timeout", ONLINE_TIMEOUT),
+        "check_s": info.get("check_online_timeout", CHECK_ONLINE_TIMEOUT),
+        "now_s": info.get("taken_at") if at is None else at,
+        # Times to live are of Redis's clock, and of the instant of the reading.
+        "live": at is None and info.get("clock") != "turned",
+        "never_expire": info.get("never_expire"),
+        "on_two_servers": info.get("on_two_servers"),
+        "malformed_more": info.get("malformed_not_kept"),
+        "missing_indexes": info.get("missing_indexes"),
+        "unreadable_bodies": bodies.get("unreadable"),
+        "unreadable_more": bodies.get("unreadable_more"),
+        "damaged": bodies.get("damaged_by_column"),
+        "damaged_samples": bodies.get("damaged_samples"),
+        "phone_twins": phones.get("phone_twins"),
     }
-    told["body_damaged"] = told["body_unreadable"]
-    fact, untold = told.get(check, (True, ""))
-    return untold if fact is None else ""
 
 
 def _skipped(check: Check, reason: str, advice: str) -> Finding:

@@ -534,20 +534,19 @@ def later_telegramd(names: Collection[str]) -> str:
     From 54fe67f on, in 2018, it has neither ``message_boxes`` nor ``seq_updates_ngen``, and twice
     as many others.
     """
-    gone = {"message_boxes", "seq_updates_ngen"}.difference(names)
-    theirs = {"messages", "users"} <= set(names) and "message_boxes" in gone
-    if not theirs or (len(gone) == 1 and len(names) <= _MOST_IN_2017):
+    later = len(names) > _MOST_IN_2017 or "seq_updates_ngen" not in names
+    if "message_boxes" in names or not later or not {"messages", "users"}.issubset(names):
         return ""
-    said = f"a later telegramd ({len(names)} tables, and no {' or '.join(sorted(gone))})"
+    said = f"a later telegramd ({len(names)} tables, and no message_boxes)"
     return f"{said}; imlib cannot read its messages"
 
 
 def _whose(engine: sa.Engine) -> str:
     """Return who made a database's tables, to begin an advice; "" where that cannot be told."""
+    told = ""
     with contextlib.suppress(sa.exc.SQLAlchemyError), connect(engine) as connection:
         told = later_telegramd(sa.inspect(connection).get_table_names())
-        return told and f"this database was made by {told}. "
-    return ""
+    return told and f"this database was made by {told}. "
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from pymysql.err import MySQLError
 
 from imlib.errors import ConfigurationError, ImlibError, InvalidValueError, shortened
 from imlib.message_body import judge
+from imlib.schema import PARTICIPANTS, participants_table
 from imlib.schema import tables as our_tables
 from imlib.servers import sql
 from imlib.snapshot.description import (
@@ -207,7 +208,9 @@ class _Reading:
 
     def _linked(self, link: Link, users: Collection[int]) -> list[Any] | None:
         """Return the values of a link's column in users' rows; None where they are not asked."""
-        table = self.listed.get(link.table)
+        is_chats = link.table in PARTICIPANTS
+        name = participants_table(self._holds_rows) if is_chats else link.table
+        table = self.listed.get(name)
         values: list[Any] = []
         if table is not None and {link.column, link.user_column} <= set(table.columns):
             if not (self.request.unindexed or can_be_asked(table, link.user_column)):
@@ -218,13 +221,21 @@ class _Reading:
             kept = self.request.limit + 1
             named = sa.select(column).distinct().where(column.is_not(None))
             wanted = named.order_by(column).limit(kept)
-            with self._one_table(link.table):
+            with self._one_table(name):
                 pieces = among(user, users, self.source.most)
                 for piece in pieces:
                     values += self.connection.scalars(wanted.where(piece))
                 if len(pieces) > 1:
                     values = sorted(set(values))[:kept]
         return values
+
+    def _holds_rows(self, name: str) -> bool:
+        found = False
+        if table := self.listed.get(name):
+            with self._one_table(name):
+                any_row = sa.select(sa.exists().select_from(table.clause))
+                found = bool(self.connection.scalar(any_row))
+        return found
 
     @contextmanager
     def _one_table(self, name: str) -> Iterator[None]:
@@ -322,15 +333,14 @@ class _Reading:
                 hidden = self.masking.hidden(table.name, fields)
                 read = read._replace(fields=fields, hidden=hidden)
                 types = {one.name: one.dtype for one in fields}
-                numbers = {name for name, held in types.items() if pa.types.is_integer(held)}
                 judged = (
                     table.name == "messages"
                     and "message_data" in types
-                    and numbers.issuperset(_JUDGED_BY)
+                    and all(pa.types.is_integer(types.get(name, TEXT)) for name in _JUDGED_BY)
                 )
                 if judged and not read.bodies:
-                    read.bodies.update({"unreadable": [], "unreadable_more": 0})
-                    read.bodies.update({"damaged_by_column": 0, "damaged_samples": []})
+                    read.bodies["unreadable"], read.bodies["unreadable_more"] = [], 0
+                    read.bodies["damaged_by_column"], read.bodies["damaged_samples"] = 0, []
                 for batch in batches:
                     progress(table.name, len(batch[0]))
                     arrays = dict(zip(carriers, batch, strict=True))
@@ -354,13 +364,13 @@ def _judge(
     stored = arrays["message_data"].to_pylist()
     if carriers["message_data"] == Carrier.LITERAL:
         stored = [None if one is None else ast.literal_eval(one) for one in stored]
-    senders = arrays["sender_user_id"].fill_null(0).to_pylist()
+    judged = list(judge(stored, arrays["sender_user_id"].fill_null(0).to_pylist()))
     more, damaged = (
-        arrays["id"].take(pa.array(places, pa.int64())).to_pylist()
-        for places in judge(stored, senders)
+        arrays["id"].take(pa.array([at for at, lost in judged if lost is kind], pa.int64()))
+        for kind in (False, True)
     )
     room = _BODIES_KEPT - len(facts["unreadable"])
-    facts["unreadable"] += more[:room]
+    facts["unreadable"] += more[:room].to_pylist()
     facts["unreadable_more"] += len(more[room:])
     facts["damaged_by_column"] += len(damaged)
-    facts["damaged_samples"] = [*facts["damaged_samples"], *damaged][:_SAMPLES]
+    facts["damaged_samples"] += damaged[: _SAMPLES - len(facts["damaged_samples"])].to_pylist()

@@ -17,6 +17,7 @@ from imlib.errors import InvalidValueError, NotFoundError, ReadOnlyError
 from imlib.message_body import encode_body
 from imlib.models.message import MessageModel
 from imlib.models.records import Peer
+from imlib.schema import tables
 from tests.models.stack import NOW, Stack, open_stack
 
 
@@ -75,6 +76,27 @@ def test_a_message_to_a_chat(stack: Stack) -> None:
     assert [] == stack.messages.get_messages_by_id_list(dee, [message.id])
     with pytest.raises(NotFoundError, match=f"user {dee} is not in chat"):
         stack.messages.send_message(dee, Peer.chat(chat.id), "me too")
+
+
+def test_a_chats_users_are_locked(stack: Stack) -> None:
+    """Sending to a chat takes the rows of all who are in it, in one order, before it writes: two
+    senders at once then give nobody's pts out of order. The sender must have a row.
+    """
+    ann, ben, cy = stack.add_users(3)
+    chat = stack.chats.create_chat(cy, "Lunch", [ann, ben])
+    with statements(stack) as sent:
+        stack.messages.send_message(ben, Peer.chat(chat.id), "noon?")
+    kinds = [statement.split() for statement in sent]
+    first_write = next(at for at, words in enumerate(kinds) if words[0] == "INSERT")
+    (locking,) = (one for one in sent[:first_write] if "FROM users" in one)
+    assert "ORDER BY users.id" in locking
+    assert stack.deployment.engine.dialect.name == "sqlite" or locking.endswith("FOR UPDATE")
+    assert 3 == max(locking.count("?"), locking.count("%("))
+    with stack.deployment.engine.begin() as connection:
+        connection.execute(tables["users"].delete().where(tables["users"].c.id.in_([ann, ben])))
+    assert stack.messages.send_message(cy, Peer.chat(chat.id), "x").out
+    with pytest.raises(NotFoundError, match=f"no such user: {ben}; .*nothing was written"):
+        stack.messages.send_message(ben, Peer.chat(chat.id), "me too")
 
 
 def test_a_message_to_oneself(stack: Stack) -> None:

@@ -154,6 +154,35 @@ def test_the_last_number(stack: Stack) -> None:
         stack.sequences.next_id("y")
 
 
+def test_a_wide_block(stack: Stack) -> None:
+    """A block may be as wide as the sequence: the count of its numbers has 64 bits."""
+    assert 2**40 == stack.sequences.next_ids("x", 2**40)[-1]
+    assert range(2**40 + 1, 2**63) == stack.sequences.next_ids("x", 2**63 - 1 - 2**40)
+
+
+def test_who_is_to_blame_at_the_end(stack: Stack) -> None:
+    """A Redis key is named only if it is beyond the last number; at it, the row alone is."""
+    stack.put("seq_updates_ngen", seq_name="x", seq=2**63 - 1)
+    stack.deployment.redis.set(KEY, 2**63 - 2)
+    with pytest.raises(InvalidValueError) as error:
+        stack.sequences.next_id("x")
+    assert "Redis" not in str(error.value)
+    stack.deployment.redis.set(KEY, 2**63 - 1)
+    with pytest.raises(InvalidValueError, match=f"Redis key {KEY} holds {2**63 - 1}"):
+        stack.sequences.next_id("x")
+
+
+def test_the_end_of_the_mirror(url: str, redis_server: PrivateRedis) -> None:
+    """Closing a deployment ends the sequences' own connections to Redis as well."""
+    with Redis.from_url(redis_server.url) as redis:
+        redis.flushall()
+        with open_stack(url, redis) as stack:
+            before = len(redis.client_list())
+            assert 1 == stack.sequences.next_id("x")
+            assert before < len(redis.client_list())
+        assert [] == [one for one in redis.client_list() if one["cmd"] in ("mget", "eval")]
+
+
 def test_threads(stack: Stack) -> None:
     """8 threads of one process get each number once."""
     got: list[int] = []

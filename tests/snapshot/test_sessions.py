@@ -260,3 +260,23 @@ def test_the_clock_of_a_stage_is_the_one_it_is_judged_by(stage: Stage) -> None:
     snapshot = stage.deployment.snapshot()
     assert START + 3 == snapshot.info["taken_at"]
     assert [3.0] == snapshot.sessions["age_s"].tolist()
+
+
+def test_a_session_that_counts_on_two_servers() -> None:
+    """Two entries of one session, each of another server and both in time, name the user; one that
+    is past its lease, or of the same server, does not.
+    """
+    with imlib.connect("embedded://", "embedded://", scratch=True) as deployment:
+        now = int(deployment.redis.time()[0])
+        for user_id, server_id, age in ((1, 2, 5), (2, 2, 20), (3, 1, 5)):
+            report = imlib.SessionStatus(user_id, 7, 8, 1, 9, now)
+            older = imlib.SessionStatus(user_id, 7, 8, server_id, 9, now - age)
+            entries: Any = {report.to_field(): report.to_value()}
+            deployed = imlib.Layout.DEPLOYED
+            entries[older.to_field(deployed)] = older.to_value(deployed)
+            deployment.redis.hset(report.to_key(), mapping=entries)
+        taken = deployment.snapshot(tables=[])
+    assert [1, 2, 3] == taken.info["in_both_layouts"]
+    assert [1] == taken.info["on_two_servers"]
+    (held,) = taken.audit(["session_held_twice"])
+    assert "online_1" == held.subject

@@ -595,6 +595,30 @@ def test_bodies_that_telegramd_wrote(mariadb: PrivateMariaDB, kind: str) -> None
             assert wanted["messages"] == list(found.frames["messages"])
 
 
+def test_the_chats_of_a_user_of_a_deployed_server(stack: Stack) -> None:
+    """A user's chats are found by the table that participants are read from."""
+    ann, ben = stack.add_users(2)
+    chats = [stack.chats.create_chat(one, "Lunch", []).id for one in (ann, ben)]
+    do(
+        stack,
+        "CREATE TABLE chat_participants (id int PRIMARY KEY, chat_id int, user_id int)",
+    )
+    assert chats[:1] == read_tables(stack.deployment, user_ids=[ann]).frames["chats"]["id"].tolist()
+    do(stack, f"INSERT INTO chat_participants VALUES (1, {chats[1]}, {ann})")
+    found = read_tables(stack.deployment, user_ids=[ann])
+    # The first is hers as its creator.
+    assert chats == found.frames["chats"]["id"].tolist()
+    assert [1] == found.frames["chat_participants"]["id"].tolist()
+    do(
+        stack,
+        f"UPDATE chats SET creator_user_id = {ben}, title_changer_user_id = {ben}, "
+        f"avatar_changer_user_id = {ben}, title_change_random_id = id, "
+        "avatar_change_random_id = id",
+    )
+    found = read_tables(stack.deployment, user_ids=[ann])
+    assert chats[1:] == found.frames["chats"]["id"].tolist()
+
+
 def test_where(stack: Stack) -> None:
     """Text, text with values, and expressions choose rows; an injected quote is a value like any
     other.

@@ -19,7 +19,7 @@ import imlib
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.errors import ConfigurationError, printable
 from imlib.lease import system_clock
-from imlib.session_status import WIDTHS, parse_int64
+from imlib.session_status import parse_int64
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,11 +173,6 @@ def show_json(objects: list[Any]) -> None:
         return [known(one) for one in value] if isinstance(value, list) else _known(value)
 
     print(json.dumps(known(objects), indent=1, default=str).replace("\x7f", r"\u007f"))
-
-
-def exact(value: object, name: str) -> object:
-    """Return a session's cell; a number of 64 bits is text."""
-    return str(value) if name in WIDTHS and WIDTHS[name][1] > 2**31 else value
 
 
 def wide_columns(frame: pd.DataFrame) -> set[object]:

@@ -17,14 +17,13 @@ from imlib.cli.output import (
     add_sample,
     complain,
     connected,
-    exact,
     exact_rows,
     say,
     show,
     show_json,
     to_user_id,
 )
-from imlib.cli.who import COLUMNS, sessions_of, tell
+from imlib.cli.who import sessions_of, tell
 from imlib.errors import ConfigurationError
 from imlib.other_keys import in_words
 from imlib.snapshot.masking import PREFIX
@@ -112,10 +111,11 @@ def _user(options: argparse.Namespace) -> int:
         user_ids = _of_phone(deployment, phone) if phone else [options.user]
         found = {one: _all_about(deployment, one, options, database) for one in user_ids}
     known = {user_id: frames for user_id, (frames, _) in found.items() if frames}
-    if not known:
+    whole = all(of_one for _, of_one in found.values())
+    if whole and not known:
         complain("there is no such user")
     _tell(known, options.format)
-    if not all(whole for _, whole in found.values()):
+    if not whole:
         return FAILED
     return YES if known else NO
 
@@ -151,8 +151,7 @@ def _all_about(
     frames = {"malformed": taken.malformed, "sequences": taken.sequences, **taken.tables}
     shown: _Frames = {}
     if len(taken.sessions):
-        rows, _ = sessions_of(deployment, [user_id], database=database)
-        shown["sessions"] = [{name: exact(row[name], name) for name in COLUMNS} for row in rows]
+        shown["sessions"], _ = sessions_of(deployment, [user_id], database=database)
     for name, frame in frames.items():
         own = frame[frame["user_id"] == user_id] if name in _OWN and "user_id" in frame else frame
         if len(own):
@@ -168,6 +167,8 @@ def _all_about(
 
 
 def _tell(found: dict[int, _Frames], form: str) -> None:
+    import pandas as pd
+
     if form == "json":
         show_json([{"user_id": user_id, **frames} for user_id, frames in found.items()])
     elif form == "csv":
@@ -178,8 +179,10 @@ def _tell(found: dict[int, _Frames], form: str) -> None:
             for name, rows in frames.items():
                 say("")
                 say(name)
-                columns = [one for one in rows[0] if any(row[one] is not None for row in rows)]
-                show(columns, ([_short(row[one]) for one in columns] for row in rows), form)
+                # A token says nothing to people.
+                frame = pd.DataFrame(rows, dtype=object).dropna(axis=1, how="all")
+                frame = frame.replace(f"^{PREFIX}.*", "masked", regex=True)
+                show([*frame], frame.itertuples(index=False), form)
 
 
 def _values(found: dict[int, _Frames]) -> Iterator[tuple[object, ...]]:
@@ -188,8 +191,3 @@ def _values(found: dict[int, _Frames]) -> Iterator[tuple[object, ...]]:
             for at, row in enumerate(rows):
                 for name, value in row.items():
                     yield user_id, frame, at, name, value
-
-
-def _short(value: object) -> object:
-    """Return a cell for people, to whom a token says nothing."""
-    return "masked" if str(value).startswith(PREFIX) else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import imlib
@@ -17,7 +18,6 @@ from imlib.cli.output import (
     add_sample,
     complain,
     connected,
-    exact,
     moment,
     say,
     show,
@@ -37,7 +37,8 @@ _LOOKED_AT: Final = 10_000
 _CAUSES: Final = ("server_clock", "server_silent", "now_in_milliseconds")
 """The audit's checks of servers."""
 _DEVICE: Final = ("user_id", "device_model", "app_name", "app_version", "country")
-COLUMNS: Final = (
+_WIDE: Final = ("auth_key_id", "session_id", "netlib_session_id", "now")
+_COLUMNS: Final = (
     *WIDTHS,
     *("layout", "online", "age_s", "key_ttl_s", "expires_at"),
     *("device", "app", "country", "server_healthy", "server_says", "why_not"),
@@ -83,9 +84,7 @@ def _who(options: argparse.Namespace) -> int:
         for user_id in dict.fromkeys(options.users):
             tell(user_id, [row for row in rows if row["user_id"] == user_id])
     else:
-        show(
-            COLUMNS, ([exact(row[name], name) for name in COLUMNS] for row in rows), options.format
-        )
+        show(_COLUMNS, map(itemgetter(*_COLUMNS), rows), options.format)
     for problem in malformed:
         complain(f"{problem.key!r} {problem.field!r}: {problem.reason}")
     if others:
@@ -99,7 +98,10 @@ def _who(options: argparse.Namespace) -> int:
 def sessions_of(
     deployment: imlib.Deployment, user_ids: Iterable[int], *, database: bool
 ) -> tuple[list[dict[Any, Any]], list[Malformed]]:
-    """Return a row per session of some users, and what of their keys cannot be read."""
+    """Return a row per session of some users, and what of their keys cannot be read.
+
+    Numbers of 64 bits are text.
+    """
     from imlib.snapshot.sessions import read_sessions
 
     counts_s = deployment.check_online_timeout
@@ -109,7 +111,7 @@ def sessions_of(
         distinct_users(user_ids),
         check_online_timeout=counts_s,
     )
-    rows = read.sessions.to_dict("records")
+    rows = read.sessions.drop(columns="reported_at").to_dict("records")
     if rows:
         try:
             health = _health(deployment)
@@ -133,8 +135,10 @@ def sessions_of(
             # A clock that is ahead makes nobody look offline.
             if server.healthy is False and "ahead" not in server.says:
                 row["why_not"] += f"; server {row['server_id']}: {server.says}"
-        elif device.get("user_id", row["user_id"]) != row["user_id"]:
-            row["device"] = f"{row['device']} (logged in by user {device['user_id']})"
+        if device.get("user_id", row["user_id"]) != row["user_id"]:
+            row["device"] = f"{row['device'] or 'a device'} (logged in by user {device['user_id']})"
+        for name in _WIDE:
+            row[name] = str(row[name])
     return rows, read.malformed
 
 

@@ -232,6 +232,11 @@ def kept_without_mysql(world: World) -> None:
 STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (redis_gone, "servers", 2, r"redis +cannot be told: Redis at .*(\n.*)*database +MariaDB 1\d\."),
     (redis_gone, "who 1", 2, "cannot be reached"),
+    (redis_gone, "user 1", 2, "INCOMPLETE: sessions: Redis at .* be reached"),
+    (redis_gone, "watch --looks 1", 2, "cannot be reached"),
+    (mysql_gone, "user 1", 2, "INCOMPLETE: mysql.*Can't connect"),
+    (no_scan, "watch --looks 1", 2, "does not allow this user the command: .*'scan'"),
+    (large_table_without_index, "user 1", 2, "INCOMPLETE: large .*'peer_id'"),
     (redis_gone, "snapshot", 2, "cannot be reached"),
     (redis_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: sessions: Redis at .* be reached"),
     (
@@ -313,6 +318,8 @@ def test_a_partial_answer_says_so(
     [
         "servers",
         "who 1",
+        "user 1",
+        "watch --looks 1",
         "snapshot",
         "snapshot --user 1",
         "snapshot --user 1 --unindexed",

@@ -588,7 +588,7 @@ def test_findings_as_a_collection() -> None:
     assert ["ghost", "pts_gap"] == list(findings.rows["check"])
     none = audit(snapshot(), ["ghost", "pts_gap"])
     assert (0, False, []) == (len(none), bool(none), list(none))
-    assert "kinds: 0; findings: none\nnot judged, or not wholly (1): pts_gap" == repr(none)
+    assert "nothing was found\nnot judged, or not wholly (1): pts_gap" == repr(none)
 
 
 def test_the_summary_is_one_screen() -> None:

@@ -621,7 +621,7 @@ def test_ready_within_a_moment(plain: PrivateRedis, database: str) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("redis//localhost", "localhost:6379", "redis:localhost", "unix:/tmp/redis.sock"),
+        *("redis//localhost", "localhost:6379", "redis:localhost", "unix:/run/redis.sock"),
         f"redis//:{SECRET}@localhost",
         f"redis//{SECRET}@localhost",
     ],

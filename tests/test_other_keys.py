@@ -96,7 +96,7 @@ def test_it_is_said_everywhere(
     assert 0 == main(["servers"])
     assert 1 == main(["who", "7"])
     told = capsys.readouterr()
-    assert "session" not in told.out + told.err
+    assert "session:" not in told.out + told.err
 
 
 @pytest.mark.parametrize("user_ids", [None, [7]])

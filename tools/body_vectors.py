@@ -139,6 +139,8 @@ OTHER_FORMS: dict[str, tuple[str, int, object, str]] = {
     "an emoji, imlib's": ("json", 1, {"message": "\U0001f600"}, "message"),
     "a notice, imlib's": ("json", 2, {"action": "Ann joined"}, "action"),
     "another value, imlib's": ("json", 0, [1, "x"], ""),
+    "data2 alone": ("json", 1, {"data2": {"message": "hello"}}, ""),
+    "data2 that is no object": ("json", 1, {"constructor": 1, "data2": "hello"}, ""),
 }
 WHOLE = protobuf(PROTOBUF["a text"])
 UNREADABLE: dict[str, tuple[int, bytes]] = {
@@ -152,6 +154,9 @@ UNREADABLE: dict[str, tuple[int, bytes]] = {
     "nobody's": (0, protobuf({"from_id": 0, **TO_USER, "message": "x"})),
     "cut": (7, WHOLE[:-1]),
     "cut within the date": (7, WHOLE[:11]),
+    "cut, with a question mark": (7, protobuf({"from_id": 7, **TO_USER, "message": "how? x"})[:-1]),
+    "a question that begins like from_id": (65, b"8A, what?"),
+    "a notice of 1970": (7, protobuf({"from_id": 7, "date": 5, "action": {13: {}}})),
     "a byte too many": (7, WHOLE + b"\x08"),
     "field 0": (7, WHOLE + b"\0\0"),
     "a group": (7, WHOLE + varint(20 << 3 | 3)),

@@ -16,6 +16,8 @@ for example:
   imlib who 7 8 9
   imlib who 7 --format json | jq '.[] | select(.online).server_id'
   imlib who 1 5 --sample
+  imlib user 7
+  imlib watch --looks 1
   imlib snapshot monday
   imlib audit monday
   imlib audit --sample

@@ -29,7 +29,7 @@ from imlib.other_keys import in_words
 from imlib.snapshot.masking import PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
@@ -41,7 +41,7 @@ _FIRST: Final = (
 )
 _OWN: Final = ("message_boxes", "user_dialogs")
 """Tables whose rows name other users as well: of these only a user's own are shown."""
-_Frames = dict[str, list[dict[str, object]]]
+_Frames = dict[str, list[dict[Any, Any]]]
 """Rows of each frame, ready to be shown."""
 
 
@@ -154,50 +154,51 @@ def _all_about(
         rows, _ = sessions_of(deployment, [user_id], database=database)
         shown["sessions"] = [{name: exact(row[name], name) for name in COLUMNS} for row in rows]
     for name, frame in frames.items():
-        own = frame[frame["user_id"] == user_id] if name in _OWN else frame
+        own = frame[frame["user_id"] == user_id] if name in _OWN and "user_id" in frame else frame
         if len(own):
             shown[name] = _rows(own.iloc[::-1][: options.rows])
         if len(own) > options.rows:
             complain(f"user {user_id}: {name} has {len(own)} rows, of which the newest are shown")
+        if taken.info["tables"].get(name, {}).get("truncated"):
+            complain(
+                f"user {user_id}: {name} has more than {_MOST} rows, and newer ones than these"
+            )
     ordered = [*(name for name in _FIRST if name in shown), *sorted(shown.keys() - {*_FIRST})]
     return {name: shown[name] for name in ordered}, not taken.info["incomplete"]
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
+def _rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """Return rows with numbers of 64 bits as text."""
-    wide = {name for name, dtype in frame.dtypes.items() if getattr(dtype, "itemsize", 0) == 8}
-    wide &= {*frame.select_dtypes("integer").columns}
-    return [
-        {
-            str(name): str(value) if name in wide and value is not None else value
-            for name, value in row.items()
-        }
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
-    ]
+    from pandas.api.types import is_integer_dtype
+
+    rows = frame.astype(object).where(frame.notna(), None)
+    for name, dtype in frame.dtypes.items():
+        if is_integer_dtype(dtype) and dtype.itemsize == 8:
+            rows[name] = rows[name].map(str, na_action="ignore")
+    return rows.to_dict("records")
 
 
 def _tell(found: dict[int, _Frames], form: str) -> None:
     if form == "json":
         show_json([{"user_id": user_id, **frames} for user_id, frames in found.items()])
     elif form == "csv":
-        lines = [
-            (user_id, frame, at, name, value)
-            for user_id, frames in found.items()
-            for frame, rows in frames.items()
-            for at, row in enumerate(rows)
-            for name, value in row.items()
-        ]
-        show(["user_id", "frame", "row", "column", "value"], lines, form)
+        show(["user_id", "frame", "row", "column", "value"], _values(found), form)
     else:
         for user_id, frames in found.items():
-            sessions: list[dict[Any, Any]] = frames.get("sessions", [])
-            tell(user_id, sessions)
+            tell(user_id, frames.pop("sessions", []))
             for name, rows in frames.items():
-                if name != "sessions":
-                    say("")
-                    say(name)
-                    columns = [one for one in rows[0] if any(row[one] is not None for row in rows)]
-                    show(columns, ([_short(row[one]) for one in columns] for row in rows), form)
+                say("")
+                say(name)
+                columns = [one for one in rows[0] if any(row[one] is not None for row in rows)]
+                show(columns, ([_short(row[one]) for one in columns] for row in rows), form)
+
+
+def _values(found: dict[int, _Frames]) -> Iterator[tuple[object, ...]]:
+    for user_id, frames in found.items():
+        for frame, rows in frames.items():
+            for at, row in enumerate(rows):
+                for name, value in row.items():
+                    yield user_id, frame, at, name, value
 
 
 def _short(value: object) -> object:

@@ -74,8 +74,9 @@ def _who(options: argparse.Namespace) -> int:
     for example:
       imlib who 7 8 --format csv
     """
-    with connected(options, database=bool(os.environ.get("IMLIB_DATABASE_URL"))) as deployment:
-        rows, malformed = sessions_of(deployment, options.users, database=_named(options))
+    database = options.sample or bool(os.environ.get("IMLIB_DATABASE_URL"))
+    with connected(options, database=database) as deployment:
+        rows, malformed = sessions_of(deployment, options.users, database=database)
         nothing = not (rows or malformed)
         others = in_words(other_keys(deployment.redis)) if nothing else ""
     if options.format == "table":
@@ -93,10 +94,6 @@ def _who(options: argparse.Namespace) -> int:
         return FAILED
     online = {row["user_id"] for row in rows if row["online"]}
     return YES if online.issuperset(options.users) else NO
-
-
-def _named(options: argparse.Namespace) -> bool:
-    return bool(options.sample or os.environ.get("IMLIB_DATABASE_URL"))
 
 
 def sessions_of(
@@ -190,13 +187,16 @@ def _health(deployment: imlib.Deployment) -> dict[int, Health]:
     # Times to live are of now, and the clock may be of another instant.
     at = deployment.reader_clock and deployment.reader_clock()
     for one in audit(sample, _CAUSES, at=at).rows.to_dict("records"):
-        for digits in re.findall(r"-?\d+", one["subject"]) or health:
-            server = health[int(digits)]
+        # A fault that is Redis's, or most servers', is each one's.
+        named = re.fullmatch(r"servers? [-, \d]+", one["subject"])
+        for server_id in map(int, re.findall(r"-?\d+", named[0])) if named else list(health):
+            server = health[server_id]
             if one["severity"] != "skipped":
-                health[int(digits)] = Health(False, one["what"])
+                said = one["what"] if named else f"{one['subject']}: {one['what']}"
+                health[server_id] = Health(False, said)
             elif server.healthy:
                 said = f"{server.says}; too few users to tell whether its clock is right"
-                health[int(digits)] = Health(None, said)
+                health[server_id] = Health(None, said)
     return health
 
 

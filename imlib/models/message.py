@@ -298,10 +298,11 @@ class MessageModel(Model):
             or held.message_type(first.message_type) != body.message_type(new["message_type"])
             or not is_same_body(held, body)
         ):
+            why = f"whose body cannot be compared ({held.problem})"
             raise InvalidValueError(
-                f"random_id {first.random_id} is message {first.id}'s, which has another peer or "
-                "body; allowed is the same message again, or a random_id of its own; nothing was "
-                "written"
+                f"random_id {first.random_id} is message {first.id}'s, "
+                f"{why if held.problem else 'which has another peer or body'}; allowed is the same "
+                "message again, or a random_id of its own; nothing was written"
             )
         return first
 

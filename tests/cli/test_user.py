@@ -59,6 +59,8 @@ def test_it_is_exact_and_masked(capsys: pytest.CaptureFixture[str]) -> None:
     (seven,) = told(capsys, "7")
     assert "6278967073029751445" in {row["auth_id"] for row in seven["devices"]}
     assert {int} == {type(row["token_type"]) for row in seven["devices"]}
+    (sequence,) = seven["sequences"]
+    assert ("6", "8") == (sequence["redis_before"], sequence["row"])
     for form in ("json", "csv", "table"):
         assert 0 == main(["user", "7", "--format", form])
         printed = "".join(capsys.readouterr())

@@ -700,3 +700,16 @@ def test_a_clock_says_how_far_it_is_off() -> None:
     assert told["server 4"].startswith("its clock is 8 s ahead of the one of Redis")
     assert told["Redis"].startswith("its clock is 6 s ahead of the clocks of all servers")
     assert told["Redis"].endswith("as 40 users with one session tell")
+
+
+def test_what_an_older_snapshot_does_not_say_is_skipped() -> None:
+    """One that was kept before these were told while reading is no all-clear."""
+    people = pd.DataFrame({"id": [1], "phone": ["masked:0"]}).astype({"phone": "str"})
+    world = snapshot(tables={"messages": BODIES, "users": people})
+    findings = audit(world, ["session_held_twice", "body_damaged", "phone_twice"])
+    assert [
+        "the snapshot does not say which sessions on two servers there are",
+        "the snapshot does not say which unreadable bodies there are",
+        "the snapshot does not say which phone twins there are",
+    ] == list(findings.rows["what"])
+    assert {"skipped"} == set(findings.rows["severity"])

@@ -713,3 +713,15 @@ def test_what_an_older_snapshot_does_not_say_is_skipped() -> None:
         "the snapshot does not say which phone twins there are",
     ] == list(findings.rows["what"])
     assert {"skipped"} == set(findings.rows["severity"])
+
+
+def test_a_server_whose_clock_is_off_on_a_real_redis() -> None:
+    """Reports of a clock that is 30 s behind are told as such, and none of them as a ghost."""
+    with imlib.connect("embedded://", "embedded://", scratch=True) as deployment:
+        now = int(deployment.redis.time()[0])
+        for user_id in range(1, 51):
+            server_id = 1 + user_id % 2
+            status = imlib.SessionStatus(user_id, 7, 8, server_id, 9, now - 30 * (server_id - 1))
+            deployment.online_status.set_online(status)
+        findings = deployment.snapshot(tables=[]).audit(["server_clock", "server_silent", "ghost"])
+    assert [("server_clock", "server 2")] == [(one.check, one.subject) for one in findings]

@@ -186,9 +186,8 @@ def messages(world: World, n: int) -> None:
     frame.loc[frame["id"].isin(last["message_id"]), "date2"] = NOW + 4_000
     world.plant("future_date", *(f"message {one}" for one in last["message_id"]))
     last = _last_box(world, world.take(n))
-    same = world.boxes.merge(last[["user_id", "message_id"]], how="left", indicator=True)
-    came = (same["_merge"] == "both").to_numpy(copy=True)
-    came &= (world.boxes["sender_user_id"] != world.boxes["user_id"]).to_numpy()
+    came = world.boxes["message_id"].isin(last["message_id"])
+    came &= world.boxes["sender_user_id"] != world.boxes["user_id"]
     world.boxes.loc[came, "sender_user_id"] = world.take(1)[0]
     for row in world.boxes[came].itertuples():
         world.plant("box_of_another_sender", f"user {row.user_id} message {row.message_id}")

@@ -34,7 +34,8 @@ class World:
         self._next = 0
         self.tables: dict[str, pd.DataFrame] = {}
         self.malformed: list[Malformed] = []
-        self.info: dict[str, Any] = {"missing_indexes": ["one"] if deployed else []}
+        self.info: dict[str, Any] = {"on_two_servers": []}
+        self.info["missing_indexes"] = ["one"] if deployed else []
         self.said: dict[str, dict[str, Any]] = {
             "messages": {"unreadable": [], "damaged_by_column": 0, "damaged_samples": []},
             "users": {"phone_twins": []},

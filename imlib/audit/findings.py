@@ -81,7 +81,7 @@ class Findings:
         for found in ordered:
             totals[found[0].severity] += self.counts[found[0].check]
         counted = ", ".join(f"{count:,} {name}" for name, count in totals.items() if count)
-        lines = [f"kinds: {len(ordered)}; findings: {counted or 'none'}"]
+        lines = [f"kinds: {len(ordered)}; findings: {counted}" if ordered else "nothing was found"]
         shown = ordered[: (_LINES - 2) // 2]
         for found in shown:
             lines += self._cause(found, command, colour=colour)

@@ -149,11 +149,12 @@ PRESENCE: Final = (
         "session_held_twice",
         "warning",
         "One session that two servers hold at once: each believes that the client is its own.",
-        "SELECT unnest(on_two_servers) AS user_id FROM facts",
+        "SELECT unnest(sessions_on_two_servers) AS user_id FROM facts",
         "online_{user_id}",
         "a session stands in it twice, of two servers, and both count",
         _ENTRIES,
         sessions="",
+        facts="sessions_on_two_servers",
     ),
     check(
         "ghost",

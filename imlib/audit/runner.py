@@ -262,7 +262,7 @@ def _facts(snapshot: Snapshot, at: float | None) -> dict[str, Any]:
         # Times to live are of Redis's clock, and of the instant of the reading.
         "live": at is None and info.get("clock") != "turned",
         "never_expire": info.get("never_expire"),
-        "on_two_servers": info.get("on_two_servers"),
+        "sessions_on_two_servers": info.get("on_two_servers"),
         "malformed_more": info.get("malformed_not_kept"),
         "missing_indexes": info.get("missing_indexes"),
         "unreadable_bodies": bodies.get("unreadable"),

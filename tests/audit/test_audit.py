@@ -588,7 +588,7 @@ def test_findings_as_a_collection() -> None:
     assert ["ghost", "pts_gap"] == list(findings.rows["check"])
     none = audit(snapshot(), ["ghost", "pts_gap"])
     assert (0, False, []) == (len(none), bool(none), list(none))
-    assert "kinds: 0; findings: none\nnot judged, or not wholly (1): pts_gap" == repr(none)
+    assert "nothing was found\nnot judged, or not wholly (1): pts_gap" == repr(none)
 
 
 def test_the_summary_is_one_screen() -> None:
@@ -700,3 +700,28 @@ def test_a_clock_says_how_far_it_is_off() -> None:
     assert told["server 4"].startswith("its clock is 8 s ahead of the one of Redis")
     assert told["Redis"].startswith("its clock is 6 s ahead of the clocks of all servers")
     assert told["Redis"].endswith("as 40 users with one session tell")
+
+
+def test_what_an_older_snapshot_does_not_say_is_skipped() -> None:
+    """One that was kept before these were told while reading is no all-clear."""
+    people = pd.DataFrame({"id": [1], "phone": ["masked:0"]}).astype({"phone": "str"})
+    world = snapshot(tables={"messages": BODIES, "users": people})
+    findings = audit(world, ["session_held_twice", "body_damaged", "phone_twice"])
+    assert [
+        "the snapshot does not say which sessions on two servers there are",
+        "the snapshot does not say which unreadable bodies there are",
+        "the snapshot does not say which phone twins there are",
+    ] == list(findings.rows["what"])
+    assert {"skipped"} == set(findings.rows["severity"])
+
+
+def test_a_server_whose_clock_is_off_on_a_real_redis() -> None:
+    """Reports of a clock that is 30 s behind are told as such, and none of them as a ghost."""
+    with imlib.connect("embedded://", "embedded://", scratch=True) as deployment:
+        now = int(deployment.redis.time()[0])
+        for user_id in range(1, 51):
+            server_id = 1 + user_id % 2
+            status = imlib.SessionStatus(user_id, 7, 8, server_id, 9, now - 30 * (server_id - 1))
+            deployment.online_status.set_online(status)
+        findings = deployment.snapshot(tables=[]).audit(["server_clock", "server_silent", "ghost"])
+    assert [("server_clock", "server 2")] == [(one.check, one.subject) for one in findings]

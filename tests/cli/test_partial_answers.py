@@ -281,7 +281,7 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (table_that_is_not_there, "audit --check orphan_participant", 2, "not in the snapshot: chats"),
     (one_table_granted, "audit --check pts_gap", 2, "not in the snapshot: message_boxes"),
     (no_database, "audit --check pts_gap", 2, "not in the snapshot: message_boxes"),
-    (no_database, "audit --check missing_index", 2, "does not say which indexes there are"),
+    (no_database, "audit --check missing_index", 2, "does not say which missing indexes there are"),
     (counter_of_no_row, "audit --check sequence_behind", 2, "not read, or not as integers"),
     (cut_short, "audit kept --check orphan_participant", 2, "cut short by the row limit: users"),
     (of_one_user, "audit kept --check pts_gap", 2, "only a part was asked for: message_boxes"),

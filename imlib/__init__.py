@@ -5,7 +5,7 @@ Start with ``imlib.connect()``. pandas loads only when it is first needed: impor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from imlib import constants
 from imlib.connection import (
@@ -81,7 +81,7 @@ __all__ = [
 ]
 __all__ += constants.__all__
 
-__version__: Final = "0.2.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

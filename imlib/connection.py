@@ -6,7 +6,7 @@ import atexit
 import os
 from contextlib import ExitStack
 from numbers import Integral
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT, ONLINE_TIMEOUT
 from imlib.deployment import Deployment
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _current: Deployment | None = None
 # In seconds: beyond it servers refuse a time to live, each from another number on.
-_LONGEST: Final = 2**31 - 1
+_LONGEST = 2**31 - 1
 
 
 def connect(

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from imlib.constants import MessageType
 from imlib.errors import InvalidValueError, shortened
@@ -62,24 +62,24 @@ class Body(NamedTuple):
         return MessageType._value2member_map_.get(number, stored)  # type: ignore[return-value]
 
 
-_HEAD: Final = ["out", "mentioned", "media_unread", "silent", "post", "id", "from_id", "to_id"]
-_MESSAGE: Final = dict(enumerate(_HEAD, 1)) | {
+_HEAD = ["out", "mentioned", "media_unread", "silent", "post", "id", "from_id", "to_id"]
+_MESSAGE = dict(enumerate(_HEAD, 1)) | {
     12: "date",
     13: "message",
     14: "media",
     16: "entities",
 }
 # Of another message's fields 9 to 11 nothing is known.
-_SERVICE: Final = _MESSAGE | {9: "reply_to_msg_id", 10: "date", 11: "action"}
-_WITH_LENGTH: Final = frozenset({8, 13, 14, 16})
-_NESTED: Final = frozenset({"to_id", "media", "entities", "action"})
+_SERVICE = _MESSAGE | {9: "reply_to_msg_id", 10: "date", 11: "action"}
+_WITH_LENGTH = frozenset({8, 13, 14, 16})
+_NESTED = frozenset({"to_id", "media", "entities", "action"})
 # What telegramd's bodies say of their row and box; the rest is what was sent.
-_ENVELOPE: Final = frozenset({*_HEAD, "date"})
+_ENVELOPE = frozenset({*_HEAD, "date"})
 # 1978. A date that a column damaged is less.
-_EARLIEST: Final = 1 << 28
+_EARLIEST = 1 << 28
 # Every date ends in one of these, and nobody types them.
-_CONTROL: Final = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]")
-_NO_MESSAGE: Final = (ValueError, LookupError, TypeError)
+_CONTROL = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]")
+_NO_MESSAGE = (ValueError, LookupError, TypeError)
 
 
 def encode_body(body: object) -> str:

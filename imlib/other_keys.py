@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from imlib.errors import AccessDeniedError
 from imlib.schema import SEQUENCE_KEY_PREFIX
@@ -14,13 +14,13 @@ from imlib.session_status import KEY_PREFIX
 if TYPE_CHECKING:
     from redis import Redis
 
-_KEYS: Final = 10_000
-_PAGE: Final = 1000
-_PAGES: Final = 100
-_KINDS: Final = 10
-_WRITERS: Final = {"user_online_keys#": "teamgram", "ONLINE:": "OpenIM"}
+_KEYS = 10_000
+_PAGE = 1000
+_PAGES = 100
+_KINDS = 10
+_WRITERS = {"user_online_keys#": "teamgram", "ONLINE:": "OpenIM"}
 """The presence keys of telegramd's heirs, by how they begin."""
-_KNOWN: Final = {
+_KNOWN = {
     start: f"{start}* (the presence of {writer}, which imlib cannot read)"
     for start, writer in _WRITERS.items()
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from imlib.constants import CHECK_ONLINE_TIMEOUT
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.patches import Patch
 
-STATES: Final = {
+STATES = {
     "online": ("#2B7BBA", ""),
     "stale": ("#F2B447", "////"),
     "expired": ("#E6E6E6", ".."),

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
-VARINT: Final = 0
-LENGTH: Final = 2
-_FIXED: Final = {1: 8, 5: 4}
-_LAST_NUMBER: Final = 2**29 - 1
+VARINT = 0
+LENGTH = 2
+_FIXED = {1: 8, 5: 4}
+_LAST_NUMBER = 2**29 - 1
 
 
 def read_fields(raw: bytes) -> Iterator[tuple[int, int, Any]]:

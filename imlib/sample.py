@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,7 +20,7 @@ from imlib.schema import PARTICIPANTS, create_all, tables
 from imlib.servers import redis_pipeline, sql
 from imlib.session_status import SessionStatus
 
-NOW: Final = 1_512_270_533
+NOW = 1_512_270_533
 """The instant at which the world is looked at, in Unix seconds."""
 
 _COMMANDS = {"hash": "HSET", "list": "RPUSH", "string": "SET"}
@@ -53,7 +53,7 @@ def _read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-PLANTED: Final = tuple(Planted(**row) for row in _read(folder() / "planted.csv"))
+PLANTED = tuple(Planted(**row) for row in _read(folder() / "planted.csv"))
 """All faults of the sample world; key and field name an entry of a hash."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -121,7 +121,7 @@ _COLUMN = re.compile(
     (?P<null>\ null)?""",
     re.VERBOSE,
 )
-SEQUENCE_KEY_PREFIX: Final = "seq_updates_ngen_"
+SEQUENCE_KEY_PREFIX = "seq_updates_ngen_"
 """What the Redis mirror of a sequence begins with; its name follows."""
 _REFERS = (
     (r"(.*_)?user_id", "users.id"),
@@ -232,15 +232,15 @@ def _define(into: sa.MetaData) -> None:
         )
 
 
-metadata: Final = sa.MetaData(
+metadata = sa.MetaData(
     naming_convention={kind: f"{kind}_%(table_name)s_%(column_0_N_name)s" for kind in ("ix", "uq")}
 )
 """The 20 tables as SQLAlchemy knows them; `tables` has them by name."""
 _define(metadata)
-tables: Final = metadata.tables
+tables = metadata.tables
 """The 20 tables by name; ``tables["users"].comment`` says in a line what one is for."""
 
-PARTICIPANTS: Final = {
+PARTICIPANTS = {
     "chat_users": tables["chat_users"],
     "chat_participants": tables["chat_users"].to_metadata(sa.MetaData(), name="chat_participants"),
 }

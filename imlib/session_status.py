@@ -26,16 +26,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import repeat
-from typing import Final, Self
+from typing import Self
 
 from imlib.errors import CodecError, InvalidValueError, shortened
 
-KEY_PREFIX: Final = "online_"
+KEY_PREFIX = "online_"
 """The start of a user's Redis key; the user id follows."""
 
-_INT32: Final = (-(2**31), 2**31 - 1)
-_INT64: Final = (-(2**63), 2**63 - 1)
-WIDTHS: Final = {
+_INT32 = (-(2**31), 2**31 - 1)
+_INT64 = (-(2**63), 2**63 - 1)
+WIDTHS = {
     "user_id": _INT32,
     "auth_key_id": _INT64,
     "session_id": _INT64,
@@ -44,8 +44,8 @@ WIDTHS: Final = {
     "now": _INT64,
 }
 """The least and the greatest value of each attribute of a session."""
-FIELD_PARTS: Final = ("auth_key_id", "session_id")
-PARTS: Final = (*FIELD_PARTS, "server_id", "netlib_session_id", "now")
+FIELD_PARTS = ("auth_key_id", "session_id")
+PARTS = (*FIELD_PARTS, "server_id", "netlib_session_id", "now")
 """All that an entry holds, in the order of `SessionStatus`; only the user id is in the key."""
 
 
@@ -84,7 +84,7 @@ class Layout(StrEnum):
         return ("server_id", "now", "layer")
 
 
-WRITTEN: Final = (Layout.DOCUMENTED, Layout.DEPLOYED)
+WRITTEN = (Layout.DOCUMENTED, Layout.DEPLOYED)
 """The layouts that can be written."""
 
 
@@ -364,7 +364,7 @@ def _pattern(parts: tuple[str, ...], separator: str) -> str:
     return separator.join(f"(?P<{part}>{_NUMBER})" for part in parts)
 
 
-PATTERNS: Final = {
+PATTERNS = {
     layout: (
         _pattern(FIELD_PARTS, layout.separator),
         _pattern(layout.value_parts, layout.separator),
@@ -378,7 +378,7 @@ PATTERNS: Final = {
     )
 }
 """The shape of a hash field and of a hash value in each layout, with a named group per part."""
-_NO_PARTS: Final = dict.fromkeys(PARTS, 0)
+_NO_PARTS = dict.fromkeys(PARTS, 0)
 _ENTRIES = [re.compile(f"^{' '.join(both)}$", re.MULTILINE) for both in PATTERNS.values()]
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -22,10 +22,10 @@ from imlib.snapshot.snapshot import Snapshot
 if TYPE_CHECKING:
     from imlib.context import Context
 
-PART_S: Final = 60
+PART_S = 60
 """How many seconds of a history are a part."""
-_PART: Final = "part-{:05d}.parquet"
-_COLUMNS: Final = {
+_PART = "part-{:05d}.parquet"
+_COLUMNS = {
     "seen_at": "datetime64[us, UTC]",
     "change": "str",
     "user_id": "Int32",

@@ -7,13 +7,13 @@ nothing. So a column that it doesn't name can be absent, and its rows are never 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-ENOUGH: Final = 20
+ENOUGH = 20
 """The fewest users that tell a server's clock, and the fewest findings that may be one."""
 
 
-KEPT: Final = """
+KEPT = """
 (EXISTS (FROM participants WHERE state <> 0) OR (
     SELECT coalesce(bool_and(message_box_type = 1), false)
     FROM message_boxes WHERE peer_type = 3 AND sender_user_id = user_id))

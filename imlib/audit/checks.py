@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from imlib.audit.check import Check
 from imlib.audit.messages import DIALOGS, MESSAGES, NUMBERS
 from imlib.audit.people import PEOPLE
 from imlib.audit.presence import PRESENCE
 
-CHECKS: Final[dict[str, Check]] = {
+CHECKS: dict[str, Check] = {
     one.name: one for one in (*PRESENCE, *NUMBERS, *DIALOGS, *MESSAGES, *PEOPLE)
 }
 """Every check by name, in the order in which they run."""

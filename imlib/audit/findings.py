@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from unicodedata import east_asian_width
 
 import pandas as pd
 
 from imlib.errors import printable
 
-SKIPPED: Final = "skipped"
-SEVERITIES: Final = {"error": "31", "warning": "33", "info": "36"}
+SKIPPED = "skipped"
+SEVERITIES = {"error": "31", "warning": "33", "info": "36"}
 """The worst first, each with the number of its colour in a terminal."""
-WIDTH: Final = 100
-_LINES: Final = 40
-_SAMPLES: Final = 3
+WIDTH = 100
+_LINES = 40
+_SAMPLES = 3
 
 
 class Finding(NamedTuple):

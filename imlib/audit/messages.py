@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from imlib.audit.check import KEPT, check
 
-_BOXES: Final = "SELECT * FROM message_boxes WHERE user_id = {user_id}"
-_BOX: Final = f"{_BOXES} AND message_id = {{message_id}}"
-_MESSAGE: Final = "SELECT * FROM messages WHERE id = {message_id}"
-_SEQUENCE: Final = "SELECT * FROM sequences WHERE name = '{quoted}'"
+_BOXES = "SELECT * FROM message_boxes WHERE user_id = {user_id}"
+_BOX = f"{_BOXES} AND message_id = {{message_id}}"
+_MESSAGE = "SELECT * FROM messages WHERE id = {message_id}"
+_SEQUENCE = "SELECT * FROM sequences WHERE name = '{quoted}'"
 # A user's pts is the sequence that is named by the user's id.
-_USER: Final = "TRY_CAST(name AS INTEGER) AS user_id"
-_LAST: Final = "(SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL)"
-_DIALOG: Final = " WHERE user_id = {user_id} AND peer_type = {peer_type} AND peer_id = {peer_id}"
+_USER = "TRY_CAST(name AS INTEGER) AS user_id"
+_LAST = "(SELECT user_id, max(pts) AS last FROM message_boxes GROUP BY ALL)"
+_DIALOG = " WHERE user_id = {user_id} AND peer_type = {peer_type} AND peer_id = {peer_id}"
 
-NUMBERS: Final = (
+NUMBERS = (
     check(
         "pts_gap",
         "error",
@@ -145,7 +143,7 @@ NUMBERS: Final = (
 
 # For every dialog what its boxes say, by imlib's counting and by the deployed one, which counts all
 # boxes and never lowers it; and by which of them this database counts.
-_COUNTED: Final = """
+_COUNTED = """
 WITH counted AS (
     SELECT d.*, coalesce(max(message_id), 0) AS newest, count(message_id) AS boxes,
         count(*) FILTER (sender_user_id <> user_id AND message_id > read_inbox_max_id) AS unread
@@ -159,12 +157,12 @@ WITH counted AS (
     FROM counted WHERE boxes > 0
 )
 """
-_DIALOG_NEEDS: Final = {
+_DIALOG_NEEDS = {
     "user_dialogs": "user_id peer_type peer_id top_message unread_count read_inbox_max_id",
     "message_boxes": "user_id sender_user_id peer_type peer_id message_id",
 }
 
-DIALOGS: Final = (
+DIALOGS = (
     check(
         "dialog_counting",
         "info",
@@ -240,7 +238,7 @@ DIALOGS: Final = (
     ),
 )
 
-MESSAGES: Final = (
+MESSAGES = (
     check(
         "orphan_box",
         "error",

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from imlib.audit.check import KEPT, check
 
-_PARTICIPANT: Final = (
-    "SELECT * FROM {participants} WHERE chat_id = {chat_id} AND user_id = {user_id}"
-)
-_USERS: Final = "SELECT * FROM users WHERE id IN ({user_ids})"
-_CHAT: Final = "SELECT * FROM {participants} WHERE chat_id = {chat_id}"
+_PARTICIPANT = "SELECT * FROM {participants} WHERE chat_id = {chat_id} AND user_id = {user_id}"
+_USERS = "SELECT * FROM users WHERE id IN ({user_ids})"
+_CHAT = "SELECT * FROM {participants} WHERE chat_id = {chat_id}"
 
-PEOPLE: Final = (
+PEOPLE = (
     check(
         "orphan_participant",
         "error",

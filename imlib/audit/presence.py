@@ -6,11 +6,9 @@ session both began with the same report: so they tell how far the server's clock
 
 from __future__ import annotations
 
-from typing import Final
-
 from imlib.audit.check import ENOUGH, check
 
-SERVERS: Final = """
+SERVERS = """
 CREATE TEMP TABLE servers AS
 WITH keys AS (
     SELECT any_value(server_id) AS server_id, min(age_s) AS age_s, any_value(key_ttl_s) AS ttl,
@@ -53,12 +51,12 @@ FROM held_sessions LEFT JOIN clock USING (server_id), facts LEFT JOIN fleet ON t
 WHERE now < 100_000_000_000 GROUP BY server_id
 """.replace("{enough}", str(ENOUGH))
 """What is known of each server: its lease, and how far its clock is behind Redis's."""
-MACROS: Final = (
+MACROS = (
     """CREATE TEMP MACRO round_lease(s) AS if(ceil(s / 5) * 5 - s < 2, ceil(s / 5) * 5, ceil(s))""",
     """CREATE TEMP MACRO counts_for(s) AS
     (SELECT if(s = lease_s, check_s, s + greatest(2, s // 6)) FROM facts)""",
 )
-JUDGED: Final = """
+JUDGED = """
 CREATE TEMP VIEW judged_sessions AS
 SELECT held_sessions.* REPLACE (age_s - coalesce(wrong_s, 0) AS age_s), counts_s,
     age_s - coalesce(wrong_s, 0) < coalesce(counts_s, check_s) AS counts,
@@ -68,12 +66,12 @@ FROM held_sessions LEFT JOIN servers USING (server_id), facts
 """
 """Sessions by the corrected time of their servers."""
 
-_ENTRIES: Final = "SELECT * FROM sessions WHERE user_id = {user_id}"
-_ENTRY: Final = f"{_ENTRIES} AND auth_key_id = {{auth_key_id}} AND session_id = {{session_id}}"
-_SERVER: Final = "SELECT * FROM sessions WHERE server_id = {server_id}"
-_CLOCKS: Final = "SELECT server_id, min(age_s), max(key_ttl_s) FROM sessions GROUP BY ALL"
+_ENTRIES = "SELECT * FROM sessions WHERE user_id = {user_id}"
+_ENTRY = f"{_ENTRIES} AND auth_key_id = {{auth_key_id}} AND session_id = {{session_id}}"
+_SERVER = "SELECT * FROM sessions WHERE server_id = {server_id}"
+_CLOCKS = "SELECT server_id, min(age_s), max(key_ttl_s) FROM sessions GROUP BY ALL"
 
-PRESENCE: Final = (
+PRESENCE = (
     check(
         "server_clock",
         "error",

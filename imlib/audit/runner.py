@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -27,10 +27,10 @@ from imlib.errors import InvalidValueError
 if TYPE_CHECKING:
     from imlib.snapshot.snapshot import Snapshot
 
-LIMIT: Final = 1_000
-_SAMPLES: Final = 3
-_REDIS: Final = ("sessions", "sequences", "malformed")
-_OTHERS: Final = (*_REDIS, "facts")
+LIMIT = 1_000
+_SAMPLES = 3
+_REDIS = ("sessions", "sequences", "malformed")
+_OTHERS = (*_REDIS, "facts")
 """What a check may need beside the database's tables."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import imlib
 from imlib.cli.output import (
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-_ROWS: Final = 20
-_MOST: Final = 100_000
-_FIRST: Final = (
+_ROWS = 20
+_MOST = 100_000
+_FIRST = (
     *("users", "sessions", "malformed", "devices", "auth_users", "auths", "user_dialogs"),
     *("message_boxes", "chats", "chat_users", "chat_participants", "user_contacts", "sequences"),
 )
-_OWN: Final = ("message_boxes", "user_dialogs")
+_OWN = ("message_boxes", "user_dialogs")
 """Tables whose rows name other users as well: of these only a user's own are shown."""
 _Frames = dict[str, list[dict[Any, Any]]]
 """Rows of each frame, ready to be shown."""

@@ -6,7 +6,7 @@ import argparse
 import select
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from imlib.cli.output import YES, add_sample, complain, connected, moment, say, to_user_id
 from imlib.errors import ConfigurationError
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from imlib.watch import Look
 
-_SERVERS: Final = 10
-_EVERY_S: Final = 5
+_SERVERS = 10
+_EVERY_S = 5
 
 
 def add_watch(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import imlib
 from imlib.cli.output import (
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from imlib.presence import Malformed
 
-_LOOKED_AT: Final = 10_000
+_LOOKED_AT = 10_000
 """Presence keys by which servers are judged."""
-_CAUSES: Final = ("server_clock", "server_silent", "now_in_milliseconds")
+_CAUSES = ("server_clock", "server_silent", "now_in_milliseconds")
 """The audit's checks of servers."""
-_DEVICE: Final = ("user_id", "device_model", "app_name", "app_version", "country")
-_WIDE: Final = ("auth_key_id", "session_id", "netlib_session_id", "now")
-_COLUMNS: Final = (
+_DEVICE = ("user_id", "device_model", "app_name", "app_version", "country")
+_WIDE = ("auth_key_id", "session_id", "netlib_session_id", "now")
+_COLUMNS = (
     *WIDTHS,
     *("layout", "online", "age_s", "key_ttl_s", "expires_at"),
     *("device", "app", "country", "server_healthy", "server_says", "why_not"),

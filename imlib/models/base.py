@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar, Final, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, sqlite
@@ -21,12 +21,12 @@ from imlib.schema_check import is_zero_dated
 from imlib.servers import sql
 from imlib.validation import check_int
 
-AFTER_COMMIT: Final = "imlib_after_commit"
+AFTER_COMMIT = "imlib_after_commit"
 """The execution option that holds what to call after one of imlib's own transactions commits."""
-STEERED: Final = "imlib_steered"
+STEERED = "imlib_steered"
 """The execution option of a transaction that a caller steers, and may roll back in part."""
 
-BESIDE: Final = (
+BESIDE = (
     "telegramd made these tables (created_at is a zero date by default). While it writes messages, "
     "chats or sequences as well, numbers are handed out twice (it counts in Redis alone), it drops "
     "messages (their bodies are JSON of imlib's) and misses participants (it looks at one table, "

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 TEXT, BYTES = pa.large_string(), pa.large_binary()
 NAIVE, INSTANT = pa.timestamp("us"), pa.timestamp("us", tz="UTC")
-_NUMBERS: Final = "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64"
-NUMBERS: Final[dict[pa.DataType, Any]] = dict(
+_NUMBERS = "Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Float32 Float64"
+NUMBERS: dict[pa.DataType, Any] = dict(
     zip(
         map(pa.type_for_alias, _NUMBERS.lower().split()),
         map(pd.api.types.pandas_dtype, _NUMBERS.split()),
@@ -108,7 +108,7 @@ class Problem(NamedTuple):
     carrier: Carrier = Carrier.DECLARED
 
 
-ZERO_DATE: Final = Problem("holds zero dates, which are NaT here as NULL is")
+ZERO_DATE = Problem("holds zero dates, which are NaT here as NULL is")
 """Both mean never. In a NOT NULL column every NaT is a zero date, and no remark is needed."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -135,7 +135,7 @@ def _incomparable(
     return ""
 
 
-MASKED: Final = "masked, and not under one key"
+MASKED = "masked, and not under one key"
 
 
 def _hidden(later: Snapshot, earlier: Snapshot, name: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import pandas as pd
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 from imlib.errors import FallbackWarning, SnapshotError, shortened
 from imlib.snapshot.info import SnapshotInfo, misfit
 
-FORMAT: Final = 1
-_KEY: Final = b"imlib"
-_FIRST: Final = "sessions.parquet"
-_LONGEST_NAME: Final = 100
+FORMAT = 1
+_KEY = b"imlib"
+_FIRST = "sessions.parquet"
+_LONGEST_NAME = 100
 """A table's name may have 64 characters, each quoted in up to 12; a file's name at most 255."""
-_LONGEST_LINE: Final = 300
-_NO_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
+_LONGEST_LINE = 300
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM}
 
 
 def check_new(folder: str | os.PathLike[str]) -> Path:

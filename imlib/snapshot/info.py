@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from types import UnionType
-from typing import Any, Final, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from imlib.errors import shortened
 
-_NEEDED: Final = {
+_NEEDED = {
     "SnapshotInfo": {"tables", "where"},
     "TableFacts": {"truncated", "filtered", "primary_key", "masked"},
 }

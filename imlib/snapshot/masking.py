@@ -6,7 +6,6 @@ import hashlib
 import re
 import secrets
 from collections.abc import Collection, Sequence
-from typing import Final
 
 import pyarrow as pa
 
@@ -14,7 +13,7 @@ from imlib.errors import InvalidValueError
 from imlib.snapshot.description import NAIVE, Carrier, Field
 
 # Text in the 20 tables that is no secret, and not a person's own words, number or address.
-_SAFE: Final = frozenset(
+_SAFE = frozenset(
     f"{table}.{column}"
     for table, columns in {
         "apps": "title short_name",
@@ -28,23 +27,23 @@ _SAFE: Final = frozenset(
     for column in columns.split()
 )
 # Secret or personal whatever their type, in any table: a view has its table's names for columns.
-_SECRET: Final = re.compile(
+_SECRET = re.compile(
     r"body|content|(.*_)?(access_hash|transaction_hash|salt|code|pin|ip|phone|phone_number"
     r"|recovery_mail|message_data)"
     r"|(.*_)?(password|passwd|passcode|passphrase|pwd|secret|token|otp|ssn)s?\d*(_.*)?"
     r"|.*(api_?key|authkey|private_?key).*"
 )
 # These say something about a secret, and not which.
-_ABOUT_SECRETS: Final = re.compile(r".*_(type|at|count)|(is|has)_.*")
-_WORD_BEGINS: Final = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_ABOUT_SECRETS = re.compile(r".*_(type|at|count)|(is|has)_.*")
+_WORD_BEGINS = re.compile(r"(?<=[a-z\d])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # Columns that join: those of one group have equal tokens for equal values.
-_GROUPS: Final = {
+_GROUPS = {
     "auth keys": re.compile(r".*\.(auth_id|auth_key_id)"),
     "users": re.compile(r"users\.id|.*[._]user_id"),
 }
-_TOKEN_BYTES: Final = 10
-_SHORTEST_KEY: Final = 16
-PREFIX: Final = "masked:"
+_TOKEN_BYTES = 10
+_SHORTEST_KEY = 16
+PREFIX = "masked:"
 
 
 class Masking:

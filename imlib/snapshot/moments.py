@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imlib.snapshot.description import INSTANT, NAIVE, ZERO_DATE, Field, Problem
 
-_ZERO_DATE: Final = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
-_OFFSET: Final = r"(\d:\d\d(?::\d\d(?:\.\d+)?)?) *([+-]\d\d(?::?\d\d)?|Z)$"
+_ZERO_DATE = r"^0000-00-00([ T]00:00:00(\.0*)?)?$"
+_OFFSET = r"(\d:\d\d(?::\d\d(?:\.\d+)?)?) *([+-]\d\d(?::?\d\d)?|Z)$"
 
 
 def moments(text: pa.Array, field: Field, problems: dict[str, Problem]) -> pa.Array:

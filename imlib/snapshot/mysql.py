@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -19,21 +19,21 @@ from imlib.snapshot.mysql_arrow import mysql_arrays, mysql_fields
 from imlib.snapshot.mysql_protocol import BinaryCursor
 from imlib.snapshot.mysql_text import TextCursor, text_arrays
 
-_VALUE_BYTES: Final = 48
+_VALUE_BYTES = 48
 """Twice what a 64-bit number takes in a list: half a packet is for the rest of a statement."""
 # Shutdown, killed query, killed connection, idle too long: the whole reading was ended on purpose.
-_ENDED: Final = frozenset({0, 1053, 1317, 1927, 4031})
-_TOO_MANY_PREPARED: Final = 1461
-_CASTS: Final[dict[Carrier, Any]] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
-_TABLES: Final = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES
+_ENDED = frozenset({0, 1053, 1317, 1927, 4031})
+_TOO_MANY_PREPARED = 1461
+_CASTS: dict[Carrier, Any] = {Carrier.TEXT: sa.CHAR, Carrier.BYTES: sa.LargeBinary}
+_TABLES = """SELECT TABLE_NAME, TABLE_TYPE, ENGINE, TABLE_ROWS FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = DATABASE()"""
-_COLUMNS: Final = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
+_COLUMNS = """SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
 WHERE TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION"""
-_INDEXES: Final = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX
+_INDEXES = """SELECT TABLE_NAME, COLUMN_NAME, INDEX_NAME = 'PRIMARY', SEQ_IN_INDEX
 FROM information_schema.STATISTICS
 WHERE TABLE_SCHEMA = DATABASE() AND INDEX_TYPE IN ('BTREE', 'HASH') ORDER BY SEQ_IN_INDEX"""
 # These two views show a user's own rights to that user.
-_RIGHTS: Final = """SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES
+_RIGHTS = """SELECT PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES
 UNION SELECT PRIVILEGE_TYPE FROM information_schema.SCHEMA_PRIVILEGES
 WHERE DATABASE() LIKE TABLE_SCHEMA"""
 

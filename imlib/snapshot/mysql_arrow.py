@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,7 @@ from imlib.snapshot.description import (
 )
 from imlib.snapshot.mysql_protocol import Rows
 
-_WIDTHS: Final = {
+_WIDTHS = {
     FIELD_TYPE.TINY: 1,
     FIELD_TYPE.SHORT: 2,
     FIELD_TYPE.YEAR: 2,
@@ -41,7 +41,7 @@ _WIDTHS: Final = {
     FIELD_TYPE.LONG: 4,
     FIELD_TYPE.LONGLONG: 8,
 }
-_OTHERS: Final = {
+_OTHERS = {
     FIELD_TYPE.FLOAT: pa.float32(),
     FIELD_TYPE.DOUBLE: pa.float64(),
     FIELD_TYPE.DATE: NAIVE,
@@ -51,15 +51,15 @@ _OTHERS: Final = {
     # It is text, although the server calls its character set binary.
     FIELD_TYPE.JSON: TEXT,
 }
-_BINARY_CHARSET: Final = 63
+_BINARY_CHARSET = 63
 """The collation's number that tells a BLOB from a TEXT, which have the same type code."""
-_HEADER_BYTES: Final = 1
-_NULL_BITMAP_OFFSET: Final = 2
+_HEADER_BYTES = 1
+_NULL_BITMAP_OFFSET = 2
 """A row's bitmap begins with two bits that belong to no column."""
-_LONGEST_SHORT: Final = 250
+_LONGEST_SHORT = 250
 """A length up to this is one byte. Before a greater one is a byte that tells its width."""
-_LENGTH_BYTES: Final = {252: 2, 253: 3, 254: 8}
-_GATHERED_BYTES: Final = 64
+_LENGTH_BYTES = {252: 2, 253: 3, 254: 8}
+_GATHERED_BYTES = 64
 """Up to this mean length values are copied by an index per byte, beyond by a slice per value."""
 
 

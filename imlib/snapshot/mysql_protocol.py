@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,13 @@ from pymysql.constants import COMMAND, CR
 from pymysql.cursors import Cursor
 from pymysql.protocol import FieldDescriptorPacket
 
-PADDING: Final = 16
+PADDING = 16
 """Zero bytes after the last row: a decoder may read this far beyond a value's first byte."""
 
-_BATCH_BYTES: Final = 2 << 20
-_RECEIVE_BYTES: Final = 1 << 20
-_HEADER_BYTES: Final = 4
-_CONTINUED: Final = 0xFFFFFF
+_BATCH_BYTES = 2 << 20
+_RECEIVE_BYTES = 1 << 20
+_HEADER_BYTES = 4
+_CONTINUED = 0xFFFFFF
 _END, _ERROR = 0xFE, 0xFF
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pymysql.cursors import SSCursor
 from imlib.snapshot.description import BYTES, TEXT, Carrier, Field, Problem
 from imlib.snapshot.moments import moments
 
-_BATCH_ROWS: Final = 20_000
+_BATCH_ROWS = 20_000
 
 
 class TextCursor(SSCursor):

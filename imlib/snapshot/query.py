@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
@@ -33,14 +33,14 @@ def _half_of_memory() -> int:
     return most // 2
 
 
-LIMIT_BYTES: Final = _half_of_memory()
+LIMIT_BYTES = _half_of_memory()
 """The memory that a query may take while it runs, and that its result may take."""
-_GRACE_S: Final = 2.0
+_GRACE_S = 2.0
 """How long an interrupted query is waited for. One long step of DuckDB's cannot be interrupted."""
-_STEP_S: Final = 0.05
+_STEP_S = 0.05
 
 # In this order: the last line makes the others final.
-_LOCKS: Final = (
+_LOCKS = (
     # The hour of an instant is the same on every machine.
     "SET TimeZone = 'UTC'",
     # Nothing is written to disk. Without external access it could not be set any more.
@@ -55,8 +55,8 @@ _LOCKS: Final = (
     "SET memory_limit = '{limit}B'",
     "SET lock_configuration = true",
 )
-_DAY_US: Final = 86_400_000_000
-_NULLABLE: Final = {
+_DAY_US = 86_400_000_000
+_NULLABLE = {
     **{arrow: dtype for arrow, dtype in NUMBERS.items() if pa.types.is_integer(arrow)},
     pa.bool_(): pd.BooleanDtype(),
 }

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.sql import visitors
@@ -17,7 +17,7 @@ from imlib.snapshot.description import TableDescription
 
 Where = str | tuple[str, Mapping[str, Any]] | sa.ColumnElement[bool]
 
-_SCANNED_ROWS: Final = 2_000_000
+_SCANNED_ROWS = 2_000_000
 """From about so many rows on, a table is not searched by a column without an index."""
 
 
@@ -29,13 +29,13 @@ class Link(NamedTuple):
     user_column: str
 
 
-_AUTH_KEYS: Final = Link("auth_users", "auth_id", "user_id")
-_MESSAGES: Final = Link("message_boxes", "message_id", "user_id")
-_CHATS: Final = Link("chat_users", "chat_id", "user_id")
-_PHONES: Final = Link("users", "phone", "id")
-LINKS: Final = (_AUTH_KEYS, _MESSAGES, _CHATS, _PHONES)
+_AUTH_KEYS = Link("auth_users", "auth_id", "user_id")
+_MESSAGES = Link("message_boxes", "message_id", "user_id")
+_CHATS = Link("chat_users", "chat_id", "user_id")
+_PHONES = Link("users", "phone", "id")
+LINKS = (_AUTH_KEYS, _MESSAGES, _CHATS, _PHONES)
 """What leads from users to rows that don't name a user: the users' keys, ids and phones."""
-_LED_TO: Final = {
+_LED_TO = {
     "auth_id": _AUTH_KEYS,
     "auth_key_id": _AUTH_KEYS,
     "messages.id": _MESSAGES,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from operator import methodcaller
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,9 @@ from imlib.presence import BATCH_KEYS, Batch, Malformed, malformed_in, scan_batc
 from imlib.session_columns import SessionColumns, decode_columns
 from imlib.session_status import PARTS, Layout
 
-MALFORMED_KEPT: Final = 10_000
+MALFORMED_KEPT = 10_000
 """The most rows of `malformed`; those beyond are counted."""
-_KEPT_BYTES: Final = 1024
+_KEPT_BYTES = 1024
 # Beyond the year 9999 Python has no datetime that pandas could print.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 
@@ -134,7 +134,7 @@ def _cut(bad: Malformed) -> Malformed:
     return replace(bad, reason=reason, **kept)
 
 
-_TYPES: Final = {
+_TYPES = {
     "user_id": "int32",
     **dict.fromkeys(PARTS, "int64"),
     "server_id": "int32",

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from imlib.audit import Findings
 
-_SHAPES: Final = {
+_SHAPES = {
     "sessions": (
         "user_id auth_key_id session_id server_id netlib_session_id now reported_at age_s online "
         "layout key_ttl_s",

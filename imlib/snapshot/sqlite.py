@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import repeat
 from operator import methodcaller
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -31,14 +31,14 @@ from imlib.snapshot.description import (
 )
 from imlib.snapshot.moments import moments
 
-_BATCH_ROWS: Final = 20_000
-_ODD_NAME: Final = "its name is no UTF-8"
+_BATCH_ROWS = 20_000
+_ODD_NAME = "its name is no UTF-8"
 # The kind of a table is empty.
-_TABLES: Final = r"""SELECT name, replace(type, 'table', '') FROM sqlite_master
+_TABLES = r"""SELECT name, replace(type, 'table', '') FROM sqlite_master
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"""
-_COLUMNS: Final = """SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)
+_COLUMNS = """SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)
 WHERE hidden <> 1"""
-_DECLARED: Final = (
+_DECLARED = (
     (r"INT|BOOL|BIT|YEAR", pa.int64()),
     (r"TIMESTAMP", INSTANT),
     (r"^DATE", NAIVE),

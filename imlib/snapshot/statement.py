@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from imlib.errors import InvalidValueError
 from imlib.snapshot.masking import PREFIX, token_group
@@ -17,14 +17,14 @@ Node = dict[str, Any]
 """A part of a statement as DuckDB's own parser serialises it, in lower case."""
 
 # Functions in FROM that read no table. Others may name one in a text.
-_READS_NOTHING: Final = {"range", "generate_series", "unnest"}
+_READS_NOTHING = {"range", "generate_series", "unnest"}
 # Operators and functions that compare; LIKE and its kin have a ~ in their names.
-_COMPARES: Final = re.compile(
+_COMPARES = re.compile(
     r"compare_.*|!?~.*|\^@|.*like_escape|regexp_.*match.*|prefix|suffix|contains|.*s_with"
 )
-_TOKEN: Final = re.compile(PREFIX)
+_TOKEN = re.compile(PREFIX)
 # What these give is no value of a column's.
-_TELLS_NOTHING: Final = re.compile(r"subquery|case_expr|operator_is_.*|.*count.*")
+_TELLS_NOTHING = re.compile(r"subquery|case_expr|operator_is_.*|.*count.*")
 
 
 class Statement:

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -53,7 +53,7 @@ Progress = Callable[[str, int], object]
 
 # OverflowError: sqlite3 refuses to bind an integer beyond 64 bits. The last two: a value or a name
 # that cannot be what it claims to be.
-_DRIVER_ERRORS: Final = (
+_DRIVER_ERRORS = (
     sa.exc.SQLAlchemyError,
     MySQLError,
     sqlite3.Error,
@@ -61,9 +61,9 @@ _DRIVER_ERRORS: Final = (
     UnicodeError,
     pa.ArrowException,
 )
-_BODIES_KEPT: Final = 1_000
-_SAMPLES: Final = 3
-_JUDGED_BY: Final = ("id", "sender_user_id")
+_BODIES_KEPT = 1_000
+_SAMPLES = 3
+_JUDGED_BY = ("id", "sender_user_id")
 
 
 class TablesRead(NamedTuple):

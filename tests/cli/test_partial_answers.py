@@ -232,6 +232,7 @@ def kept_without_mysql(world: World) -> None:
 STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (redis_gone, "servers", 2, r"redis +cannot be told: Redis at .*(\n.*)*database +MariaDB 1\d\."),
     (redis_gone, "who 1", 2, "cannot be reached"),
+    (redis_gone, "user 1", 2, "nothing of this user was found"),
     (redis_gone, "snapshot", 2, "cannot be reached"),
     (redis_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: sessions: Redis at .* be reached"),
     (
@@ -243,6 +244,7 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (redis_gone, "audit --check orphan_session", 2, "skipped orphan_session: sessions: Redis"),
     (redis_gone, "audit --check sequence_ahead", 2, "skipped sequence_ahead: sequences: Redis"),
     (mysql_gone, "servers", 2, r"redis +(Redis|Valkey) .*(\n.*)*database +cannot be told: mysql"),
+    (mysql_gone, "user 9", 2, "nothing of this user was found"),
     (mysql_gone, "snapshot", 2, "Can't connect to MySQL server"),
     (mysql_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: mysql.*Can't connect"),
     (mysql_gone, "audit", 1, r"skipped pts_gap, .*: not in the snapshot: .* \(mysql.* connect"),

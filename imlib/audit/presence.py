@@ -24,11 +24,11 @@ WITH keys AS (
         FROM keys WINDOW server AS (PARTITION BY server_id)) AS halved, facts
     WHERE ttl <= greatest(3 * half, lease_s)
 ), fleet AS (
-    -- Of many keys the longest is close to the lease, whatever their servers' clocks are.
+    -- What age and time to live add up to, unless a clock that is far off adds to it.
     SELECT coalesce(quantile_cont(age_s + ttl, 0.1) FILTER (ttl > lease_s + 0.5),
             quantile_cont(age_s + ttl, 0.1)) - 1 AS total, max(ttl) AS most,
-        round_lease(if(total BETWEEN most AND most * (1 + least(0.25, 5 / count(*))), total,
-            most)) AS common FROM usual, facts
+        round_lease(if(total BETWEEN most AND 1.4 * most, total, most)) AS common
+    FROM usual, facts
     HAVING (count(*) >= 5
             AND count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*))
         OR (greatest(total, most) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})

@@ -171,7 +171,7 @@ PRESENCE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         "server_clock",
         snapshot([*_spread(1), *_spread(2), *off(_spread(3, lease=60), 30)]),
         ["server 3"],
-        snapshot([*_spread(1), *_spread(2), *_spread(3, lease=60)]),
+        snapshot(fleet(1, 2, users=90, age=8, lease=60)),
     ),
     (
         "lease_length",

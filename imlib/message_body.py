@@ -218,8 +218,9 @@ def _is_damaged(raw: bytes, sender_user_id: int) -> bool:
     while left > 127:
         mark, left = mark + bytes([left & 127 | 128]), left >> 7
     mark += bytes([left])
-    # A question mark for each byte that is no UTF-8.
-    return mark.decode(errors="surrogateescape").encode(errors="replace") in raw
+    # A question mark for each byte that is no UTF-8, or of a character of four bytes.
+    text = re.sub("[^\\0-\uffff]", "????", mark.decode(errors="surrogateescape"))
+    return text.encode(errors="replace") in raw
 
 
 def _is_utf8(raw: bytes) -> bool:

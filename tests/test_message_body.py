@@ -65,6 +65,13 @@ def test_what_a_column_damaged(vector: dict[str, Any]) -> None:
     assert [(0, True)] == list(judge([raw.decode()], [vector["sender_user_id"]]))
 
 
+def test_a_damaged_number_of_the_sender() -> None:
+    """A sender's number, too, can hold what looks like a character of four bytes."""
+    for sender, left in ((895619440, b"8????\x03"), (300, b"8?\x02"), (5, b"8\x05")):
+        body = decode_body(left + b"`????\x05j\x02hi", sender)
+        assert str(body.problem).startswith("damaged by the column")
+
+
 @each("unreadable")
 def test_what_cannot_be_read(vector: dict[str, Any]) -> None:
     """What is in none of the forms stays bytes, with a reason."""

@@ -16,13 +16,20 @@ WITH keys AS (
     FROM held_sessions, facts
     WHERE live AND now < 100_000_000_000 GROUP BY user_id HAVING ttl IS NOT NULL
 ), usual AS (
-    SELECT keys.* FROM keys, (SELECT median(ttl) AS half FROM keys) WHERE ttl <= 3 * half
+    -- Of a fleet with two leases each server has its own half.
+    SELECT halved.* FROM (SELECT *, if(count(*) OVER server >= {enough},
+            median(ttl) OVER server, median(ttl) OVER ()) AS half
+        FROM keys WINDOW server AS (PARTITION BY server_id)) AS halved, facts
+    WHERE ttl <= greatest(3 * half, lease_s)
 ), fleet AS (
-    SELECT quantile_cont(age_s + ttl, 0.1) - 1 AS total,
-        round_lease(greatest(max(ttl), least(total, 1.25 * max(ttl)))) AS common FROM usual, facts
+    -- What age and time to live add up to, unless a clock that is far off adds to it.
+    SELECT coalesce(quantile_cont(age_s + ttl, 0.1) FILTER (ttl > lease_s + 0.5),
+            quantile_cont(age_s + ttl, 0.1)) - 1 AS total, max(ttl) AS most,
+        round_lease(if(total BETWEEN most AND 1.4 * most, total, most)) AS common
+    FROM usual, facts
     HAVING (count(*) >= 5
             AND count(*) FILTER (ttl > lease_s + 0.5) * if(count(*) < {enough}, 2, 20) > count(*))
-        OR (max(ttl) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})
+        OR (greatest(total, most) < any_value(lease_s) - 2 AND count(*) >= 5 * {enough})
 ), alone AS (
     SELECT * FROM usual WHERE sessions = 1
 ), tried AS (
@@ -31,14 +38,18 @@ WITH keys AS (
     FROM alone, facts LEFT JOIN fleet ON true GROUP BY server_id, lease_s, common
 ), clocks AS (
     -- A deployed goodbye writes a time that has just run out, and renews the key.
-    SELECT server_id, place, tried, counts_for(tried) - tried AS allowed, count(*) AS told,
-        quantile_cont(age_s + ttl - tried, 0.1) AS off
+    SELECT server_id, place, tried, counts_for(tried) - tried AS allowed,
+        age_s + ttl - tried AS off,
+        layout = 'deployed' AND off - counts_for(tried) BETWEEN 0 AND 1.3 AS goodbye
     FROM alone JOIN tried USING (server_id) WHERE tried >= longest - 0.5
-        AND NOT (layout = 'deployed' AND age_s + ttl - tried - counts_for(tried) BETWEEN 0 AND 1.3)
-    GROUP BY ALL HAVING told >= {enough}
+), told AS (
+    SELECT server_id, place, tried, allowed, count(*) FILTER (NOT goodbye) AS alive,
+        if(alive >= {enough}, alive, NULL) AS told,
+        if(told > 0, quantile_cont(off, 0.1) FILTER (NOT goodbye), 0) AS off
+    FROM clocks GROUP BY ALL HAVING count(*) >= {enough}
 ), clock AS (
     SELECT DISTINCT ON (server_id) *, if(off BETWEEN -allowed AND allowed + 0.5, NULL, off) AS wrong
-    FROM clocks ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, place // 3), tried
+    FROM told ORDER BY server_id, wrong IS NOT NULL, if(wrong IS NULL, place, place // 3), tried
 )
 SELECT server_id, count(*) AS sessions, count(DISTINCT user_id) AS users, min(age_s) AS youngest,
     (SELECT count(*) FROM alone WHERE alone.server_id = held_sessions.server_id) AS alone,

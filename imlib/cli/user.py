@@ -111,11 +111,12 @@ def _user(options: argparse.Namespace) -> int:
         user_ids = _of_phone(deployment, phone) if phone else [options.user]
         found = {one: _all_about(deployment, one, options, database) for one in user_ids}
     known = {user_id: frames for user_id, (frames, _) in found.items() if frames}
-    whole = all(of_one for _, of_one in found.values())
-    if whole and not known:
-        complain("there is no such user")
-    _tell(known, options.format)
-    if not whole:
+    incomplete = any(unread is not None for _, unread in found.values())
+    if not known:
+        complain("nothing of this user was found" if incomplete else "there is no such user")
+    untold = {one for one, (_, unread) in found.items() if unread and "sessions" in unread}
+    _tell(known, options.format, untold)
+    if incomplete:
         return FAILED
     return YES if known else NO
 
@@ -135,8 +136,8 @@ def _of_phone(deployment: imlib.Deployment, digits: str) -> list[int]:
 
 def _all_about(
     deployment: imlib.Deployment, user_id: int, options: argparse.Namespace, database: bool
-) -> tuple[_Frames, bool]:
-    """Return the rows of one user, and whether they are all that there is."""
+) -> tuple[_Frames, dict[str, str] | None]:
+    """Return the rows of one user; if they are not all, what of Redis was not read, and why."""
     taken = deployment.snapshot(
         tables=None if database else [],
         user_ids=user_id,
@@ -163,10 +164,11 @@ def _all_about(
                 f"user {user_id}: {name} has more than {_MOST} rows, and newer ones than these"
             )
     ordered = [*(name for name in _FIRST if name in shown), *sorted(shown.keys() - {*_FIRST})]
-    return {name: shown[name] for name in ordered}, not taken.info["incomplete"]
+    unread = taken.info["redis_unfit"] if taken.info["incomplete"] else None
+    return {name: shown[name] for name in ordered}, unread
 
 
-def _tell(found: dict[int, _Frames], form: str) -> None:
+def _tell(found: dict[int, _Frames], form: str, untold: set[int]) -> None:
     import pandas as pd
 
     if form == "json":
@@ -175,7 +177,11 @@ def _tell(found: dict[int, _Frames], form: str) -> None:
         show(["user_id", "frame", "row", "column", "value"], _values(found), form)
     else:
         for user_id, frames in found.items():
-            tell(user_id, frames.pop("sessions", []))
+            sessions = frames.pop("sessions", [])
+            if sessions or user_id not in untold:
+                tell(user_id, sessions)
+            else:
+                say(f"user {user_id}: whether online cannot be told")
             for name, rows in frames.items():
                 say("")
                 say(name)

@@ -30,6 +30,15 @@ def fleet(
     return rows
 
 
+def _spread(server_id: int, users: int = 100, lease: int = 15) -> list[dict[str, Any]]:
+    """Return sessions whose reports are spread evenly over the lease, some just before now."""
+    ages = [lease * user / users for user in range(users)]
+    return [
+        fleet(server_id, users=1, age=age, lease=lease)[0] | {"user_id": server_id * 1000 + user}
+        for user, age in enumerate(ages)
+    ]
+
+
 def off(rows: list[dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
     """Return the same sessions, written by a clock that is so many seconds behind."""
     return [row | {"age_s": row["age_s"] + seconds} for row in rows]
@@ -149,6 +158,32 @@ PRESENCE_CASES: list[tuple[str, Snapshot, list[str], Snapshot]] = [
         snapshot([*off(fleet(1), 30), *off(fleet(1, users=300, layout="deployed"), 47)]),
         ["server 1"],
         snapshot([*fleet(1), *off(fleet(1, users=25, layout="deployed"), 17)]),
+    ),
+    (
+        # A drain some seconds ago, and its server's sessions alone.
+        "server_clock",
+        snapshot([*fleet(1), *off(fleet(2, age=8, layout="deployed"), 25)]),
+        ["server 2"],
+        snapshot([*fleet(1), *off(fleet(2, 3, age=8, layout="deployed"), 17)]),
+    ),
+    (
+        # Leases of two lengths, the longer on few servers.
+        "server_clock",
+        snapshot([*_spread(1), *_spread(2), *off(_spread(3, lease=60), 30)]),
+        ["server 3"],
+        snapshot(fleet(1, 2, users=90, age=8, lease=60)),
+    ),
+    (
+        "lease_length",
+        snapshot([*_spread(1), *_spread(2), *_spread(4), *_spread(3, lease=60)]),
+        ["lease of 60 s"],
+        snapshot([*fleet(1, 2, age=4, users=60), *off(fleet(3, age=4, users=60), 30)]),
+    ),
+    (
+        "key_outlives_lease",
+        snapshot([*_spread(1), session(1000, server_id=3, key_ttl_s=99.0)]),
+        ["online_1000"],
+        snapshot([*_spread(1), *_spread(2), *_spread(3, lease=60)]),
     ),
     (
         "server_silent",

@@ -237,6 +237,7 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (mysql_gone, "user 1", 2, "INCOMPLETE: mysql.*Can't connect"),
     (no_scan, "watch --looks 1", 2, "does not allow this user the command: .*'scan'"),
     (large_table_without_index, "user 1", 2, "INCOMPLETE: large .*'peer_id'"),
+    (redis_gone, "user 1", 2, "nothing of this user was found"),
     (redis_gone, "snapshot", 2, "cannot be reached"),
     (redis_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: sessions: Redis at .* be reached"),
     (
@@ -248,6 +249,7 @@ STATES: list[tuple[Callable[[World], None], str, int, str]] = [
     (redis_gone, "audit --check orphan_session", 2, "skipped orphan_session: sessions: Redis"),
     (redis_gone, "audit --check sequence_ahead", 2, "skipped sequence_ahead: sequences: Redis"),
     (mysql_gone, "servers", 2, r"redis +(Redis|Valkey) .*(\n.*)*database +cannot be told: mysql"),
+    (mysql_gone, "user 9", 2, "nothing of this user was found"),
     (mysql_gone, "snapshot", 2, "Can't connect to MySQL server"),
     (mysql_gone, "snapshot --keep-incomplete", 1, "INCOMPLETE: mysql.*Can't connect"),
     (mysql_gone, "audit", 1, r"skipped pts_gap, .*: not in the snapshot: .* \(mysql.* connect"),

@@ -145,3 +145,16 @@ def test_a_database_that_is_gone(
     printed = capsys.readouterr()
     assert "user 7: " in printed.out
     assert "INCOMPLETE: " in printed.err
+
+
+def test_a_redis_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is called offline, or absent, by who could not look."""
+    monkeypatch.setenv("IMLIB_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert 2 == main(["user", "7"])
+    printed = capsys.readouterr()
+    assert "user 7: whether online cannot be told\n" in printed.out
+    assert "offline" not in printed.out
+    assert 2 == main(["user", "999"])
+    assert "no such user" not in capsys.readouterr().err

@@ -17,7 +17,8 @@ def test_a_kernel_finds_every_module(tmp_path: Path) -> None:
     notebook = new_notebook(cells=[new_code_cell(f"import {', '.join(modules)}\nlessons.__file__")])
     execute(notebook, "imports.ipynb", tmp_path)
     assert [
-        f"lessons.{name}" for name in ("explorer", "layers", "plots", "simulation", "style")
+        f"lessons.{name}"
+        for name in ("explorer", "layers", "plots", "simulation", "stage", "style")
     ] == modules
     assert repr(str(LESSONS / "__init__.py")) == notebook.cells[0].outputs[0].data["text/plain"]
 

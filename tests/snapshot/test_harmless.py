@@ -286,8 +286,8 @@ def test_load_sample_is_a_write(world: World) -> None:
 
 def test_no_write_was_forgotten(world: World) -> None:
     """Whatever a model's method does not call a look is in the list above."""
-    looks = ("get_", "count_online", "iter_online", "malformed", "current", "participants")
-    looks = (*looks, "lock_participants")
+    looks = ["get_", "count_online", "iter_online", "malformed", "current"]
+    looks += ["participants", "lock_participants"]
     with world.reader() as reader:
         methods = {
             f"{name}.{method}"

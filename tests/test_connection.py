@@ -626,8 +626,9 @@ def test_ready_within_a_moment(plain: PrivateRedis, database: str) -> None:
         f"redis//{SECRET}@localhost",
     ],
 )
-def test_a_url_without_its_colon_and_slashes(url: str) -> None:
+def test_a_url_without_its_colon_and_slashes(url: str, tmp_path: Path) -> None:
     """It is told what it lacks and which forms there are; what may be a password is not shown."""
-    for arguments in ((url,), (FAKEREDIS, url), (FAKEREDIS, "sqlite:///x", url)):
+    database = f"sqlite:///{tmp_path / 'new.db'}"
+    for arguments in ((url,), (FAKEREDIS, url), (FAKEREDIS, database, url)):
         message = refusal(imlib.ConfigurationError, *arguments)
         assert "there is no :// in it. Allowed are " in message

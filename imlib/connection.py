@@ -216,9 +216,10 @@ def _seconds(name: str, given: object, default: int) -> int:
         name = f"IMLIB_{name.upper()}"
         told = os.environ.get(name) or int(default)
         given = parse_int64(told.encode(errors="replace")) if isinstance(told, str) else told
+    seconds = 0
     # A bool counts as an integer, and is none.
-    whole = isinstance(given, Integral) and not isinstance(given, bool)
-    seconds = int(given) if whole else 0  # type: ignore[call-overload]  # mypy doesn't follow
+    if isinstance(given, Integral) and not isinstance(given, bool):
+        seconds = int(given)
     if not 1 <= seconds <= _LONGEST:
         raise ConfigurationError(
             f"{name} is {shortened(told)}: it must be whole seconds, from 1 to {_LONGEST}, such as "

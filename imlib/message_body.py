@@ -58,8 +58,10 @@ class Body(NamedTuple):
 
         A number that later servers added stays as it is stored.
         """
-        number = stored - (self.encoding is Encoding.GO_JSON)
-        return MessageType._value2member_map_.get(number, stored)  # type: ignore[return-value]
+        try:
+            return MessageType(stored - (self.encoding is Encoding.GO_JSON))
+        except ValueError:
+            return stored
 
 
 _HEAD = ["out", "mentioned", "media_unread", "silent", "post", "id", "from_id", "to_id"]

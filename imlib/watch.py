@@ -104,7 +104,7 @@ def watch(
                 before, lost = seen, False
                 yield Look(at, seen.sessions, change.came, change.went, change.moved)
             took = clock() - began
-            sleep(max(every - took, took))
+            sleep(max(every - took, took))  # a busy server has rest for as long as it was asked
 
 
 def _look(context: Context, client: Any, user_ids: Sequence[int] | None) -> tuple[float, Snapshot]:

@@ -544,8 +544,8 @@ def test_every_fact_of_a_wrong_kind(tmp_path: Path) -> None:
                 loaded = imlib.Snapshot.load(tmp_path / "one")
             except imlib.SnapshotError as error:
                 refused += 1
-                assert "\n" not in str(error)  # noqa: PT017 - both are allowed
-                assert len(str(error)) < 1_000 + len(str(tmp_path))  # noqa: PT017 - both are allowed
+                assert "\n" not in str(error)  # noqa: PT017 - it may load, or be refused so
+                assert len(str(error)) < 1_000 + len(str(tmp_path))  # noqa: PT017 - as above
                 continue
             assert "<Snapshot" in repr(loaded)
             assert "<table>" in loaded._repr_html_()
